@@ -1,0 +1,158 @@
+//! What a configuration means: valid by construction and inert. A route cannot name a missing
+//! pool, a pool cannot be empty, a certificate has its key. Nothing here is running yet.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls_pki_types::ServerName;
+
+use crate::balance;
+use crate::model::settings::{
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, RouteTimeouts, UpstreamProtocol,
+    UpstreamTimeouts,
+};
+use crate::model::{Address, Name, Target};
+use crate::route::{Rule, filter::Filters};
+
+/// A whole configuration.
+#[derive(Debug)]
+pub struct Plan {
+    /// Data-plane threads; the cores granted by the cgroup when unset.
+    pub workers: Option<NonZeroUsize>,
+    /// The admin listener; `None` turns it off.
+    pub admin: Option<AdminPlan>,
+    /// In the order of the file.
+    pub listeners: Vec<ListenerPlan>,
+    /// In the order of the file.
+    pub routes: Vec<RoutePlan>,
+    /// In the order of the file; [`PoolId`] indexes them.
+    pub pools: Vec<PoolPlan>,
+    /// The process's own log.
+    pub log: LogPlan,
+    /// How the process ends.
+    pub drain: Drain,
+}
+
+/// Where metrics and readiness are served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdminPlan {
+    /// The address to bind.
+    pub bind: Address,
+}
+
+/// One listener with all its sockets.
+#[derive(Debug)]
+pub struct ListenerPlan {
+    /// Unique among listeners.
+    pub name: Name,
+    /// At least one address.
+    pub bind: Vec<Address>,
+    /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Time limits towards clients.
+    pub timeouts: ClientTimeouts,
+    /// Bounds on what a client may send.
+    pub limits: ClientLimits,
+    /// How endpoints learn who the client is.
+    pub identity: ClientIdentity,
+    /// Off when unset.
+    pub access_log: Option<AccessLogPlan>,
+}
+
+/// Where and how requests are logged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AccessLogPlan {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// A file, reopened on SIGUSR1; standard output when unset.
+    pub path: Option<PathBuf>,
+    /// Lines that may wait to be written; those past it are counted and lost.
+    pub queue: usize,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people: the combined format (access log), or plain lines.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The process's own log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogPlan {
+    /// A `tracing` filter directive, such as `info` or `forebay=debug`; `FOREBAY_LOG` overrides it.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// Which pool, as an index into [`Plan::pools`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PoolId(pub usize);
+
+/// One route.
+#[derive(Debug)]
+pub struct RoutePlan {
+    /// As given, or `route-N` by its place in the file, counted from 1.
+    pub name: Name,
+    /// Indexes into [`Plan::listeners`]; never empty.
+    pub listeners: Vec<usize>,
+    /// Which requests.
+    pub rule: Rule,
+    /// What is done to requests and responses, in order.
+    pub filters: Filters,
+    /// Where requests go when no filter answers; `None` when one always does.
+    pub action: Action,
+    /// Time limits of this route.
+    pub timeouts: RouteTimeouts,
+}
+
+/// What a route does with a request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Forwards it to a pool, chosen by weight when there are several. Never empty, weights never 0.
+    Forward(Vec<(PoolId, u32)>),
+    /// Its filters answer every request (redirect, fixed response).
+    Answer,
+}
+
+/// One pool of endpoints.
+#[derive(Debug)]
+pub struct PoolPlan {
+    /// Unique among pools.
+    pub name: Name,
+    /// At least one.
+    pub endpoints: Vec<EndpointPlan>,
+    /// How one of them is chosen.
+    pub policy: balance::Choice,
+    /// HTTP/1.1 or HTTP/2.
+    pub protocol: UpstreamProtocol,
+    /// TLS towards the endpoints.
+    pub tls: Option<UpstreamTls>,
+    /// Time limits towards endpoints.
+    pub timeouts: UpstreamTimeouts,
+    /// Bounds on connections.
+    pub connections: ConnectionLimits,
+}
+
+/// One endpoint as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EndpointPlan {
+    /// Where it is.
+    pub target: Target,
+    /// Its share of traffic relative to its siblings', 1 to 1000.
+    pub weight: u32,
+}
+
+/// TLS towards endpoints.
+#[derive(Debug, Clone)]
+pub struct UpstreamTls {
+    /// Roots, client certificate and ALPN.
+    pub config: Arc<rustls::ClientConfig>,
+    /// SNI and the name to verify; the endpoint's own host or address when unset.
+    pub server_name: Option<ServerName<'static>>,
+}

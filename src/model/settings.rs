@@ -1,0 +1,165 @@
+//! Settings that the data plane works by, as values with their defaults. Each default is stated
+//! here and nowhere else; `config/reference.toml` is tested against them.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Time limits towards clients, per listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientTimeouts {
+    /// From accept to the end of the TLS handshake.
+    pub tls_handshake: Duration,
+    /// From the first byte of a request head to its end.
+    pub header: Duration,
+    /// Without progress, while a request or response is under way.
+    pub idle: Duration,
+    /// Between requests on a kept connection.
+    pub keep_alive: Duration,
+}
+
+impl Default for ClientTimeouts {
+    fn default() -> Self {
+        Self {
+            tls_handshake: Duration::from_secs(5),
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+        }
+    }
+}
+
+/// Time limits towards endpoints, per pool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamTimeouts {
+    /// From the start of a connection to its being open, TLS not included.
+    pub connect: Duration,
+    /// From the open connection to the end of the TLS handshake.
+    pub tls_handshake: Duration,
+    /// Without a byte from or to the endpoint, while a request is under way.
+    pub idle: Duration,
+    /// How long an unused connection is kept.
+    pub keep_alive: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(2),
+            tls_handshake: Duration::from_secs(5),
+            idle: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(75),
+        }
+    }
+}
+
+/// Time limits of one route; what is unset is the pool's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteTimeouts {
+    /// From the whole request head to the last byte of the response. Off when unset.
+    pub request: Option<Duration>,
+    /// Overrides [`UpstreamTimeouts::connect`].
+    pub connect: Option<Duration>,
+    /// Overrides [`UpstreamTimeouts::idle`].
+    pub idle: Option<Duration>,
+}
+
+/// Bounds on what a client may send, per listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientLimits {
+    /// Bytes of a request head, request line included. 431 or 414 past it.
+    pub head_bytes: usize,
+    /// Header fields of a request. 431 past it. At most 256.
+    pub fields: usize,
+    /// Streams that one HTTP/2 connection may have open.
+    pub concurrent_streams: u32,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self { head_bytes: 32 * 1024, fields: 100, concurrent_streams: 256 }
+    }
+}
+
+/// The greatest value of [`ClientLimits::fields`].
+pub const MAX_FIELDS: usize = 256;
+
+/// What becomes of a family of forwarding fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Our hop is added after those of trusted peers; untrusted peers' fields are dropped first.
+    Append,
+    /// Whatever was there is replaced by our hop.
+    Replace,
+    /// Nothing is added and nothing removed.
+    Off,
+}
+
+/// How a listener tells endpoints who the client is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientIdentity {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    pub x_forwarded: Forwarding,
+    /// RFC 7239 `Forwarded`.
+    pub forwarded: Forwarding,
+    /// Peers whose forwarding fields and request ids are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether `X-Request-Id` is made where there is none to keep.
+    pub request_id: bool,
+    /// Whether `Via` is added to requests and responses (RFC 9110 §7.6.3).
+    pub via: bool,
+}
+
+impl Default for ClientIdentity {
+    fn default() -> Self {
+        Self {
+            x_forwarded: Forwarding::Append,
+            forwarded: Forwarding::Off,
+            trusted_proxies: Vec::new(),
+            request_id: true,
+            via: true,
+        }
+    }
+}
+
+/// The protocol spoken to a pool's endpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by prior knowledge or ALPN.
+    Http2,
+}
+
+/// Bounds on the connections that each worker keeps to each endpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionLimits {
+    /// Idle HTTP/1.1 connections kept for reuse, per worker and endpoint.
+    pub idle: usize,
+    /// Requests after which a connection is closed rather than reused; none when unset.
+    pub requests: Option<u64>,
+    /// Streams at once on one HTTP/2 connection before another is opened, endpoint's own limit permitting.
+    pub concurrent_streams: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { idle: 256, requests: None, concurrent_streams: 100 }
+    }
+}
+
+/// How the process ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drain {
+    /// From the signal, when `/readyz` begins to fail, to the end of accepting.
+    pub delay: Duration,
+    /// From the end of accepting to the end of waiting for requests under way.
+    pub timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { delay: Duration::ZERO, timeout: Duration::from_secs(30) }
+    }
+}
