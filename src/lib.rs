@@ -4,3 +4,4 @@ pub mod balance;
 pub mod config;
 pub mod model;
 pub mod route;
+pub mod wire;
