@@ -4,5 +4,6 @@ pub mod ambient;
 pub mod balance;
 pub mod config;
 pub mod model;
+pub mod net;
 pub mod route;
 pub mod wire;

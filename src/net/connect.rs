@@ -1,0 +1,77 @@
+//! Opening connections to endpoints, each step under its own time limit.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use super::stream::{Socket, Stream};
+use crate::model::Address;
+
+/// What to connect to and how.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// Where.
+    pub address: Address,
+    /// TLS and the name to verify, if any.
+    pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+}
+
+/// How long each step may take.
+#[derive(Debug, Clone, Copy)]
+pub struct DialTimeouts {
+    /// Until the socket is connected.
+    pub connect: Duration,
+    /// From then until TLS is established.
+    pub tls_handshake: Duration,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub enum DialError {
+    /// The socket could not be connected.
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
+    /// The socket was not connected in time.
+    #[error("connect timed out after {0:?}")]
+    ConnectTimeout(Duration),
+    /// The TLS handshake failed.
+    #[error("TLS handshake failed")]
+    Tls(#[source] io::Error),
+    /// The TLS handshake did not end in time.
+    #[error("TLS handshake timed out after {0:?}")]
+    TlsTimeout(Duration),
+}
+
+/// Opens a connection.
+///
+/// # Errors
+/// Which step failed, and why.
+pub async fn dial(dial: &Dial, timeouts: DialTimeouts) -> Result<Stream, DialError> {
+    let socket = match timeout(timeouts.connect, open(&dial.address)).await {
+        Ok(opened) => opened.map_err(DialError::Connect)?,
+        Err(_) => return Err(DialError::ConnectTimeout(timeouts.connect)),
+    };
+    let Some((config, name)) = &dial.tls else { return Ok(Stream::Plain(socket)) };
+    let handshake = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket);
+    match timeout(timeouts.tls_handshake, handshake).await {
+        Ok(done) => Ok(Stream::ClientTls(Box::new(done.map_err(DialError::Tls)?))),
+        Err(_) => Err(DialError::TlsTimeout(timeouts.tls_handshake)),
+    }
+}
+
+async fn open(address: &Address) -> io::Result<Socket> {
+    match address {
+        Address::Inet(address) => {
+            let socket = TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            Ok(Socket::Tcp(socket))
+        }
+        Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+    }
+}

@@ -1,0 +1,8 @@
+//! Sockets: listening, connecting, TLS on top, and HTTP/1.1 messages moving over them. Knows
+//! nothing of routes, pools or configuration.
+
+pub mod connect;
+pub mod http1;
+pub mod listen;
+pub mod stream;
+pub mod timer;
