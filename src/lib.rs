@@ -1,5 +1,6 @@
 //! Forebay: an L4/L7 load-balancing reverse proxy.
 
+pub mod ambient;
 pub mod balance;
 pub mod config;
 pub mod model;
