@@ -4,4 +4,5 @@ pub mod ambient;
 pub mod balance;
 pub mod config;
 pub mod model;
+pub mod observe;
 pub mod route;
