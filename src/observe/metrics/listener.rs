@@ -1,0 +1,235 @@
+//! What is measured of clients' connections, by listener.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cell::{Count, Shard, Sharded};
+use super::exposition::{Exposition, Labels, Table, Title, labels};
+use super::route::request_labels;
+use super::status::Classes;
+use crate::model::Name;
+
+/// Counts of one listener.
+#[derive(Debug)]
+pub struct ListenerMetrics {
+    cells: Sharded<Cells>,
+    log_lines: Arc<LogLines>,
+}
+
+/// Which of a client's time limits ran out: the label `timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ClientTimeout {
+    /// The TLS handshake's.
+    TlsHandshake,
+    /// The request head's.
+    Header,
+    /// That on progress while a request is under way.
+    Idle,
+    /// That between requests.
+    KeepAlive,
+    /// The whole request's.
+    Request,
+}
+
+/// What became of a listener's access log lines. Any thread may count here: it happens once a batch,
+/// or when lines are lost.
+#[derive(Debug, Default)]
+pub struct LogLines {
+    written: AtomicU64,
+    lost: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Cells {
+    accepted: Count,
+    closed: Count,
+    received: Count,
+    sent: Count,
+    tls_handshakes: Count,
+    tls_failures: Count,
+    refused: Classes,
+    timeouts: [Count; TIMEOUTS.len()],
+}
+
+impl ListenerMetrics {
+    pub(super) fn new(workers: usize) -> Self {
+        Self { cells: Sharded::new(workers), log_lines: Arc::default() }
+    }
+
+    /// A connection was accepted.
+    #[inline]
+    pub fn accepted(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.accepted, 1);
+    }
+
+    /// An accepted connection is gone. To be called once for each.
+    #[inline]
+    pub fn closed(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.closed, 1);
+    }
+
+    /// `bytes` came from clients: heads, bodies and framing, without TLS.
+    #[inline]
+    pub fn received(&self, shard: Shard, bytes: u64) {
+        self.add(shard, |cells| &cells.received, bytes);
+    }
+
+    /// `bytes` went to clients: heads, bodies and framing, without TLS.
+    #[inline]
+    pub fn sent(&self, shard: Shard, bytes: u64) {
+        self.add(shard, |cells| &cells.sent, bytes);
+    }
+
+    /// A TLS handshake was completed.
+    #[inline]
+    pub fn tls_established(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.tls_handshakes, 1);
+    }
+
+    /// A TLS handshake failed or took too long.
+    #[inline]
+    pub fn tls_failed(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.tls_failures, 1);
+    }
+
+    /// A request was answered with `status` before a route was known for it. It appears in
+    /// `forebay_requests_total` with an empty route and pool.
+    #[inline]
+    pub fn refused(&self, shard: Shard, status: u16) {
+        if let Some(cells) = self.cells.of(shard) {
+            cells.refused.add(status);
+        }
+    }
+
+    /// A client's connection or request was ended by a time limit.
+    #[inline]
+    pub fn timed_out(&self, shard: Shard, which: ClientTimeout) {
+        if let Some(count) = self.cells.of(shard).and_then(|cells| cells.timeouts.get(which as usize)) {
+            count.add(1);
+        }
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn active(&self) -> u64 {
+        // In this order, so that a connection seen as closed has been seen as accepted.
+        let closed = self.cells.total(|cells| &cells.closed);
+        self.cells.total(|cells| &cells.accepted).saturating_sub(closed)
+    }
+
+    /// What became of this listener's access log lines; for the access log to count in.
+    #[must_use]
+    pub fn log_lines(&self) -> &Arc<LogLines> {
+        &self.log_lines
+    }
+
+    #[inline]
+    fn add(&self, shard: Shard, count: impl Fn(&Cells) -> &Count, n: u64) {
+        if let Some(cells) = self.cells.of(shard) {
+            count(cells).add(n);
+        }
+    }
+}
+
+impl LogLines {
+    /// `lines` were written.
+    pub fn wrote(&self, lines: u64) {
+        self.written.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// `lines` were not written and will not be.
+    pub fn lose(&self, lines: u64) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Lines written so far.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Lines lost so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// Samples of requests that were refused before a route was known.
+pub(super) fn refused_requests<'a>(
+    listeners: impl Iterator<Item = (&'a Name, &'a ListenerMetrics)>,
+) -> Vec<(Labels, f64)> {
+    let samples = |(name, metrics): (&Name, &ListenerMetrics)| {
+        request_labels(name, "", "", metrics.cells.totals(|cells| cells.refused.counts()))
+    };
+    listeners.flat_map(samples).collect()
+}
+
+/// Adds what listeners measure, requests excepted.
+pub(super) fn expose<'a>(
+    listeners: impl Iterator<Item = (&'a Name, &'a ListenerMetrics)> + Clone,
+    out: &mut Exposition,
+) {
+    let of = |name: &Name| labels([("listener", name.as_str())]);
+    for (title, count) in COUNTERS {
+        let sample =
+            |(name, metrics): (&Name, &ListenerMetrics)| (of(name), metrics.cells.total(count) as f64);
+        out.counter(*title, listeners.clone().map(sample));
+    }
+    out.gauge(ACTIVE, listeners.clone().map(|(name, metrics)| (of(name), metrics.active() as f64)));
+    let timeouts = listeners.clone().flat_map(|(name, metrics)| {
+        let counts = metrics.cells.totals(|cells| &cells.timeouts);
+        let sample =
+            |(timeout, count)| (labels([("listener", name.as_str()), ("timeout", timeout)]), count as f64);
+        TIMEOUTS.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
+    });
+    out.counter(TIMED_OUT, timeouts);
+    for (title, count) in LOG_LINES {
+        let sample = |(name, metrics): (&Name, &ListenerMetrics)| {
+            (of(name), count(&metrics.log_lines).load(Ordering::Relaxed) as f64)
+        };
+        out.counter(*title, listeners.clone().map(sample));
+    }
+}
+
+const COUNTERS: Table<Cells, Count> = &[
+    (Title("forebay_connections_accepted_total", "Connections accepted from clients."), |cells| {
+        &cells.accepted
+    }),
+    (Title("forebay_received_bytes_total", "Bytes received from clients, TLS excluded."), |cells| {
+        &cells.received
+    }),
+    (Title("forebay_sent_bytes_total", "Bytes sent to clients, TLS excluded."), |cells| &cells.sent),
+    (Title("forebay_tls_handshakes_total", "TLS handshakes with clients that were completed."), |cells| {
+        &cells.tls_handshakes
+    }),
+    (
+        Title(
+            "forebay_tls_handshake_failures_total",
+            "TLS handshakes with clients that failed or took too long.",
+        ),
+        |cells| &cells.tls_failures,
+    ),
+];
+
+const ACTIVE: Title = Title("forebay_connections_active", "Connections from clients that are open.");
+
+const TIMED_OUT: Title = Title(
+    "forebay_client_timeouts_total",
+    "Connections and requests of clients ended by a time limit, by which.",
+);
+
+/// The values of the label `timeout`, in the order of [`ClientTimeout`].
+const TIMEOUTS: [&str; 5] = ["tls_handshake", "header", "idle", "keep_alive", "request"];
+
+const LOG_LINES: Table<LogLines, AtomicU64> = &[
+    (Title("forebay_access_log_lines_total", "Access log lines written."), |lines| &lines.written),
+    (
+        Title(
+            "forebay_access_log_lines_lost_total",
+            "Access log lines not written: queue full or write failed.",
+        ),
+        |lines| &lines.lost,
+    ),
+];

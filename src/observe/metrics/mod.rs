@@ -1,0 +1,148 @@
+//! Metrics: handles that workers write without contention, and their sum as Prometheus text. Labels
+//! are looked up when a handle is made, which is when a snapshot is built, never per request.
+//! Label values come from the configuration only, so that their number is bounded by it.
+
+mod cell;
+mod endpoint;
+mod exposition;
+mod histogram;
+mod listener;
+mod process;
+mod route;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use endpoint::EndpointLabels;
+use exposition::{Exposition, Title};
+
+pub use cell::Shard;
+pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
+pub use histogram::Distribution;
+pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
+pub use route::{Finished, RouteLabels, RouteMetrics};
+
+use crate::balance::Gauge;
+use crate::model::Name;
+
+/// The media type of [`Registry::render`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+/// Every handle there is, by its labels. Asking twice for the same labels gives the same handle, so
+/// that counts go on over a reload. What nobody but the registry holds any more is shown once more
+/// and then forgotten.
+#[derive(Debug)]
+pub struct Registry {
+    workers: usize,
+    generation: AtomicU64,
+    listeners: Kept<Name, ListenerMetrics>,
+    routes: Kept<RouteLabels, RouteMetrics>,
+    endpoints: Kept<EndpointLabels, EndpointMetrics>,
+}
+
+impl Registry {
+    /// A registry whose handles have cells for `workers` workers and for the control thread.
+    #[must_use]
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            workers,
+            generation: AtomicU64::new(0),
+            listeners: Kept::default(),
+            routes: Kept::default(),
+            endpoints: Kept::default(),
+        })
+    }
+
+    /// The counts of a listener.
+    #[must_use]
+    pub fn listener(&self, name: &Name) -> Arc<ListenerMetrics> {
+        self.listeners.get_or_make(name.clone(), || ListenerMetrics::new(self.workers))
+    }
+
+    /// The counts of a route towards a pool.
+    #[must_use]
+    pub fn route(&self, labels: &RouteLabels) -> Arc<RouteMetrics> {
+        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers))
+    }
+
+    /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
+    #[must_use]
+    pub fn endpoint(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointMetrics> {
+        let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
+        let metrics =
+            self.endpoints.get_or_make(labels, || EndpointMetrics::new(self.workers, Arc::clone(gauge)));
+        metrics.watch(gauge);
+        metrics
+    }
+
+    /// The configuration with this number is in force.
+    pub fn set_config_generation(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// Every metric, as [`CONTENT_TYPE`] says. Takes time in proportion to the number of handles; not
+    /// for the request path.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = Exposition::default();
+        process::expose_build(&mut out);
+        out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
+        out.gauge(GENERATION, [(Vec::new(), self.generation.load(Ordering::Relaxed) as f64)]);
+        let listeners = self.listeners.review();
+        let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
+        let routes = self.routes.review();
+        let routes = routes.iter().map(|(labels, metrics)| (labels, &**metrics));
+        let endpoints = self.endpoints.review();
+        let endpoints = endpoints.iter().map(|(labels, metrics)| (labels, &**metrics));
+        route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
+        listener::expose(listeners, &mut out);
+        endpoint::expose(endpoints, &mut out);
+        process::expose(&mut out);
+        out.render()
+    }
+}
+
+/// Handles by their labels.
+#[derive(Debug)]
+struct Kept<K, M>(Mutex<BTreeMap<K, Entry<M>>>);
+
+#[derive(Debug)]
+struct Entry<M> {
+    metrics: Arc<M>,
+    /// Shown while nobody else held it.
+    orphaned: bool,
+}
+
+impl<K, M> Default for Kept<K, M> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Ord + Clone, M> Kept<K, M> {
+    fn get_or_make(&self, key: K, make: impl FnOnce() -> M) -> Arc<M> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = map.entry(key).or_insert_with(|| Entry { metrics: Arc::new(make()), orphaned: false });
+        entry.orphaned = false;
+        Arc::clone(&entry.metrics)
+    }
+
+    /// All handles to show, in the order of their labels.
+    fn review(&self) -> Vec<(K, Arc<M>)> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.retain(|_, entry| {
+            let orphaned = Arc::strong_count(&entry.metrics) == 1;
+            let shown = std::mem::replace(&mut entry.orphaned, orphaned);
+            !(orphaned && shown)
+        });
+        map.iter().map(|(key, entry)| (key.clone(), Arc::clone(&entry.metrics))).collect()
+    }
+}
+
+const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
+const GENERATION: Title = Title("forebay_config_generation", "Number of the configuration in force.");
+
+#[cfg(test)]
+mod tests;

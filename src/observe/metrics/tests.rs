@@ -1,0 +1,205 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn route(pool: Option<&str>) -> RouteLabels {
+    RouteLabels { listener: name("web"), route: name("all"), pool: pool.map(name) }
+}
+
+fn text(registry: &Registry) -> String {
+    String::from_utf8(registry.render()).unwrap()
+}
+
+/// The value of the one sample that is written as `sample`.
+fn value(text: &str, sample: &str) -> f64 {
+    let mut found = text.lines().filter_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    let value = found.next().unwrap_or_else(|| panic!("no {sample} in:\n{text}"));
+    assert_eq!(found.next(), None, "{sample} twice");
+    value.parse().unwrap()
+}
+
+fn requests(seconds: Duration, status: u16) -> Finished {
+    Finished { status, first_byte: Some(seconds / 2), duration: seconds }
+}
+
+#[test]
+fn sums_over_workers_are_exact() {
+    const WORKERS: usize = 4;
+    const EACH: u64 = 20_000;
+    let registry = Registry::new(WORKERS);
+    let gauge = Arc::new(Gauge::new(1));
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let (route, listener) = (registry.route(&route(Some("app"))), registry.listener(&name("web")));
+            let endpoint = registry.endpoint(&name("app"), "127.0.0.1:9001", &gauge);
+            let shard = Shard::worker(worker);
+            scope.spawn(move || {
+                for i in 0..EACH {
+                    listener.accepted(shard);
+                    route.finish(
+                        shard,
+                        &requests(Duration::from_millis(2), if i % 4 == 0 { 503 } else { 200 }),
+                    );
+                    endpoint.requested(shard);
+                    endpoint.sent(shard, 100);
+                }
+                (0..EACH - 1).for_each(|_| listener.closed(shard));
+            });
+        }
+        for _ in 0..20 {
+            text(&registry);
+        }
+    });
+    let text = text(&registry);
+    let all = EACH as f64 * WORKERS as f64;
+    let of = r#"{listener="web",route="all",pool="app""#;
+    assert_eq!(value(&text, &format!(r#"forebay_requests_total{of},class="2xx"}}"#)), all * 0.75);
+    assert_eq!(value(&text, &format!(r#"forebay_requests_total{of},class="5xx"}}"#)), all * 0.25);
+    assert_eq!(value(&text, &format!("forebay_request_duration_seconds_count{of}}}")), all);
+    assert_eq!(value(&text, &format!(r#"forebay_request_duration_seconds_bucket{of},le="0.0025"}}"#)), all);
+    assert_eq!(value(&text, &format!(r#"forebay_request_duration_seconds_bucket{of},le="0.001"}}"#)), 0.0);
+    assert_eq!(value(&text, &format!("forebay_time_to_first_byte_seconds_sum{of}}}")), all * 0.001);
+    assert_eq!(value(&text, r#"forebay_connections_active{listener="web"}"#), WORKERS as f64);
+    let endpoint = r#"{pool="app",endpoint="127.0.0.1:9001"}"#;
+    assert_eq!(value(&text, &format!("forebay_endpoint_requests_total{endpoint}")), all);
+    assert_eq!(value(&text, &format!("forebay_endpoint_sent_bytes_total{endpoint}")), all * 100.0);
+}
+
+#[test]
+fn the_same_labels_are_the_same_handle() {
+    let registry = Registry::new(1);
+    let gauge = Arc::new(Gauge::new(1));
+    assert!(Arc::ptr_eq(&registry.listener(&name("web")), &registry.listener(&name("web"))));
+    assert!(Arc::ptr_eq(&registry.route(&route(Some("a"))), &registry.route(&route(Some("a")))));
+    assert!(!Arc::ptr_eq(&registry.route(&route(Some("a"))), &registry.route(&route(None))));
+    let endpoint = |pool, address| registry.endpoint(&name(pool), address, &gauge);
+    assert!(Arc::ptr_eq(&endpoint("a", "[::1]:80"), &endpoint("a", "[::1]:80")));
+    assert!(!Arc::ptr_eq(&endpoint("a", "[::1]:80"), &endpoint("b", "[::1]:80")));
+}
+
+#[test]
+fn what_is_removed_is_shown_once_more() {
+    let registry = Registry::new(1);
+    let sample = r#"forebay_connections_accepted_total{listener="web"} 1"#;
+    let listener = registry.listener(&name("web"));
+    listener.accepted(Shard::worker(0));
+    assert!(text(&registry).contains(sample) && text(&registry).contains(sample));
+    drop(listener);
+    assert!(text(&registry).contains(sample));
+    let again = registry.listener(&name("web"));
+    assert!(text(&registry).contains(sample));
+    drop(again);
+    assert!(text(&registry).contains(sample));
+    assert!(!text(&registry).contains("listener=\"web\""));
+}
+
+#[test]
+fn requests_in_flight_are_the_gauges() {
+    let registry = Registry::new(1);
+    let (old, new) = (Arc::new(Gauge::new(1)), Arc::new(Gauge::new(1)));
+    let endpoint = registry.endpoint(&name("app"), "unix:/run/app", &old);
+    let in_flight = r#"forebay_endpoint_requests_in_flight{pool="app",endpoint="unix:/run/app"}"#;
+    old.begin();
+    assert_eq!(value(&text(&registry), in_flight), 1.0);
+    assert_eq!(endpoint.totals().in_flight, 1);
+    let _same = registry.endpoint(&name("app"), "unix:/run/app", &new);
+    assert_eq!(value(&text(&registry), in_flight), 0.0);
+}
+
+#[test]
+fn a_request_without_route_is_counted_all_the_same() {
+    let registry = Registry::new(1);
+    let listener = registry.listener(&name("web"));
+    listener.refused(Shard::worker(0), 404);
+    listener.timed_out(Shard::worker(0), ClientTimeout::Header);
+    let text = text(&registry);
+    assert_eq!(value(&text, r#"forebay_requests_total{listener="web",route="",pool="",class="4xx"}"#), 1.0);
+    assert_eq!(value(&text, r#"forebay_client_timeouts_total{listener="web",timeout="header"}"#), 1.0);
+}
+
+#[test]
+fn the_process_describes_itself() {
+    let registry = Registry::new(3);
+    registry.set_config_generation(7);
+    let text = text(&registry);
+    assert_eq!(value(&text, "forebay_workers"), 3.0);
+    assert_eq!(value(&text, "forebay_config_generation"), 7.0);
+    let started = value(&text, "process_start_time_seconds");
+    let now = crate::ambient::wall().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((now - 3600.0..=now + 1.0).contains(&started), "{started} against {now}");
+    assert!(value(&text, "process_resident_memory_bytes") > 1e5);
+    let fds = value(&text, "process_open_fds");
+    assert!(fds >= 3.0 && fds <= value(&text, "process_max_fds"));
+}
+
+/// A registry with every family in it, and labels that need escaping.
+fn full() -> (Arc<Registry>, impl Sized) {
+    let registry = Registry::new(2);
+    let gauge = Arc::new(Gauge::new(1));
+    let endpoint = registry.endpoint(&name("app"), "unix:/a \"b\"\\c\nd", &gauge);
+    let (routed, answered) = (registry.route(&route(Some("app"))), registry.route(&route(None)));
+    let listener = registry.listener(&name("web"));
+    routed.finish(Shard::worker(1), &requests(Duration::from_millis(7), 200));
+    endpoint.responded(Shard::worker(1), 200, Duration::from_millis(3));
+    endpoint.failed(Shard::worker(0), FailureKind::Reset);
+    (registry, (endpoint, routed, answered, listener))
+}
+
+#[test]
+fn the_text_is_well_formed() {
+    let (registry, _held) = full();
+    let text = text(&registry);
+    let (mut families, mut samples) = (BTreeMap::new(), BTreeSet::new());
+    let (mut helped, mut typed) = ("", "");
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            helped = help.split_once(' ').unwrap().0;
+        } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (family, kind) = kind.split_once(' ').unwrap();
+            assert_eq!(family, helped, "HELP stands before TYPE");
+            assert_eq!(families.insert(family, kind), None, "{family} is declared once");
+            assert_eq!(kind == "counter", family.ends_with("_total"), "{family}");
+            typed = family;
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            value.parse::<f64>().unwrap();
+            assert!(sample.starts_with(typed), "{sample} stands under {typed}");
+            assert!(samples.insert(sample), "{sample} occurs once");
+        }
+    }
+    assert!(families.keys().all(|family| family.starts_with("forebay_") || family.starts_with("process_")));
+    let escaped = r#"forebay_endpoint_requests_total{pool="app",endpoint="unix:/a \"b\"\\c\nd"}"#;
+    assert!(samples.contains(escaped), "{text}");
+}
+
+#[test]
+fn promtool_finds_nothing_to_complain_about() {
+    let (registry, _held) = full();
+    let promtool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).output_of(&registry);
+    match promtool {
+        Ok(complaints) => assert_eq!(complaints, ""),
+        #[expect(clippy::print_stderr, reason = "says why the test checked nothing")]
+        Err(error) => eprintln!("skipped: promtool does not run here ({error})"),
+    }
+}
+
+trait OutputOf {
+    fn output_of(&mut self, registry: &Registry) -> std::io::Result<String>;
+}
+
+impl OutputOf for Command {
+    fn output_of(&mut self, registry: &Registry) -> std::io::Result<String> {
+        let mut child = self.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().unwrap().write_all(&registry.render())?;
+        let output = child.wait_with_output()?;
+        Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+    }
+}
