@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::cell::{Shard, Sharded};
 use super::exposition::{Exposition, Labels, Table, Title, labels};
 use super::histogram::{Distribution, Histogram};
 use super::status::{CLASSES, Classes};
 use crate::model::Name;
+use crate::observe::shard::{Shard, Sharded};
 
 /// Which requests are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
