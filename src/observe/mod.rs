@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod civil;
+pub mod log;
 pub mod metrics;
 mod shard;
 

@@ -26,7 +26,7 @@ pub struct RouteMetrics(Sharded<Cells>);
 /// A request that is over, to its last byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished {
-    /// The status sent to the client.
+    /// The status sent to the client, or 499 when it left before there was one.
     pub status: u16,
     /// From the whole request head to the first byte of the response, when there was one.
     pub first_byte: Option<Duration>,
