@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls_pki_types::ServerName;
 
 use crate::balance;
+pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, RouteTimeouts, UpstreamProtocol,
     UpstreamTimeouts,
@@ -69,16 +70,6 @@ pub struct AccessLogPlan {
     pub path: Option<PathBuf>,
     /// Lines that may wait to be written; those past it are counted and lost.
     pub queue: usize,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people: the combined format (access log), or plain lines.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The process's own log.
