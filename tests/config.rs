@@ -1,6 +1,8 @@
 //! Faulty configurations and what is said about them. Each `tests/config/NAME.toml` has its report
 //! in `NAME.expected`; `BLESS=1 cargo test --test config` writes what is said now, to be reviewed.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -89,7 +89,8 @@ pub fn read(path: &Path, env: Env<'_>) -> Reading {
 pub fn read_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Reading {
     let sink = Sink::default();
     let entries = parse::parse(text, env, &sink);
-    let plan = lower::lower(&entries, &Cx { base_dir: base_dir.to_owned(), sink: &sink });
+    let cx = Cx { base_dir: base_dir.to_owned(), sink: &sink, trust: tls::Trust::default() };
+    let plan = lower::lower(&entries, &cx);
     let source = Source { name: name.to_owned(), text: text.to_owned() };
     let (problems, known_keys) = sink.into_parts();
     Reading { plan, report: Report::new(source, problems), known_keys }
@@ -99,6 +100,7 @@ pub fn read_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Readin
 struct Cx<'a> {
     base_dir: PathBuf,
     sink: &'a Sink,
+    trust: tls::Trust,
 }
 
 impl Cx<'_> {

@@ -13,7 +13,7 @@ use crate::model::options::{Data, Key, Problem, Sink, Value};
 /// in the order of the source.
 pub(super) fn parse(text: &str, env: Env<'_>, sink: &Sink) -> Vec<(Key, Value)> {
     let (root, mut errors) = DeTable::parse_recoverable(text);
-    errors.sort_by_key(|error| start_of(error));
+    errors.sort_by_key(start_of);
     let faulty = errors.iter().filter_map(toml::de::Error::span).collect();
     if !errors.is_empty() {
         sink.incomplete();
