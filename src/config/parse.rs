@@ -37,8 +37,24 @@ fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
     match message.strip_suffix(", expected literal string") {
         Some(_) if found.is_empty() => Problem::new("", span, "the value is missing"),
         Some(unquoted) => Problem::new("", span, unquoted).hint(format!("write {found:?}")),
-        None => Problem::new("", span, message),
+        None => {
+            let hint =
+                bare_word(text, start_of(error)).map(|word| format!("a string needs quotes: {word:?}"));
+            Problem::new("", span, message).or_hint(hint)
+        }
     }
+}
+
+/// The value around `at` when it begins as a number and does not end as one, like an address
+/// without quotes.
+fn bare_word(text: &str, at: usize) -> Option<&str> {
+    let (before, after) = text.split_at_checked(at)?;
+    let start = before.rfind(['=', ',', '[', '\n']).map_or(0, |before| before + 1);
+    let end = after.find([',', ']', '}', '#', '\n']).map_or(text.len(), |length| at + length);
+    let word = text.get(start..end)?.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_' | '%');
+    let numeric = word.starts_with(|c: char| c.is_ascii_digit()) && word.chars().all(plain);
+    (numeric && start < at).then_some(word)
 }
 
 struct Tree<'a> {
