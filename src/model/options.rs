@@ -146,9 +146,17 @@ impl<'a> Options<'a> {
     pub fn required(&self, key: &'static str) -> Option<Given<'a>> {
         let given = self.given(key);
         if given.is_none() {
-            self.problem(key, format!("`{key}` is missing"), None);
+            self.missing(key, format!("`{key}` is missing"), None);
         }
         given
+    }
+
+    /// Reports a fault of `key` that is due to its absence, unless the source is known to be
+    /// incomplete: then the key may be there and unreadable.
+    pub fn missing(&self, key: &'static str, fault: impl Into<String>, hint: Option<String>) {
+        if !self.place.sink.is_incomplete() {
+            self.problem(key, fault, hint);
+        }
     }
 
     /// The values of `key`, which is one value or a list; `None` when it is absent. Unfit values

@@ -1,7 +1,7 @@
 //! What is wrong with what was written: the place, the fault and what would be right. Knows no
 //! file and no terminal; showing a problem under its line is `config`'s job.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -79,12 +79,31 @@ impl Problem {
 pub struct Sink {
     problems: RefCell<Vec<Problem>>,
     known: RefCell<BTreeSet<String>>,
+    incomplete: Cell<bool>,
 }
 
 impl Sink {
     /// Takes a problem.
     pub fn report(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
+    }
+
+    /// Takes note that some of the source could not be read, so that what is absent is no problem
+    /// of its own.
+    pub fn incomplete(&self) {
+        self.incomplete.set(true);
+    }
+
+    /// Whether some of the source could not be read.
+    #[must_use]
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete.get()
+    }
+
+    /// Whether there is an error among the problems so far.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// Takes note of a key that a reader asked for, as in `pool.*.endpoints[].weight`.
