@@ -1,6 +1,7 @@
 //! What a configuration means: valid by construction and inert. A route cannot name a missing
 //! pool, a pool cannot be empty, a certificate has its key. Nothing here is running yet.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,6 +43,12 @@ pub struct AdminPlan {
     pub bind: Address,
 }
 
+impl Default for AdminPlan {
+    fn default() -> Self {
+        Self { bind: Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))) }
+    }
+}
+
 /// One listener with all its sockets.
 #[derive(Debug)]
 pub struct ListenerPlan {
@@ -72,6 +79,12 @@ pub struct AccessLogPlan {
     pub queue: usize,
 }
 
+impl Default for AccessLogPlan {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), path: None, queue: 8192 }
+    }
+}
+
 /// The process's own log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogPlan {
@@ -79,6 +92,12 @@ pub struct LogPlan {
     pub level: String,
     /// Text or JSON.
     pub format: LogFormat,
+}
+
+impl Default for LogPlan {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
 }
 
 /// Which pool, as an index into [`Plan::pools`].
@@ -96,7 +115,7 @@ pub struct RoutePlan {
     pub rule: Rule,
     /// What is done to requests and responses, in order.
     pub filters: Filters,
-    /// Where requests go when no filter answers; `None` when one always does.
+    /// Where requests go when no filter answers.
     pub action: Action,
     /// Time limits of this route.
     pub timeouts: RouteTimeouts,
@@ -107,7 +126,7 @@ pub struct RoutePlan {
 pub enum Action {
     /// Forwards it to a pool, chosen by weight when there are several. Never empty, weights never 0.
     Forward(Vec<(PoolId, u32)>),
-    /// Its filters answer every request (redirect, fixed response).
+    /// Its filters answer (redirect, fixed response); what they let through is not found.
     Answer,
 }
 
