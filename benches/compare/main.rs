@@ -17,6 +17,7 @@ mod options;
 mod origin;
 mod peers;
 mod profile;
+mod quiet;
 mod quota;
 mod report;
 mod scaling;

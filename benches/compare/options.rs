@@ -44,6 +44,10 @@ pub(crate) struct Options {
     #[arg(long)]
     quick: bool,
 
+    /// Seconds to wait, before each window, for other work on the machine to end
+    #[arg(long, default_value_t = 30)]
+    patience: u32,
+
     /// Idle connections that `memory` opens
     #[arg(long, default_value_t = 10_000)]
     pub(crate) connections: usize,
@@ -83,6 +87,11 @@ impl Options {
 
     pub(crate) fn window(&self) -> Duration {
         Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 4 }).into())
+    }
+
+    /// Before each window.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_secs(self.patience.into())
     }
 
     /// Whether forwarding fields are added, for each table to be made.

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::Failure;
 use crate::options::{Dressing, Options};
 use crate::peers::Proxy;
+use crate::quiet::DISTURBED;
 use crate::speed::{Reading, Series};
 use crate::statistics::median;
 
@@ -34,7 +35,7 @@ pub(crate) fn speed_tables(proxies: &[Proxy], dressing: Dressing, all: &[Series]
     text += &table(proxies, all, &RATE);
     text += &table(proxies, all, &P99);
     text += &table(proxies, all, &BUSY);
-    text + &failures(proxies, all)
+    text + &remarks(proxies, all)
 }
 
 /// One kind of figure and how it is judged.
@@ -127,7 +128,8 @@ fn ratio_to_better_peer(proxies: &[Proxy], values: &[f64], figure: &Figure) -> O
     Some(ours? / best?)
 }
 
-fn failures(proxies: &[Proxy], all: &[Series]) -> String {
+/// What qualifies the tables, if anything does.
+fn remarks(proxies: &[Proxy], all: &[Series]) -> String {
     let mut text = String::new();
     for series in all {
         for (place, proxy) in proxies.iter().enumerate() {
@@ -138,6 +140,15 @@ fn failures(proxies: &[Proxy], all: &[Series]) -> String {
                 text += &format!("\n{proxy} failed {errors} requests of `{case}`.\n");
             }
         }
+    }
+    let readings: Vec<&Reading> = all.iter().flat_map(|series| series.rounds.iter().flatten()).collect();
+    let disturbed = readings.iter().filter(|reading| reading.others >= DISTURBED).count();
+    if disturbed > 0 {
+        text += &format!(
+            "\nOf {} windows, {disturbed} were disturbed: other work used more than {:.0} % of a core.\n",
+            readings.len(),
+            DISTURBED * 100.0,
+        );
     }
     text
 }

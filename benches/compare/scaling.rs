@@ -13,7 +13,7 @@ use crate::load;
 use crate::options::{Dressing, Options};
 use crate::peers::{Proxy, Serving, Start};
 use crate::quota::Quota;
-use crate::speed::{Reading, WARM_UP};
+use crate::speed::{self, Reading, WARM_UP};
 use crate::statistics::median;
 
 /// Measures each proxy with one and with two workers and tells it as Markdown.
@@ -73,10 +73,7 @@ fn reading(ground: &Ground, options: &Options, proxy: Proxy, trial: Trial) -> Re
         quota.hold(serving.id())?;
         load::run(ground, &shape, listener, WARM_UP)?;
     }
-    let before = cpu::used(serving.id())?;
-    let counted = load::run(ground, &shape, listener, options.window())?;
-    let cpu = cpu::used(serving.id())?.saturating_sub(before);
-    Ok(Reading { counted, cpu })
+    speed::window(ground, options, &serving, Case::H1)
 }
 
 /// Gives each worker a core of its own. The workers are the threads that worked since `idle`.

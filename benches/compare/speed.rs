@@ -10,6 +10,7 @@ use crate::ground::{Ground, PROXY_CORE};
 use crate::load::{self, Counted};
 use crate::options::{Dressing, Options};
 use crate::peers::{Proxy, Serving, Start};
+use crate::quiet::{self, DISTURBED, Watch};
 use crate::report;
 
 /// What one proxy did in one window.
@@ -18,6 +19,8 @@ pub(crate) struct Reading {
     pub(crate) counted: Counted,
     /// CPU time of all the proxy's processes over the window.
     pub(crate) cpu: Duration,
+    /// What else ran on the machine meanwhile, as a share of one core.
+    pub(crate) others: f64,
 }
 
 impl Reading {
@@ -72,10 +75,10 @@ fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) ->
         for turn in 0..options.proxies.len() {
             let place = (round + turn) % options.proxies.len();
             let Some(proxy) = options.proxies.get(place) else { continue };
-            let reading = reading(ground, *proxy, (case, dressing), options.window())
+            let reading = reading(ground, options, *proxy, (case, dressing))
                 .map_err(|failure| format!("{}, {}: {failure}", proxy.name(), case.name()))?;
             eprintln!(
-                "{:8} {dressing:?} round {}: {:7} {:8.2} us/request {:8.0} requests/s p99 {:7.2} ms, core {:3.0} %, {} errors",
+                "{:8} {dressing:?} round {}: {:7} {:8.2} us/request {:8.0} requests/s p99 {:7.2} ms, core {:3.0} %, others {:3.0} %, {} errors",
                 case.name(),
                 round + 1,
                 proxy.name(),
@@ -83,6 +86,7 @@ fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) ->
                 reading.rate(),
                 reading.p99(),
                 reading.busy() * 100.0,
+                reading.others * 100.0,
                 reading.counted.errors,
             );
             readings.push((place, reading));
@@ -95,19 +99,46 @@ fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) ->
 
 fn reading(
     ground: &Ground,
+    options: &Options,
     proxy: Proxy,
-    (case, dressing): (Case, Dressing),
-    window: Duration,
+    load: (Case, Dressing),
 ) -> Result<Reading, Failure> {
+    let (case, dressing) = load;
     let serving = Serving::start(ground, proxy, Start { dressing, workers: 1, cores: PROXY_CORE })?;
-    let shape = case.shape();
-    let listener = serving.address(shape.door);
-    load::run(ground, &shape, listener, WARM_UP)?;
-    let before = cpu::used(serving.id())?;
-    let counted = load::run(ground, &shape, listener, window)?;
-    let cpu = cpu::used(serving.id())?.saturating_sub(before);
-    Ok(Reading { counted, cpu })
+    load::run(ground, &case.shape(), serving.address(case.shape().door), WARM_UP)?;
+    window(ground, options, &serving, case)
 }
+
+/// Loads a proxy that is warm for one window, and again when others disturbed it.
+///
+/// # Errors
+/// Where the proxy or the load fails.
+pub(crate) fn window(
+    ground: &Ground,
+    options: &Options,
+    serving: &Serving,
+    case: Case,
+) -> Result<Reading, Failure> {
+    let mut calmest: Option<Reading> = None;
+    for _ in 0..ATTEMPTS {
+        quiet::wait(options.patience())?;
+        let watch = Watch::start(Some(serving.id()))?;
+        let before = cpu::used(serving.id())?;
+        let counted = load::run(ground, &case.shape(), serving.address(case.shape().door), options.window())?;
+        let cpu = cpu::used(serving.id())?.saturating_sub(before);
+        let reading = Reading { counted, cpu, others: watch.others(Some(serving.id()))? };
+        if calmest.is_none_or(|calmest| reading.others < calmest.others) {
+            calmest = Some(reading);
+        }
+        if reading.others < DISTURBED {
+            break;
+        }
+    }
+    calmest.ok_or_else(|| "no window was measured".into())
+}
+
+/// Windows tried until one is not disturbed.
+const ATTEMPTS: u32 = 3;
 
 /// Fills caches, pools and branch predictors before each window.
 pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
