@@ -37,7 +37,7 @@ impl Ground {
             .map_err(|error| format!("needs two cores, one for the proxy and one for the load: {error}"))?;
         let dir = tempfile::Builder::new().prefix("compare-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         write_certificate(dir.path())?;
-        let origin = origin::start(dir.path())?;
+        let origin = origin::start()?;
         let forebay = options.forebay.clone();
         Ok(Self { dir, origin, forebay, files: raise_files() })
     }

@@ -13,7 +13,7 @@ use crate::peers::Door;
 use crate::statistics::percentile_99;
 
 /// What the load generator saw in one window.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counted {
     /// Answered in full with a status of 2xx.
     pub(crate) requests: u64,

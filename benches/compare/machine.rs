@@ -23,7 +23,7 @@ pub(crate) fn require_tools(options: &Options) -> Result<(), Failure> {
     if options.proxies.contains(&Proxy::Nginx) {
         needed.push(("nginx", "nginx"));
     }
-    if options.proxies.contains(&Proxy::Haproxy) {
+    if options.proxies.contains(&Proxy::Haproxy) || options.proxies.contains(&Proxy::HaproxySplice) {
         needed.push(("haproxy", "haproxy"));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -47,7 +47,7 @@ pub(crate) fn require_tools(options: &Options) -> Result<(), Failure> {
 /// Where a program does not say its version.
 pub(crate) fn heading(ground: &Ground, options: &Options) -> Result<String, Failure> {
     let mut versions = Vec::new();
-    for proxy in &options.proxies {
+    for proxy in options.proxies.iter().filter(|proxy| **proxy != Proxy::HaproxySplice) {
         let argument = if *proxy == Proxy::Forebay { "--version" } else { "-v" };
         versions.push(first_line(Command::new(peers::program(ground, *proxy)).arg(argument))?);
     }

@@ -2,14 +2,11 @@
 //! that the core it shares with the load generator is not what limits the proxy. It knows three
 //! paths, keeps its connections for good and reads no request bodies.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::rc::Rc;
 
-use rustix::fs::sendfile;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
@@ -18,17 +15,14 @@ use crate::cases::{ECHO, MEBIBYTE};
 /// Starts the origin on a thread of its own, which ends with the process.
 ///
 /// # Errors
-/// Where no port or thread is to be had, or `dir` cannot hold a file of 1 MiB.
-pub(crate) fn start(dir: &Path) -> io::Result<SocketAddr> {
-    let path = dir.join("mebibyte");
-    File::create(&path)?.write_all(&vec![b'x'; BIG_BODY])?;
-    let big = File::open(path)?;
+/// Where no port or thread is to be had.
+pub(crate) fn start() -> io::Result<SocketAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener.local_addr()?;
     std::thread::Builder::new()
         .name("origin".into())
-        .spawn(move || LocalSet::new().block_on(&runtime, accept(listener, Rc::new(Answers::new(big)))))?;
+        .spawn(move || LocalSet::new().block_on(&runtime, accept(listener, Rc::new(Answers::new()))))?;
     Ok(address)
 }
 
@@ -55,8 +49,7 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {
             continue;
         }
         if asks_for(&head, MEBIBYTE) {
-            stream.write_all(&answers.big_head).await?;
-            send_file(&stream, &answers.big).await?;
+            stream.write_all(&answers.big).await?;
         } else if asks_for(&head, ECHO) {
             stream.write_all(&response_head(head.len())).await?;
             stream.write_all(&head).await?;
@@ -72,29 +65,22 @@ fn asks_for(head: &[u8], path: &str) -> bool {
     head.strip_prefix(b"GET ").is_some_and(|rest| rest.starts_with(path.as_bytes()))
 }
 
-async fn send_file(stream: &TcpStream, file: &File) -> io::Result<()> {
-    let mut sent = 0;
-    while sent < BIG_BODY as u64 {
-        stream
-            .async_io(Interest::WRITABLE, || Ok(sendfile(stream, file, Some(&mut sent), BIG_BODY)?))
-            .await?;
-    }
-    Ok(())
-}
-
 /// What is sent, made once.
 struct Answers {
     small: Vec<u8>,
-    big_head: Vec<u8>,
-    big: File,
+    big: Vec<u8>,
 }
 
 impl Answers {
-    fn new(big: File) -> Self {
-        let mut small = response_head(SMALL_BODY);
-        small.resize(small.len() + SMALL_BODY, b'x');
-        Self { small, big_head: response_head(BIG_BODY), big }
+    fn new() -> Self {
+        Self { small: response(100), big: response(BIG_BODY) }
     }
+}
+
+fn response(length: usize) -> Vec<u8> {
+    let mut response = response_head(length);
+    response.resize(response.len() + length, b'x');
+    response
 }
 
 /// A head with the fields that most origins send.
@@ -107,8 +93,6 @@ fn response_head(length: usize) -> Vec<u8> {
 }
 
 /// Bytes.
-const SMALL_BODY: usize = 100;
-/// Bytes.
-pub(crate) const BIG_BODY: usize = 1 << 20;
+const BIG_BODY: usize = 1 << 20;
 /// Bytes; a request past it is dropped with its connection.
 const MAX_HEAD: usize = 64 * 1024;

@@ -26,6 +26,8 @@ pub(crate) enum Proxy {
     Nginx,
     /// Debian's HAProxy
     Haproxy,
+    /// The same with `option splice-response`, which moves bodies without copying them
+    HaproxySplice,
 }
 
 impl Proxy {
@@ -34,6 +36,7 @@ impl Proxy {
             Self::Forebay => "Forebay",
             Self::Nginx => "nginx",
             Self::Haproxy => "HAProxy",
+            Self::HaproxySplice => "HAProxy splicing",
         }
     }
 }
@@ -136,16 +139,17 @@ fn configure(ground: &Ground, proxy: Proxy, start: Start<'_>, ports: Ports) -> R
         Proxy::Forebay => (include_str!("peers/forebay.toml"), "forebay.toml"),
         Proxy::Nginx => (include_str!("peers/nginx.conf"), "nginx.conf"),
         Proxy::Haproxy => (include_str!("peers/haproxy.cfg"), "haproxy.cfg"),
+        Proxy::HaproxySplice => (include_str!("peers/haproxy.cfg"), "haproxy-splice.cfg"),
     };
     let path = ground.dir().join(file);
-    fs::write(&path, fill(template, ground, start, ports))?;
+    fs::write(&path, fill(template, proxy, ground, (start, ports)))?;
     let mut command = launch::command(start.cores, program(ground, proxy));
     match proxy {
         Proxy::Forebay => {
             command.arg("run").arg("-c").arg(path).args(["--workers", &start.workers.to_string()])
         }
         Proxy::Nginx => command.args(["-e", "stderr"]).arg("-p").arg(ground.dir()).arg("-c").arg(path),
-        Proxy::Haproxy => command.arg("-q").arg("-db").arg("-f").arg(path),
+        Proxy::Haproxy | Proxy::HaproxySplice => command.arg("-q").arg("-db").arg("-f").arg(path),
     };
     Ok(command)
 }
@@ -156,16 +160,18 @@ pub(crate) fn program(ground: &Ground, proxy: Proxy) -> &Path {
         Proxy::Forebay => ground.forebay(),
         // Debian keeps them out of other users' PATH.
         Proxy::Nginx => Path::new("/usr/sbin/nginx"),
-        Proxy::Haproxy => Path::new("/usr/sbin/haproxy"),
+        Proxy::Haproxy | Proxy::HaproxySplice => Path::new("/usr/sbin/haproxy"),
     }
 }
 
-fn fill(template: &str, ground: &Ground, start: Start<'_>, ports: Ports) -> String {
+fn fill(template: &str, proxy: Proxy, ground: &Ground, (start, ports): (Start<'_>, Ports)) -> String {
     let dropped = match start.dressing {
         Dressing::Added => "#bare",
         Dressing::Bare => "#added",
     };
-    let kept: Vec<&str> = template.lines().filter(|line| !line.ends_with(dropped)).collect();
+    let splices = proxy == Proxy::HaproxySplice;
+    let kept = |line: &&str| !line.ends_with(dropped) && (splices || !line.ends_with("#splice"));
+    let kept: Vec<&str> = template.lines().filter(kept).collect();
     // nginx would otherwise change to a user who may not write where we may.
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let values = [

@@ -59,7 +59,7 @@ pub(crate) fn wait(patience: Duration) -> Result<(), Failure> {
 
 /// The share of a core, used by others, from which a window counts as disturbed. Kernel threads
 /// and the ticks' coarseness stay well below.
-pub(crate) const DISTURBED: f64 = 0.06;
+pub(crate) const DISTURBED: f64 = 0.08;
 
 /// Time that all cores were not idle, theft by a hypervisor included.
 fn machine_busy() -> Result<Duration, Failure> {

@@ -28,14 +28,7 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
             for trial in TRIALS {
                 let reading = reading(ground, options, *proxy, trial)
                     .map_err(|failure| format!("{}, {trial:?}: {failure}", proxy.name()))?;
-                eprintln!(
-                    "scaling round {}: {:7} {trial:?}: {:6.2} us/request {:8.0} requests/s, {:3.0} % of a core",
-                    round + 1,
-                    proxy.name(),
-                    reading.cpu_per_request(),
-                    reading.rate(),
-                    reading.busy() * 100.0,
-                );
+                eprintln!("scaling, round {}: {:7} {trial:?}: {reading}", round + 1, proxy.name());
                 taken.push(reading);
             }
             readings.extend(<[Reading; 4]>::try_from(taken).ok());
@@ -73,7 +66,7 @@ fn reading(ground: &Ground, options: &Options, proxy: Proxy, trial: Trial) -> Re
         quota.hold(serving.id())?;
         load::run(ground, &shape, listener, WARM_UP)?;
     }
-    speed::window(ground, options, &serving, Case::H1)
+    speed::window(ground, &serving, Case::H1, (options.window(), options.patience()))
 }
 
 /// Gives each worker a core of its own. The workers are the threads that worked since `idle`.
