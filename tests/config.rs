@@ -1,11 +1,14 @@
 //! Faulty configurations and what is said about them. Each `tests/config/NAME.toml` has its report
 //! in `NAME.expected`; `BLESS=1 cargo test --test config` writes what is said now, to be reviewed.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use forebay::config;
+use tempfile::TempDir;
 
 const FOLDER: &str = "tests/config";
 
@@ -18,6 +21,43 @@ fn env(name: &str) -> Option<String> {
     }
 }
 
+/// Certificates and keys, good and bad, in a folder of their own.
+struct PemFiles(TempDir);
+
+impl PemFiles {
+    fn make() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        for (name, names) in
+            [("a", vec!["a.example".to_owned()]), ("b", vec!["b.example".to_owned()]), ("nameless", vec![])]
+        {
+            let pair = rcgen::generate_simple_self_signed(names).unwrap();
+            files.write(&format!("{name}.pem"), &pair.cert.pem());
+            files.write(&format!("{name}.key"), &pair.signing_key.serialize_pem());
+        }
+        files.write("empty.pem", "");
+        files.write("broken.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n");
+        files.write("garbage.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+        files.write("garbage.key", "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n");
+        files.write(
+            "encrypted.key",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        );
+        files
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    /// What is said of the configuration at `path`, as if it stood in this folder.
+    fn report(&self, path: &Path) -> String {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let text = fs::read_to_string(path).unwrap();
+        let said = config::read_str(&name, &text, &env, self.0.path()).report.to_string();
+        said.replace(&self.0.path().display().to_string(), "FOLDER")
+    }
+}
+
 fn with_extension(extension: &str) -> BTreeSet<PathBuf> {
     let all = fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().path());
     all.filter(|path| path.extension().is_some_and(|found| found == extension)).collect()
@@ -25,10 +65,11 @@ fn with_extension(extension: &str) -> BTreeSet<PathBuf> {
 
 #[test]
 fn reports_are_as_expected() {
+    let files = PemFiles::make();
     let bless = std::env::var_os("BLESS").is_some();
     let mut wrong = Vec::new();
     for path in with_extension("toml") {
-        let said = config::read(&path, &env).report.to_string();
+        let said = files.report(&path);
         let expected = path.with_extension("expected");
         if bless {
             fs::write(&expected, &said).unwrap();

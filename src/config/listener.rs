@@ -54,17 +54,12 @@ fn listener<'a>(
         options.problem("protocol", fault, Some("use `http` or `https`".into()));
         return None;
     }
-    let plan = ListenerPlan {
-        name: name?,
-        bind,
-        tls: tls::server(&options, protocol == Protocol::Https, cx),
-        timeouts: timeouts(options.section("timeouts")),
-        limits: limits(&options),
-        identity: identity(&options),
-        access_log: options.given("access_log").and_then(|given| access_log(&given, cx)),
-    };
+    let tls = tls::server(&options, protocol == Protocol::Https, cx);
+    let timeouts = timeouts(options.section("timeouts"));
+    let (limits, identity) = (limits(&options), identity(&options));
+    let access_log = options.given("access_log").and_then(|given| access_log(&given, cx));
     options.finish();
-    Some(plan)
+    Some(ListenerPlan { name: name?, bind, tls, timeouts, limits, identity, access_log })
 }
 
 /// What a listener speaks.

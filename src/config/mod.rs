@@ -12,6 +12,7 @@ pub mod plan;
 mod pool;
 pub mod problem;
 mod process;
+mod quick;
 mod route;
 mod tls;
 
@@ -22,9 +23,10 @@ use std::path::{Path, PathBuf};
 
 pub use plan::Plan;
 pub use problem::Report;
+pub use quick::{Quick, quick};
 
 use crate::model::expand::Env;
-use crate::model::options::{Given, Problem, Sink};
+use crate::model::options::{Given, Key, Problem, Sink, Value};
 use crate::model::{Address, Target};
 use problem::Source;
 
@@ -87,10 +89,15 @@ pub fn read(path: &Path, env: Env<'_>) -> Reading {
 /// Reads `text`, called `name` in problems, relative paths in it being relative to `base_dir`.
 #[must_use]
 pub fn read_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Reading {
-    let sink = Sink::default();
-    let entries = parse::parse(text, env, &sink);
-    let plan = lower::lower(&entries, &Cx { base_dir: base_dir.to_owned(), sink: &sink });
     let source = Source { name: name.to_owned(), text: text.to_owned() };
+    read_tree(source, base_dir, |sink| parse::parse(text, env, sink))
+}
+
+fn read_tree(source: Source, base_dir: &Path, parse: impl FnOnce(&Sink) -> Vec<(Key, Value)>) -> Reading {
+    let sink = Sink::default();
+    let entries = parse(&sink);
+    let cx = Cx { base_dir: base_dir.to_owned(), sink: &sink, trust: tls::Trust::default() };
+    let plan = lower::lower(&entries, &cx);
     let (problems, known_keys) = sink.into_parts();
     Reading { plan, report: Report::new(source, problems), known_keys }
 }
@@ -99,6 +106,7 @@ pub fn read_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Readin
 struct Cx<'a> {
     base_dir: PathBuf,
     sink: &'a Sink,
+    trust: tls::Trust,
 }
 
 impl Cx<'_> {

@@ -13,7 +13,7 @@ use crate::model::options::{Data, Key, Problem, Sink, Value};
 /// in the order of the source.
 pub(super) fn parse(text: &str, env: Env<'_>, sink: &Sink) -> Vec<(Key, Value)> {
     let (root, mut errors) = DeTable::parse_recoverable(text);
-    errors.sort_by_key(|error| start_of(error));
+    errors.sort_by_key(start_of);
     let faulty = errors.iter().filter_map(toml::de::Error::span).collect();
     if !errors.is_empty() {
         sink.incomplete();
@@ -37,8 +37,24 @@ fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
     match message.strip_suffix(", expected literal string") {
         Some(_) if found.is_empty() => Problem::new("", span, "the value is missing"),
         Some(unquoted) => Problem::new("", span, unquoted).hint(format!("write {found:?}")),
-        None => Problem::new("", span, message),
+        None => {
+            let hint =
+                bare_word(text, start_of(error)).map(|word| format!("a string needs quotes: {word:?}"));
+            Problem::new("", span, message).or_hint(hint)
+        }
     }
+}
+
+/// The value around `at` when it begins as a number and does not end as one, like an address
+/// without quotes.
+fn bare_word(text: &str, at: usize) -> Option<&str> {
+    let (before, after) = text.split_at_checked(at)?;
+    let start = before.rfind(['=', ',', '[', '\n']).map_or(0, |before| before + 1);
+    let end = after.find([',', ']', '}', '#', '\n']).map_or(text.len(), |length| at + length);
+    let word = text.get(start..end)?.trim();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_' | '%');
+    let numeric = word.starts_with(|c: char| c.is_ascii_digit()) && word.chars().all(plain);
+    (numeric && start < at).then_some(word)
 }
 
 struct Tree<'a> {

@@ -131,5 +131,5 @@ const WEIGHT_HINT: &str = "for a greater share, give one endpoint a `weight`";
 const WEIGHT: RangeInclusive<u32> = 1..=1000;
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const IDLE: RangeInclusive<usize> = 0..=1_000_000;
-const REQUESTS: RangeInclusive<u64> = 1..=u64::MAX;
+const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
 const STREAMS: RangeInclusive<usize> = 1..=65_536;

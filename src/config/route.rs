@@ -7,7 +7,7 @@ use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
 use super::{Cx, matching};
 use crate::model::Name;
-use crate::model::options::{Given, Options};
+use crate::model::options::{Given, Key, Options};
 use crate::model::settings::RouteTimeouts;
 use crate::route::filter::Filters;
 
@@ -71,7 +71,8 @@ impl Reader<'_> {
                 Some("leave `listener` out for all".into()),
             );
         }
-        items.iter().map(|item| self.listeners.find(item, self.cx.sink)).collect()
+        let found: Vec<_> = items.iter().map(|item| self.listeners.find(item, self.cx.sink)).collect();
+        found.into_iter().collect()
     }
 
     fn action(&self, options: &Options<'_>, answers: bool) -> Option<Action> {
@@ -101,16 +102,17 @@ impl Reader<'_> {
 
     /// `{ blue = 90, green = 10 }`
     fn split(&self, given: &Given<'_>) -> Option<Action> {
-        let mut split = Vec::new();
-        for (key, weight) in given.table()?.entries() {
+        let part = |(key, weight): (&Key, Given<'_>)| {
             let pool = self.pools.find_named(&key.name, weight.path(), key.span.clone(), self.cx.sink);
-            split.push((PoolId(pool?), weight.within(SPLIT)?));
-        }
+            let weight = weight.within(SPLIT);
+            Some((PoolId(pool?), weight?))
+        };
+        let split: Vec<_> = given.table()?.entries().map(part).collect();
         if split.is_empty() {
             given.fault("a split needs a pool", Some("write `split = { blue = 90, green = 10 }`".into()));
             return None;
         }
-        Some(Action::Forward(split))
+        split.into_iter().collect::<Option<_>>().map(Action::Forward)
     }
 }
 

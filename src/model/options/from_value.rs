@@ -246,8 +246,9 @@ macro_rules! whole_numbers {
         impl FromValue for $number {
             fn from_value(value: &Value) -> Result<Self, Fault> {
                 let number = value.integer()?;
-                Self::try_from(number).ok().ok_or_else(|| {
-                    Fault::new(format_args!("{number} is not from {} to {}", Self::MIN, Self::MAX))
+                Self::try_from(number).map_err(|_| match number {
+                    ..0 => Fault::new(format_args!("{number} is negative")),
+                    _ => Fault::new(format_args!("{number} is greater than {}", Self::MAX)),
                 })
             }
         }
