@@ -3,6 +3,7 @@
 pub mod ambient;
 pub mod balance;
 pub mod config;
+pub mod control;
 pub mod model;
 pub mod net;
 pub mod observe;

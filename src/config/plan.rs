@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustls_pki_types::ServerName;
 
 use crate::balance;
+pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, RouteTimeouts, UpstreamProtocol,
     UpstreamTimeouts,
@@ -82,16 +83,6 @@ impl Default for AccessLogPlan {
     fn default() -> Self {
         Self { format: LogFormat::default(), path: None, queue: 8192 }
     }
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people: the combined format (access log), or plain lines.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// The process's own log.

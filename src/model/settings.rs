@@ -163,3 +163,13 @@ impl Default for Drain {
         Self { delay: Duration::ZERO, timeout: Duration::from_secs(30) }
     }
 }
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: the combined format (access log), or plain lines.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,4 +1,10 @@
-//! What the program tells about itself: metrics. Takes plain values and knows
-//! neither configuration nor sockets, so that both planes can use it.
+//! What the program tells about itself: metrics, access logs and its own log. Takes plain values and
+//! knows neither configuration nor sockets, so that both planes can use it.
 
+pub mod access_log;
+pub mod civil;
+pub mod log;
 pub mod metrics;
+mod shard;
+
+pub use shard::Shard;

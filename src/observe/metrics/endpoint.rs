@@ -4,12 +4,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::cell::{Count, Shard, Sharded};
 use super::exposition::{Exposition, Labels, Table, Title, labels};
 use super::histogram::{Distribution, Histogram};
 use super::status::{CLASSES, Classes};
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::observe::shard::{Count, Shard, Sharded};
 
 /// Which endpoint is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::cell::{Count, Sharded};
+use crate::observe::shard::{Count, Sharded};
 
 /// Durations counted by bucket. Cells of one shard.
 #[derive(Debug, Default)]
@@ -117,7 +117,7 @@ const BUCKETS: usize = BOUNDS.len() + 1;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::metrics::cell::Shard;
+    use crate::observe::shard::Shard;
 
     fn recorded(durations: &[Duration]) -> Distribution {
         let cells = Sharded::<Histogram>::new(3);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::cell::{Count, Shard, Sharded};
 use super::exposition::{Exposition, Labels, Table, Title, labels};
 use super::route::request_labels;
 use super::status::Classes;
 use crate::model::Name;
+use crate::observe::shard::{Count, Shard, Sharded};
 
 /// Counts of one listener.
 #[derive(Debug)]

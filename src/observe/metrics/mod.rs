@@ -2,7 +2,6 @@
 //! are looked up when a handle is made, which is when a snapshot is built, never per request.
 //! Label values come from the configuration only, so that their number is bounded by it.
 
-mod cell;
 mod endpoint;
 mod exposition;
 mod histogram;
@@ -18,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
 
-pub use cell::Shard;
+pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use histogram::Distribution;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};

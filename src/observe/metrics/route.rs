@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::cell::{Shard, Sharded};
 use super::exposition::{Exposition, Labels, Table, Title, labels};
 use super::histogram::{Distribution, Histogram};
 use super::status::{CLASSES, Classes};
 use crate::model::Name;
+use crate::observe::shard::{Shard, Sharded};
 
 /// Which requests are counted together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +26,7 @@ pub struct RouteMetrics(Sharded<Cells>);
 /// A request that is over, to its last byte.
 #[derive(Clone, Copy, Debug)]
 pub struct Finished {
-    /// The status sent to the client.
+    /// The status sent to the client, or 499 when it left before there was one.
     pub status: u16,
     /// From the whole request head to the first byte of the response, when there was one.
     pub first_byte: Option<Duration>,

@@ -1,6 +1,6 @@
 //! Responses counted by class of status. The label `class` has five values and no more.
 
-use super::cell::Count;
+use crate::observe::shard::Count;
 
 /// Counts by class. Cells of one shard.
 #[derive(Debug, Default)]

@@ -23,23 +23,23 @@ impl Shard {
 
 /// A number that only grows, with one thread that writes it and any that read.
 #[derive(Debug, Default)]
-pub(super) struct Count(AtomicU64);
+pub(in crate::observe) struct Count(AtomicU64);
 
 impl Count {
     #[inline]
-    pub(super) fn add(&self, n: u64) {
+    pub(in crate::observe) fn add(&self, n: u64) {
         // Sound with one writer, and several times cheaper than a locked instruction.
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
-    pub(super) fn get(&self) -> u64 {
+    pub(in crate::observe) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// Cells of type `T` for every shard.
 #[derive(Debug)]
-pub(super) struct Sharded<T>(Box<[Padded<T>]>);
+pub(in crate::observe) struct Sharded<T>(Box<[Padded<T>]>);
 
 /// Two cache lines, because processors fetch them in pairs.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ struct Padded<T>(T);
 
 impl<T: Default> Sharded<T> {
     /// Cells for `workers` workers and the control thread.
-    pub(super) fn new(workers: usize) -> Self {
+    pub(in crate::observe) fn new(workers: usize) -> Self {
         Self((0..=workers).map(|_| Padded::default()).collect())
     }
 }
@@ -56,17 +56,17 @@ impl<T: Default> Sharded<T> {
 impl<T> Sharded<T> {
     /// The cells to write.
     #[inline]
-    pub(super) fn of(&self, shard: Shard) -> Option<&T> {
+    pub(in crate::observe) fn of(&self, shard: Shard) -> Option<&T> {
         self.0.get(shard.0).map(|padded| &padded.0)
     }
 
     /// One count, summed over the shards.
-    pub(super) fn total(&self, count: impl Fn(&T) -> &Count) -> u64 {
+    pub(in crate::observe) fn total(&self, count: impl Fn(&T) -> &Count) -> u64 {
         self.iter().map(|cells| count(cells).get()).fold(0, u64::wrapping_add)
     }
 
     /// A row of counts, each summed over the shards.
-    pub(super) fn totals<const N: usize>(&self, row: impl Fn(&T) -> &[Count; N]) -> [u64; N] {
+    pub(in crate::observe) fn totals<const N: usize>(&self, row: impl Fn(&T) -> &[Count; N]) -> [u64; N] {
         let mut sums = [0_u64; N];
         for counts in self.iter().map(row) {
             for (sum, count) in sums.iter_mut().zip(counts) {
@@ -77,7 +77,7 @@ impl<T> Sharded<T> {
     }
 
     /// The cells of every shard.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(in crate::observe) fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|padded| &padded.0)
     }
 }

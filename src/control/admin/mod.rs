@@ -1,0 +1,173 @@
+//! The admin listener: metrics, liveness and readiness over HTTP/1.1, one request per connection.
+//! Every connection has a deadline and their number a cap, so that the control thread cannot be
+//! kept busy from outside. What is answered is decided in `pages`.
+
+mod bind;
+mod pages;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, SystemTime};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::JoinSet;
+use tokio::time;
+
+use bind::{Bound, Listener, Stream};
+
+use crate::ambient;
+use crate::model::Address;
+use crate::observe::metrics::Registry;
+
+/// A bound admin listener that does not serve yet.
+#[derive(Debug)]
+pub struct Admin(Bound);
+
+/// What the admin listener tells about.
+#[derive(Debug)]
+pub struct AdminState {
+    registry: Arc<Registry>,
+    readiness: Arc<Readiness>,
+    started: SystemTime,
+}
+
+/// Whether traffic should be sent here, as load balancers in front and orchestrators ask.
+#[derive(Debug, Default)]
+pub struct Readiness(AtomicU8);
+
+/// The values of [`Readiness`], in the order of a process's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Not yet.
+    Starting,
+    /// Yes.
+    Ready,
+    /// No longer.
+    Draining,
+}
+
+impl Admin {
+    /// Binds `address`. The file of a Unix socket that nobody listens on any more is replaced.
+    ///
+    /// # Errors
+    /// What the system says when it cannot be bound.
+    pub fn bind(address: &Address) -> io::Result<Self> {
+        Bound::new(address).map(Self)
+    }
+
+    /// The address that was bound, with the port that was given for port 0.
+    ///
+    /// # Errors
+    /// What the system says; not to be expected of a bound socket.
+    pub fn local_addr(&self) -> io::Result<Address> {
+        self.0.local_addr()
+    }
+
+    /// Answers until `shutdown` completes, and then for as long as the requests under way take, at
+    /// most one second. To be called on a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// When the runtime does not take the socket.
+    pub async fn serve(self, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let listener = self.0.listen()?;
+        let mut connections = JoinSet::new();
+        tokio::select! {
+            () = accept_all(&listener, &state, &mut connections) => {}
+            () = shutdown => {}
+        }
+        drop(listener);
+        let ended = async { while connections.join_next().await.is_some() {} };
+        // What takes longer is cut off when the set is dropped.
+        let _ = time::timeout(PARTING, ended).await;
+        Ok(())
+    }
+}
+
+impl AdminState {
+    /// What is to be shown of a process that starts now.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, readiness: Arc<Readiness>) -> Self {
+        Self { registry, readiness, started: ambient::wall() }
+    }
+}
+
+impl Readiness {
+    /// Where the process is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Moves on to `phase`. There is no way back.
+    pub fn enter(&self, phase: Phase) {
+        self.0.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+}
+
+async fn accept_all(listener: &Listener, state: &Arc<AdminState>, connections: &mut JoinSet<()>) {
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        match listener.accept().await {
+            Ok(stream) => {
+                let answer = converse(stream, Arc::clone(state));
+                connections.spawn(async {
+                    let _ = time::timeout(DEADLINE, answer).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "admin connection was not accepted");
+                time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Answers one request.
+async fn converse(stream: Stream, state: Arc<AdminState>) {
+    let answer = service_fn(|request| {
+        let page = pages::answer(request.method(), request.uri().path(), &state);
+        std::future::ready(Ok::<_, Infallible>(page))
+    });
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), answer);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "admin connection failed");
+    }
+}
+
+/// Connections at a time; the next ones wait in the socket's backlog.
+const MAX_CONNECTIONS: usize = 64;
+
+/// The size of a request head, in bytes.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// From accept to the end of the request head.
+const HEADER: Duration = Duration::from_secs(10);
+
+/// From accept to the last byte of the response.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long requests under way may take at shutdown.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// Before accepting again after a failure such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

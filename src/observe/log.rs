@@ -1,0 +1,117 @@
+//! The process's own log: `tracing` events to standard error, as text or JSON. Which of them is a
+//! filter's matter, from the configuration or from the environment.
+
+use std::io::{self, IsTerminal as _};
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+
+use crate::model::settings::LogFormat;
+
+/// The environment variable that overrides the configured filter.
+pub const VARIABLE: &str = "FOREBAY_LOG";
+
+/// Why there is no log.
+#[derive(Debug, Error)]
+pub enum LogError {
+    /// The filter in the environment is wrong.
+    #[error("{VARIABLE} is no log filter")]
+    Variable(#[source] BadFilter),
+    /// The filter that was configured is wrong.
+    #[error("the log level is no log filter")]
+    Level(#[source] BadFilter),
+    /// Something else has taken the place.
+    #[error("a log is set up already")]
+    Twice(#[source] TryInitError),
+}
+
+/// Why a string is no log filter.
+#[derive(Debug, Error)]
+pub enum BadFilter {
+    /// A bare word that is no level. `tracing` would take it for the name of a module and silence
+    /// everything else.
+    #[error("{0:?} is none of `error`, `warn`, `info`, `debug`, `trace`, `off`, nor `module=level`")]
+    Level(String),
+    /// It cannot be read.
+    #[error("{text:?} cannot be read")]
+    Syntax {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+}
+
+/// Sets up the log for the whole process. `level` is used when [`VARIABLE`] is unset or empty; see
+/// [`filter`] for what both may be.
+///
+/// # Errors
+/// When the filter in force is wrong, or a log was set up before.
+pub fn init(level: &str, format: LogFormat) -> Result<(), LogError> {
+    let variable = std::env::var(VARIABLE).ok();
+    let filter = in_force(variable.as_deref(), level)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let done = match format {
+        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    };
+    done.map_err(LogError::Twice)
+}
+
+fn in_force(variable: Option<&str>, level: &str) -> Result<EnvFilter, LogError> {
+    match variable {
+        Some(text) if !text.is_empty() => filter(text).map_err(LogError::Variable),
+        _ => filter(level).map_err(LogError::Level),
+    }
+}
+
+/// Reads a filter: a level, or a list such as `info,forebay::upstream=debug`.
+///
+/// # Errors
+/// When it is not one.
+pub fn filter(text: &str) -> Result<EnvFilter, BadFilter> {
+    let parts: Vec<&str> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    let word = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if let Some(part) = parts.iter().find(|part| word(part) && part.parse::<LevelFilter>().is_err()) {
+        return Err(BadFilter::Level((*part).to_owned()));
+    }
+    let syntax = |source| BadFilter::Syntax { text: text.to_owned(), source };
+    EnvFilter::builder().parse(parts.join(",")).map_err(syntax)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_that_mean_something() {
+        for text in ["info", "WARN", "off", "info,forebay::upstream=debug", "forebay=trace, h2=off", ""] {
+            assert!(filter(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_filter_is_quoted() {
+        for text in ["inof", "info,debgu", "forebay=loud", "=", "forebay=info=debug"] {
+            let error = filter(text).unwrap_err();
+            let quoted = text.split(',').next_back().unwrap();
+            assert!(error.to_string().contains(quoted), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_overrides() {
+        assert!(matches!(in_force(None, "inof"), Err(LogError::Level(_))));
+        assert!(matches!(in_force(Some(""), "inof"), Err(LogError::Level(_))));
+        assert!(matches!(in_force(Some("inof"), "info"), Err(LogError::Variable(_))));
+        assert_eq!(in_force(Some("debug"), "inof").unwrap().to_string(), "debug");
+    }
+
+    #[test]
+    fn there_is_one_log() {
+        let _first = init("off", LogFormat::Json);
+        assert!(matches!(init("off", LogFormat::Text), Err(LogError::Twice(_))));
+    }
+}
