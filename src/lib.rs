@@ -2,8 +2,10 @@
 
 pub mod ambient;
 pub mod balance;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod model;
 pub mod net;
 pub mod observe;

@@ -1,3 +1,23 @@
-//! The `forebay` binary.
+//! The `forebay` binary: one match on the command. What the commands do is in `cli` and `demo`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use forebay::cli::{self, Cli, Command};
+
+/// The request path allocates little but often, on every worker at once: this allocator keeps
+/// per-thread free lists and gives memory back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => cli::serve::from_file(&args),
+        Command::Proxy(args) => cli::serve::from_arguments(&args),
+        Command::Check(args) => cli::check::check(&args),
+        Command::Demo(args) => cli::demo(&args),
+        Command::Healthcheck(args) => cli::healthcheck::ask(&args),
+        Command::Completions(args) => cli::completions(args.shell),
+    };
+    cli::exit_code(outcome)
+}

@@ -1,0 +1,121 @@
+//! Why a command failed, in words for the person at the terminal: what, why, and what to do about
+//! it. Knows nothing of requests; their errors never end the program.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+use std::process::ExitCode;
+
+use thiserror::Error;
+
+use crate::control::healthcheck::Unhealthy;
+use crate::server::StartError;
+use crate::{config, demo};
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The configuration has problems; the report names each of them.
+    #[error("{0}")]
+    Config(config::Report),
+    /// The arguments are words, but make no plan; the report points into them.
+    #[error("{0}")]
+    Arguments(config::Report),
+    /// The server did not start.
+    #[error("cannot start")]
+    Start(#[from] StartError),
+    /// The demo did not start or did not get to its end.
+    #[error("the demo failed")]
+    Demo(#[from] demo::Error),
+    /// The configuration turns the admin listener off, so that there is nobody to ask.
+    #[error("the configuration has no admin listener to ask")]
+    NoAdmin,
+    /// The process that was asked is not ready, or is not there.
+    #[error("not ready")]
+    Unhealthy(#[from] Unhealthy),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl Failure {
+    /// What is written to standard error: the failure, its causes, and the remedy when one is
+    /// known. Ends with a newline.
+    #[must_use]
+    pub fn report(&self) -> String {
+        if let Self::Config(report) | Self::Arguments(report) = self {
+            return super::shown(report);
+        }
+        let mut text = format!("error: {self}");
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            // Writing to a string does not fail.
+            let _ = write!(text, ": {error}");
+            cause = error.source();
+        }
+        if let Some(remedy) = self.remedy() {
+            let _ = write!(text, "\n  help: {remedy}");
+        }
+        text.push('\n');
+        text
+    }
+
+    /// What the shell is told: 2 when the arguments are at fault, as `clap` has it; 1 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Arguments(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// What can be done about it, when that is known.
+    fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::NoAdmin => {
+                Some("add `[admin]` with `bind = \"127.0.0.1:9900\"`, or name one with `--admin`")
+            }
+            Self::Unhealthy(Unhealthy::NotReady { .. }) => None,
+            Self::Unhealthy(_) => Some("is `forebay run` running, and with the same configuration file?"),
+            Self::Start(error) => {
+                in_use(error).then_some("another process listens there: stop it, or bind elsewhere")
+            }
+            Self::Config(_) | Self::Arguments(_) | Self::Demo(_) | Self::Output(_) => None,
+        }
+    }
+}
+
+/// Whether an address was taken somewhere down the causes of `error`.
+fn in_use(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::AddrInUse) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_the_cause_and_the_remedy() {
+        let at = "127.0.0.1:9900".parse().expect("an address");
+        let refused = Unhealthy::Connect(at, io::Error::other("connection refused"));
+        assert_eq!(
+            Failure::from(refused).report(),
+            "error: not ready: no connection to 127.0.0.1:9900: connection refused\n  \
+             help: is `forebay run` running, and with the same configuration file?\n"
+        );
+    }
+
+    #[test]
+    fn every_report_ends_its_line() {
+        for failure in [Failure::NoAdmin, Failure::Output(io::Error::other("x"))] {
+            assert!(failure.report().ends_with('\n'));
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! `run` and `proxy`: two ways to a plan, one way to serve it. Knows nothing of how serving works.
+
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+
+use super::{Failure, Proxy, Run, read};
+use crate::config::{self, Plan, Quick};
+use crate::server::{Options, Server};
+
+/// Serves what a file says, until a signal ends it.
+///
+/// # Errors
+/// When the file has problems, or what it says cannot be bound.
+pub fn from_file(args: &Run) -> Result<ExitCode, Failure> {
+    let plan = read(&args.config)?;
+    until_signal(plan, args.workers)
+}
+
+/// Serves what the arguments say, until a signal ends it.
+///
+/// # Errors
+/// When an address is malformed or cannot be bound.
+pub fn from_arguments(args: &Proxy) -> Result<ExitCode, Failure> {
+    let asked =
+        Quick { from: &args.from, to: &args.to, policy: Some(&args.policy), admin: args.admin.as_deref() };
+    let plan = config::quick(asked).map_err(Failure::Arguments)?;
+    until_signal(plan, args.workers)
+}
+
+fn until_signal(plan: Plan, workers: Option<NonZeroUsize>) -> Result<ExitCode, Failure> {
+    let server = Server::start(plan, Options { workers })?;
+    Ok(server.run_until_signal())
+}

@@ -1,0 +1,168 @@
+//! How the demo looks: lines of text from numbers, for a live screen, for a plain log and for the
+//! end. Pure; where the lines go is the screen's business.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::load::{CLIENTS, RATE};
+use super::origin::CAST;
+use super::tally::Tally;
+use crate::server::EndpointReading;
+
+/// One origin: what the proxy says of it and how long its clients waited.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    name: &'static str,
+    endpoint: String,
+    state: &'static str,
+    requests: u64,
+    errors: u64,
+    in_flight: u32,
+    p50: Option<Duration>,
+    p99: Option<Duration>,
+}
+
+/// Where to look besides the table.
+#[derive(Clone, Debug)]
+pub(super) struct Doors {
+    /// Where the proxy listens.
+    pub(super) proxy: SocketAddr,
+    /// Where the admin listener is.
+    pub(super) admin: SocketAddr,
+}
+
+/// Whether terminal attributes are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ink {
+    /// Colours and bold.
+    Colour,
+    /// Text only.
+    Plain,
+}
+
+/// One row for each origin, in the order of [`CAST`]. An origin whose address the proxy does not
+/// report has no row.
+pub(super) fn rows(addresses: &[SocketAddr], readings: &[EndpointReading], tally: &Tally) -> Vec<Row> {
+    let row = |(place, (temper, address)): (usize, (&super::origin::Temper, &SocketAddr))| {
+        let endpoint = address.to_string();
+        let reading = readings.iter().find(|reading| reading.endpoint == endpoint)?;
+        let totals = &reading.totals;
+        Some(Row {
+            name: temper.name,
+            endpoint,
+            state: reading.state,
+            requests: totals.requests,
+            errors: totals.responses.last().copied().unwrap_or_default() + totals.failures,
+            in_flight: totals.in_flight,
+            p50: tally.quantile(place, 50),
+            p99: tally.quantile(place, 99),
+        })
+    };
+    CAST.iter().zip(addresses).enumerate().filter_map(row).collect()
+}
+
+/// What stands above the table, and in a log before everything.
+pub(super) fn heading(doors: &Doors, ends: Option<Duration>, ink: Ink) -> Vec<String> {
+    let Doors { proxy, admin } = doors;
+    let end =
+        ends.map_or_else(|| "Ctrl-C".to_owned(), |length| format!("Ctrl-C, or by itself after {length:?}"));
+    vec![
+        format!("{}  {CLIENTS} clients, {RATE} requests a second, 3 origins", ink.bold("Forebay demo")),
+        String::new(),
+        format!("  your own request   curl -i http://{proxy}/"),
+        format!("  what is measured   curl http://{admin}/metrics"),
+        format!("  what ends it       {end}"),
+        String::new(),
+    ]
+}
+
+/// The table with its titles.
+pub(super) fn table(rows: &[Row], ink: Ink) -> Vec<String> {
+    let titles = format!(
+        "  {:<7} {:<21} {:<8} {:>8} {:>7} {:>9} {:>9} {:>9}",
+        "ORIGIN", "ENDPOINT", "STATE", "REQUESTS", "ERRORS", "IN FLIGHT", "P50", "P99"
+    );
+    let line = |row: &Row| {
+        format!(
+            "  {:<7} {:<21} {} {:>8} {} {:>9} {:>9} {:>9}",
+            row.name,
+            row.endpoint,
+            ink.state(&format!("{:<8}", row.state)),
+            row.requests,
+            ink.errors(row.errors, &format!("{:>7}", row.errors)),
+            row.in_flight,
+            shown(row.p50),
+            shown(row.p99),
+        )
+    };
+    std::iter::once(ink.dim(&titles)).chain(rows.iter().map(line)).collect()
+}
+
+/// What the clients saw, in one line.
+pub(super) fn clients(tally: &Tally, elapsed: Duration) -> String {
+    let Tally { sent, answered, failed, .. } = tally;
+    format!("  clients: {sent} sent, {answered} answered, {failed} failed in {:.0} s", elapsed.as_secs_f64())
+}
+
+/// Everything in one line, for logs.
+pub(super) fn line(rows: &[Row], elapsed: Duration) -> String {
+    let mut line = format!("{:>4.0}s", elapsed.as_secs_f64());
+    for row in rows {
+        // Writing to a string does not fail.
+        let _ = write!(
+            line,
+            "  {} {} requests={} errors={} in_flight={} p50={} p99={}",
+            row.name,
+            row.state,
+            row.requests,
+            row.errors,
+            row.in_flight,
+            shown(row.p50),
+            shown(row.p99),
+        );
+    }
+    line
+}
+
+/// What the columns mean, where that is not obvious.
+pub(super) const LEGEND: [&str; 2] = [
+    "  requests, errors (5xx and attempts that failed), in flight: as the proxy counts them",
+    "  p50, p99: as its clients measured them since the start, to the last byte",
+];
+
+impl Ink {
+    fn bold(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn dim(self, text: &str) -> String {
+        self.with("2", text)
+    }
+
+    fn state(self, text: &str) -> String {
+        self.with(if text.trim_end() == "up" { "32" } else { "31" }, text)
+    }
+
+    fn errors(self, count: u64, text: &str) -> String {
+        if count == 0 { text.to_owned() } else { self.with("33", text) }
+    }
+
+    /// `text` under an SGR attribute (ECMA-48 §8.3.117).
+    fn with(self, attribute: &str, text: &str) -> String {
+        match self {
+            Self::Colour => format!("\x1b[{attribute}m{text}\x1b[0m"),
+            Self::Plain => text.to_owned(),
+        }
+    }
+}
+
+/// A duration with three figures or so; a dash when there is none.
+fn shown(duration: Option<Duration>) -> String {
+    match duration.map(|d| d.as_secs_f64() * 1e3) {
+        None => "-".to_owned(),
+        Some(ms) if ms < 10.0 => format!("{ms:.2}ms"),
+        Some(ms) if ms < 100.0 => format!("{ms:.1}ms"),
+        Some(ms) => format!("{ms:.0}ms"),
+    }
+}
