@@ -14,6 +14,8 @@ pub mod problem;
 mod process;
 mod quick;
 mod route;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -117,22 +119,38 @@ impl Cx<'_> {
 
     /// An address to bind, the path of a Unix socket as one that can be opened.
     fn address(&self, given: &Given<'_>) -> Option<Address> {
-        given.read().map(|address| self.rooted(address))
+        self.rooted(given.read()?, given)
     }
 
     /// The address of an endpoint, likewise.
     fn target(&self, given: &Given<'_>) -> Option<Target> {
-        Some(match given.read()? {
-            Target::Address(address) => Target::Address(self.rooted(address)),
-            host @ Target::Host { .. } => host,
-        })
+        let target = given.read()?;
+        let port = match &target {
+            Target::Address(address) => address.inet().map(|address| address.port()),
+            Target::Host { port, .. } => Some(*port),
+        };
+        if port == Some(0) {
+            given.fault("port 0 is no port to connect to", None);
+            return None;
+        }
+        match target {
+            Target::Address(address) => self.rooted(address, given).map(Target::Address),
+            host @ Target::Host { .. } => Some(host),
+        }
     }
 
-    fn rooted(&self, address: Address) -> Address {
-        match address {
-            Address::Unix(path) => Address::Unix(self.base_dir.join(path).into()),
-            inet @ Address::Inet(_) => inet,
+    fn rooted(&self, address: Address, given: &Given<'_>) -> Option<Address> {
+        let Address::Unix(path) = address else { return Some(address) };
+        let path = self.base_dir.join(path);
+        let length = path.as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            let fault = format!(
+                "the path of a Unix socket has {MAX_SOCKET_PATH} bytes at most, this one has {length}"
+            );
+            given.fault(fault, Some("move the socket to a folder with a shorter name".into()));
+            return None;
         }
+        Some(Address::Unix(path.into()))
     }
 }
 
@@ -151,3 +169,6 @@ fn cannot_open(path: &Path, error: &io::Error) -> Problem {
         _ => problem,
     }
 }
+
+/// What `sockaddr_un` has room for, the NUL at the end not counted (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;

@@ -1,6 +1,7 @@
 //! Names given to things in the file, and looking them up: names taken twice, and names that
 //! nothing has.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::model::Name;
@@ -12,6 +13,8 @@ pub(super) struct Names {
     /// What is named, in the singular, as in `"pool"`.
     noun: &'static str,
     taken: Vec<Taken>,
+    /// Where in `taken` a name is.
+    places: HashMap<Name, usize>,
 }
 
 #[derive(Debug)]
@@ -24,7 +27,7 @@ struct Taken {
 
 impl Names {
     pub(super) fn of(noun: &'static str) -> Self {
-        Self { noun, taken: Vec::new() }
+        Self { noun, taken: Vec::new(), places: HashMap::new() }
     }
 
     /// Takes `name`, which stands at `path` and `span`, for the thing at `index`. A name that is
@@ -36,11 +39,12 @@ impl Names {
         (path, span): (&str, Range<usize>),
         sink: &Sink,
     ) {
-        if let Some(first) = self.taken.iter().find(|taken| taken.name == *name) {
+        if let Some(first) = self.named(name) {
             let fault = format!("there are two {}s `{name}`", self.noun);
             let problem = Problem::new(path, Some(span), fault);
             sink.report(problem.see(Some(first.span.clone()), "the first one is here"));
         } else {
+            self.places.insert(name.clone(), self.taken.len());
             self.taken.push(Taken { name: name.clone(), index, path: path.to_owned(), span });
         }
     }
@@ -59,13 +63,17 @@ impl Names {
         span: Range<usize>,
         sink: &Sink,
     ) -> Option<usize> {
-        let found = self.taken.iter().find(|taken| taken.name.as_str() == name);
+        let found = Name::new(name).ok().and_then(|name| self.named(&name));
         if found.is_none() && !sink.is_incomplete() {
             let known: Vec<_> = self.taken.iter().map(|taken| taken.name.as_str()).collect();
             let Fault { text, hint } = Fault::unknown(self.noun, name, &known);
             sink.report(Problem::new(path, Some(span), text).or_hint(hint));
         }
         found.map(|taken| taken.index)
+    }
+
+    fn named(&self, name: &Name) -> Option<&Taken> {
+        self.places.get(name).and_then(|place| self.taken.get(*place))
     }
 
     /// The place of everything.

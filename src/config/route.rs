@@ -49,15 +49,14 @@ impl Reader<'_> {
         let listeners = self.listeners(&options);
         let rule = matching::rule(&options, self.cx.sink);
         let filters = filters(&options);
-        let answers = filters.iter().map(|filter| filter.answers()).max().unwrap_or(Answers::Never);
-        let action = self.action(&options, answers);
+        let action = self.action(&options, answers(filters.as_ref()));
         let timeouts = timeouts(options.section("timeouts"));
         options.finish();
         Some(RoutePlan {
             name: name?,
             listeners: listeners?,
             rule: rule?,
-            filters,
+            filters: filters?,
             action: action?,
             timeouts,
         })
@@ -136,13 +135,22 @@ fn shadows(earlier: &RoutePlan, later: &RoutePlan) -> bool {
         && later.rule.shadowed_by(&earlier.rule)
 }
 
-/// `[{ KIND = OPTIONS }]`
-fn filters(options: &Options<'_>) -> Filters {
-    options.tables("filters").iter().filter_map(filter).collect()
+/// Which requests the filters answer; nothing is known of filters that are unfit.
+fn answers(filters: Option<&Filters>) -> Answers {
+    match filters {
+        Some(filters) => filters.iter().map(|filter| filter.answers()).max().unwrap_or(Answers::Never),
+        None => Answers::Sometimes,
+    }
 }
 
-fn filter(options: &Options<'_>) -> Option<Box<dyn Filter>> {
-    let (key, given) = options.sole()?;
+/// `[{ KIND = OPTIONS }]`; `None` when one is unfit and reported.
+fn filters(options: &Options<'_>) -> Option<Filters> {
+    let read: Vec<_> = options.items("filters").iter().map(filter).collect();
+    read.into_iter().collect()
+}
+
+fn filter(given: &Given<'_>) -> Option<Box<dyn Filter>> {
+    let (key, given) = given.table()?.sole()?;
     let Some(kind) = KINDS.iter().find(|kind| kind.name == key.name) else {
         let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
         let Fault { text, hint } = Fault::unknown("filter", &key.name, &known);
