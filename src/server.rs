@@ -1,231 +1,345 @@
-//! Temporary stand-in for the server, so that the face compiles: it forwards by hyper, badly.
+//! The order of life: bind everything, swap in the snapshot, serve, drain, exit.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Either, Empty, Full};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use arc_swap::ArcSwap;
 use thiserror::Error;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::ambient;
-use crate::balance::Gauge;
 use crate::config::Plan;
-use crate::model::{Address, Name, Target};
-use crate::observe::metrics::{EndpointMetrics, EndpointTotals, FailureKind, Registry, Shard};
+use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
+use crate::control::assemble::{AssembleError, assemble};
+use crate::model::settings::Drain;
+use crate::model::{Address, Name};
+use crate::net::listen::{self, Bound, BoundSocket};
+use crate::observe::metrics::{EndpointTotals, Registry};
+use crate::upstream::Snapshot;
+use crate::worker::{self, Assignment, Phase};
 
 /// How to start.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 pub struct Options {
-    /// Worker threads.
+    /// Worker threads, whatever the plan says.
     pub workers: Option<NonZeroUsize>,
 }
 
-/// Why it did not start.
+/// Why a server did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// Not bound.
+    /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
-        /// Where.
+        /// The address.
         address: Address,
-        /// Why.
-        source: std::io::Error,
+        /// Why not.
+        source: io::Error,
     },
+    /// The plan cannot run here and now.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// A thread or a runtime cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
 }
 
-/// An endpoint.
+/// What is known of an endpoint at one moment.
 #[derive(Debug)]
 pub struct EndpointReading {
     /// Its pool.
     pub pool: Name,
     /// Its address.
     pub endpoint: String,
-    /// Its state.
+    /// Its state: `up` for one that is used.
     pub state: &'static str,
     /// Its counts.
     pub totals: EndpointTotals,
 }
 
-struct E {
-    pool: Name,
-    addr: std::net::SocketAddr,
-    m: Arc<EndpointMetrics>,
-    g: Arc<Gauge>,
-}
-
-/// The server.
+/// A running server. Dropping it ends it at once.
+#[derive(Debug)]
 pub struct Server {
     listeners: Vec<(Name, Vec<Address>)>,
     admin: Option<Address>,
-    eps: Arc<Vec<E>>,
+    registry: Arc<Registry>,
+    published: Arc<ArcSwap<Snapshot>>,
+    readiness: Arc<Readiness>,
+    phase: watch::Sender<Phase>,
+    drain: Drain,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    control: Option<JoinHandle<io::Result<()>>>,
 }
 
-#[allow(
-    missing_docs,
-    clippy::allow_attributes_without_reason,
-    clippy::missing_errors_doc,
-    clippy::must_use_candidate,
-    clippy::unwrap_used,
-    clippy::indexing_slicing
-)]
 impl Server {
-    pub fn start(plan: Plan, _options: Options) -> Result<Self, StartError> {
-        let reg = Registry::new(1);
-        let mut eps = vec![];
-        for pool in &plan.pools {
-            for e in &pool.endpoints {
-                let Target::Address(Address::Inet(addr)) = &e.target else { continue };
-                let g = Arc::new(Gauge::new(1));
-                eps.push(E {
-                    pool: pool.name.clone(),
-                    addr: *addr,
-                    m: reg.endpoint(&pool.name, &addr.to_string(), &g),
-                    g,
-                });
+    /// Binds every socket of `plan` and starts to serve.
+    ///
+    /// # Errors
+    /// When an address cannot be bound, a name not be resolved, a log not be opened. Nothing is
+    /// running then.
+    pub fn start(plan: Plan, options: Options) -> Result<Self, StartError> {
+        let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
+        let registry = Registry::new(workers);
+        let drain = plan.drain.clone();
+        let admin = plan.admin.as_ref().map(|admin| bind_admin(&admin.bind)).transpose()?;
+        let mut listeners = Vec::new();
+        let mut sockets: Vec<Vec<(usize, BoundSocket)>> = (0..workers).map(|_| Vec::new()).collect();
+        for (index, listener) in plan.listeners.iter().enumerate() {
+            let mut addresses = Vec::new();
+            for address in &listener.bind {
+                let bound = bind(address, workers)?;
+                addresses.push(bound.address);
+                for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
+                    own.push((index, socket));
+                }
             }
+            listeners.push((listener.name.clone(), addresses));
         }
-        let eps = Arc::new(eps);
-        let mut listeners = vec![];
-        let bind = |a: &Address| -> Result<std::net::TcpListener, StartError> {
-            let s = a.inet().unwrap();
-            let l = std::net::TcpListener::bind(s)
-                .map_err(|source| StartError::Bind { address: a.clone(), source })?;
-            l.set_nonblocking(true).unwrap();
-            Ok(l)
+        let snapshot = assemble(plan, &registry, workers)?;
+        let (phase, _) = watch::channel(Phase::Serving);
+        let mut server = Self {
+            listeners,
+            admin: None,
+            registry,
+            published: Arc::new(ArcSwap::from_pointee(snapshot)),
+            readiness: Arc::default(),
+            phase,
+            drain,
+            workers: Vec::with_capacity(workers),
+            control: None,
         };
-        for l in &plan.listeners {
-            let mut bound = vec![];
-            for a in &l.bind {
-                let std = bind(a)?;
-                bound.push(Address::Inet(std.local_addr().unwrap()));
-                let eps = eps.clone();
-                std::thread::spawn(move || {
-                    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    let local = tokio::task::LocalSet::new();
-                    local.block_on(&rt, async move {
-                        let l = tokio::net::TcpListener::from_std(std).unwrap();
-                        let turn = Arc::new(AtomicUsize::new(0));
-                        loop {
-                            let (s, _) = l.accept().await.unwrap();
-                            let eps = eps.clone();
-                            let turn = turn.clone();
-                            tokio::task::spawn_local(async move {
-                                let _ = hyper::server::conn::http1::Builder::new()
-                                    .serve_connection(
-                                        TokioIo::new(s),
-                                        service_fn(move |r| forward(r, eps.clone(), turn.clone())),
-                                    )
-                                    .await;
-                            });
-                        }
-                    });
-                });
-            }
-            listeners.push((l.name.clone(), bound));
-        }
-        let admin = match &plan.admin {
-            Some(a) => {
-                let std = bind(&a.bind)?;
-                let at = Address::Inet(std.local_addr().unwrap());
-                std::thread::spawn(move || {
-                    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                    let local = tokio::task::LocalSet::new();
-                    local.block_on(&rt, async move {
-                        let l = tokio::net::TcpListener::from_std(std).unwrap();
-                        loop {
-                            let (s, _) = l.accept().await.unwrap();
-                            let reg = reg.clone();
-                            tokio::task::spawn_local(async move {
-                                let _ = hyper::server::conn::http1::Builder::new()
-                                    .serve_connection(
-                                        TokioIo::new(s),
-                                        service_fn(move |_| {
-                                            let b = reg.render();
-                                            async move {
-                                                Ok::<_, std::convert::Infallible>(http::Response::new(
-                                                    Full::<Bytes>::new(b.into()),
-                                                ))
-                                            }
-                                        }),
-                                    )
-                                    .await;
-                            });
-                        }
-                    });
-                });
-                Some(at)
-            }
-            None => None,
-        };
-        Ok(Self { listeners, admin, eps })
+        server.start_threads(sockets, admin).map_err(StartError::Thread)?;
+        Ok(server)
     }
+
+    /// The listeners by name, with the addresses that were bound.
+    #[must_use]
     pub fn listeners(&self) -> &[(Name, Vec<Address>)] {
         &self.listeners
     }
+
+    /// The address of the admin listener, if there is one.
+    #[must_use]
     pub fn admin(&self) -> Option<&Address> {
         self.admin.as_ref()
     }
-    pub fn endpoints(&self) -> Vec<EndpointReading> {
-        self.eps
-            .iter()
-            .map(|e| EndpointReading {
-                pool: e.pool.clone(),
-                endpoint: e.addr.to_string(),
-                state: "up",
-                totals: e.m.totals(),
-            })
-            .collect()
+
+    /// Everything that is counted.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
+
+    /// The endpoints of every pool, in the order of the configuration.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointReading> {
+        let snapshot = self.published.load();
+        let mut readings = Vec::new();
+        for pool in &snapshot.pools {
+            let usable = pool.usable();
+            for (index, endpoint) in (0..).zip(&pool.endpoints) {
+                readings.push(EndpointReading {
+                    pool: pool.settings.name.clone(),
+                    endpoint: endpoint.name.clone(),
+                    state: if usable.contains(&index) { "up" } else { "down" },
+                    totals: endpoint.metrics.totals(),
+                });
+            }
+        }
+        readings
+    }
+
+    /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens
+    /// access logs.
+    #[must_use]
     pub fn run_until_signal(self) -> ExitCode {
-        loop {
-            std::thread::park()
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(%error, "no runtime to wait for signals");
+                return ExitCode::FAILURE;
+            }
+        };
+        match runtime.block_on(self.until_signal()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for signals");
+                ExitCode::FAILURE
+            }
         }
     }
-    pub fn drain(&self) {}
-    pub fn wait(self) {}
+
+    /// Begins to drain at once, without the delay: nothing is accepted any more, and connections
+    /// end after the request under way.
+    pub fn drain(&self) {
+        self.readiness.enter(Readying::Draining);
+        self.move_on(Phase::Draining);
+    }
+
+    /// Drops whatever is left.
+    pub fn abort(&self) {
+        self.move_on(Phase::Aborted);
+    }
+
+    /// Blocks until every worker has ended, which takes a drain or an abort; then closes the logs.
+    pub fn wait(mut self) {
+        self.join();
+    }
+
+    fn start_threads(
+        &mut self,
+        sockets: Vec<Vec<(usize, BoundSocket)>>,
+        admin: Option<Admin>,
+    ) -> io::Result<()> {
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let published = Arc::clone(&self.published);
+            let phase = self.phase.subscribe();
+            self.workers.push(worker::start(Assignment { index, published, sockets, phase })?);
+        }
+        if let Some(admin) = admin {
+            self.admin = Some(admin.local_addr()?);
+            let state = Arc::new(AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness)));
+            self.control = Some(start_control(admin, state, self.phase.subscribe())?);
+        }
+        self.readiness.enter(Readying::Ready);
+        for (name, addresses) in &self.listeners {
+            for address in addresses {
+                tracing::info!(listener = %name, %address, workers = self.workers.len(), "listening");
+            }
+        }
+        if let Some(address) = &self.admin {
+            tracing::info!(%address, "serving metrics and readiness");
+        }
+        Ok(())
+    }
+
+    async fn until_signal(mut self) -> io::Result<()> {
+        let mut ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
+        let mut reopen = signal(SignalKind::user_defined1())?;
+        loop {
+            tokio::select! {
+                () = ends.next() => break,
+                _ = reopen.recv() => self.reopen_logs(),
+            }
+        }
+        tracing::info!(delay = ?self.drain.delay, timeout = ?self.drain.timeout, "draining");
+        self.readiness.enter(Readying::Draining);
+        tokio::select! {
+            () = tokio::time::sleep(self.drain.delay) => {
+                self.move_on(Phase::Draining);
+                self.drained(&mut ends).await;
+            }
+            () = ends.next() => tracing::warn!("second signal, ending at once"),
+        }
+        self.abort();
+        self.join();
+        tracing::info!("ended");
+        Ok(())
+    }
+
+    /// Waits for the workers to end, for the drain timeout or for a second signal.
+    async fn drained(&self, ends: &mut Ends) {
+        let over = async {
+            while !self.workers.iter().all(JoinHandle::is_finished) {
+                tokio::time::sleep(JOIN_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            () = over => {}
+            () = tokio::time::sleep(self.drain.timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = ends.next() => tracing::warn!("second signal, dropping what is left"),
+        }
+    }
+
+    fn reopen_logs(&self) {
+        for listener in &self.published.load().listeners {
+            if let Some(log) = &listener.access_log {
+                log.reopen();
+            }
+        }
+    }
+
+    fn move_on(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let moves = *phase < to;
+            *phase = to.max(*phase);
+            moves
+        });
+    }
+
+    fn join(&mut self) {
+        for worker in self.workers.drain(..) {
+            if let Ok(Err(error)) = worker.join() {
+                tracing::error!(%error, "a worker ended");
+            }
+        }
+        self.move_on(Phase::Aborted);
+        if let Some(Ok(Err(error))) = self.control.take().map(JoinHandle::join) {
+            tracing::error!(%error, "the admin listener ended");
+        }
+        for listener in &self.published.load().listeners {
+            if let Some(log) = &listener.access_log {
+                log.close(LOG_WAIT);
+            }
+        }
+    }
 }
 
-async fn forward(
-    r: http::Request<hyper::body::Incoming>,
-    eps: Arc<Vec<E>>,
-    turn: Arc<AtomicUsize>,
-) -> Result<http::Response<Either<hyper::body::Incoming, Empty<Bytes>>>, std::io::Error> {
-    let e = &eps[turn.fetch_add(1, Ordering::Relaxed) % eps.len()];
-    let s = Shard::worker(0);
-    e.m.requested(s);
-    e.g.begin();
-    let began = ambient::now();
-    let out = async {
-        let stream = tokio::net::TcpStream::connect(e.addr).await?;
-        let (mut tx, conn) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(std::io::Error::other)?;
-        tokio::task::spawn_local(async {
-            let _ = conn.await;
-        });
-        let resp = tx.send_request(r).await.map_err(std::io::Error::other)?;
-        Ok::<_, std::io::Error>(resp)
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.abort();
+        self.join();
     }
-    .await;
-    e.g.end();
-    match out {
-        Ok(resp) => {
-            e.m.responded(s, resp.status().as_u16(), ambient::now() - began);
-            let _ = resp.body().size_hint();
-            Ok(resp.map(Either::Left))
-        }
-        Err(_) => {
-            e.m.failed(s, FailureKind::Reset);
-            let mut x = http::Response::new(Either::Right(Empty::new()));
-            *x.status_mut() = http::StatusCode::BAD_GATEWAY;
-            Ok(x)
+}
+
+/// The signals that end the process.
+struct Ends {
+    term: Signal,
+    int: Signal,
+}
+
+impl Ends {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
         }
     }
 }
-#[allow(unused_imports)]
-use BodyExt as _;
-use hyper::body::Body as _;
+
+/// The admin listener outlives the workers, so that a drain can be watched.
+fn start_control(
+    admin: Admin,
+    state: Arc<AdminState>,
+    mut phase: watch::Receiver<Phase>,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(admin.serve(state, async move {
+            let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
+        }))
+    })
+}
+
+fn bind(address: &Address, workers: usize) -> Result<Bound, StartError> {
+    listen::bind(address, workers).map_err(|source| StartError::Bind { address: address.clone(), source })
+}
+
+fn bind_admin(address: &Address) -> Result<Admin, StartError> {
+    Admin::bind(address).map_err(|source| StartError::Bind { address: address.clone(), source })
+}
+
+/// The cores that this process may use, as far as affinity and cgroup say.
+fn granted_cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// How often a drain looks whether the workers have ended.
+const JOIN_INTERVAL: Duration = Duration::from_millis(5);
+/// How long closing an access log may take.
+const LOG_WAIT: Duration = Duration::from_secs(2);

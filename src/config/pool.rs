@@ -113,6 +113,7 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         tls_handshake: options.within("tls_handshake", LIMIT, default.tls_handshake),
         idle: options.within("idle", LIMIT, default.idle),
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
+        tunnel: options.within("tunnel", LIMIT, default.tunnel),
     };
     options.finish();
     timeouts

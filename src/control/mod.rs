@@ -2,4 +2,5 @@
 //! of a request. It meets the data plane in values only; it does not know how requests are moved.
 
 pub mod admin;
+pub mod assemble;
 pub mod healthcheck;

@@ -239,6 +239,14 @@ impl RequestHead {
         self.authority = Some(self.fields.store(authority));
     }
 
+    /// Adds a field whose value is the authority, if there is one.
+    pub fn append_authority(&mut self, known: Known) {
+        if let Some(value) = self.authority {
+            let name = self.fields.store(known.name().as_bytes());
+            self.fields.push_entry(Entry { name, value, known });
+        }
+    }
+
     /// Takes the authority from the `Host` field, which is removed from the fields: the authority
     /// is kept in one place.
     pub fn take_host(&mut self) {

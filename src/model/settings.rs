@@ -40,6 +40,8 @@ pub struct UpstreamTimeouts {
     pub idle: Duration,
     /// How long an unused connection is kept.
     pub keep_alive: Duration,
+    /// Without a byte either way, once the protocol was switched, as for WebSocket.
+    pub tunnel: Duration,
 }
 
 impl Default for UpstreamTimeouts {
@@ -49,6 +51,7 @@ impl Default for UpstreamTimeouts {
             tls_handshake: Duration::from_secs(5),
             idle: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
+            tunnel: Duration::from_secs(3600),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Conn {
     stream: RefCell<Stream>,
     unread: RefCell<Bytes>,
     outbox: RefCell<Outbox>,
+    decoding: RefCell<Decoding>,
+    encoding: Cell<Encoding>,
     received: Cell<u64>,
     sent: Cell<u64>,
 }
@@ -39,7 +41,7 @@ pub enum Frame {
 
 /// How a body is read.
 #[derive(Debug)]
-pub enum Decoding {
+enum Decoding {
     /// So many bytes are left.
     Exact(u64),
     /// Chunk by chunk.
@@ -85,6 +87,8 @@ impl Conn {
             stream: RefCell::new(stream),
             unread: RefCell::new(unread),
             outbox: RefCell::default(),
+            decoding: RefCell::new(Decoding::Done),
+            encoding: Cell::new(Encoding::Nothing),
             received: Cell::new(0),
             sent: Cell::new(0),
         }
@@ -126,23 +130,30 @@ impl Conn {
         self.unread.borrow().len()
     }
 
-    /// The next piece of a body.
+    /// Begins the body of a message that is received.
+    pub fn begin_read(&self, length: Length) {
+        *self.decoding.borrow_mut() = Decoding::of(length);
+    }
+
+    /// Whether the body that is received was read to its end.
+    #[must_use]
+    pub fn is_read_done(&self) -> bool {
+        matches!(*self.decoding.borrow(), Decoding::Done)
+    }
+
+    /// The next piece of the body that is received.
     ///
     /// # Errors
     /// When the socket fails, ends early, or the framing is malformed.
-    pub fn poll_frame(&self, decoding: &mut Decoding, cx: &mut Context<'_>) -> Poll<Result<Frame, ReadError>> {
+    pub fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Result<Frame, ReadError>> {
         loop {
-            if let Some(frame) = decoding.next(&mut self.unread.borrow_mut())? {
+            if let Some(frame) = self.decoding.borrow_mut().next(&mut self.unread.borrow_mut())? {
                 return Poll::Ready(Ok(frame));
             }
             if !ready!(self.poll_fill(cx))? {
-                return Poll::Ready(match decoding {
-                    Decoding::UntilClose => {
-                        *decoding = Decoding::Done;
-                        Ok(Frame::End(None))
-                    }
-                    _ => Err(ReadError::Truncated),
-                });
+                let decoding = self.decoding.replace(Decoding::Done);
+                let may_end = matches!(decoding, Decoding::UntilClose);
+                return Poll::Ready(if may_end { Ok(Frame::End(None)) } else { Err(ReadError::Truncated) });
             }
         }
     }
@@ -154,28 +165,37 @@ impl Conn {
         write(&mut outbox.copied);
     }
 
-    /// Queues a piece of a body. What exceeds the stated length is cut off.
-    pub fn push_data(&self, encoding: &mut Encoding, mut data: Bytes) {
+    /// Begins the body of a message that is sent.
+    pub fn begin_write(&self, encoding: Encoding) {
+        self.encoding.set(encoding);
+    }
+
+    /// Queues a piece of the body that is sent. What exceeds its stated length is cut off.
+    pub fn push_data(&self, mut data: Bytes) {
         let mut outbox = self.outbox.borrow_mut();
-        match encoding {
+        match self.encoding.get() {
             Encoding::Nothing => return,
             Encoding::Exact(left) => {
-                data.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= data.len() as u64;
+                data.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                self.encoding.set(Encoding::Exact(left - data.len() as u64));
             }
             Encoding::Chunked => encode::chunk_size(&mut outbox.copied, data.len()),
             Encoding::Raw => {}
         }
-        outbox.put(data, *encoding == Encoding::Chunked);
+        outbox.put(data, self.encoding.get() == Encoding::Chunked);
     }
 
-    /// Queues the end of a body; `false` when fewer bytes were queued than had been stated.
-    #[must_use]
-    pub fn push_end(&self, encoding: Encoding, trailers: Option<&Fields>) -> bool {
-        if encoding == Encoding::Chunked {
-            encode::last_chunk(&mut self.outbox.borrow_mut().copied, trailers);
+    /// Queues the end of the body that is sent.
+    ///
+    /// # Errors
+    /// When fewer bytes were queued than had been stated.
+    pub fn push_end(&self, trailers: Option<&Fields>) -> Result<(), ReadError> {
+        match self.encoding.replace(Encoding::Nothing) {
+            Encoding::Chunked => encode::last_chunk(&mut self.outbox.borrow_mut().copied, trailers),
+            Encoding::Exact(1..) => return Err(ReadError::Truncated),
+            Encoding::Exact(0) | Encoding::Raw | Encoding::Nothing => {}
         }
-        matches!(encoding, Encoding::Exact(0) | Encoding::Chunked | Encoding::Raw | Encoding::Nothing)
+        Ok(())
     }
 
     /// Whether enough is queued that it should be written before more is.
@@ -193,7 +213,11 @@ impl Conn {
             let n = ready!(outbox.poll_write(&mut stream, cx))?;
             self.sent.set(self.sent.get() + n as u64);
         }
-        if matches!(*stream, Stream::Plain(_)) { Poll::Ready(Ok(())) } else { Pin::new(&mut *stream).poll_flush(cx) }
+        if matches!(*stream, Stream::Plain(_)) {
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut *stream).poll_flush(cx)
+        }
     }
 
     /// Ends our direction of the stream.
@@ -220,21 +244,13 @@ impl Conn {
 }
 
 impl Decoding {
-    /// The decoding of a body of this length.
-    #[must_use]
-    pub fn of(length: Length) -> Self {
+    fn of(length: Length) -> Self {
         match length {
             Length::Exact(0) => Self::Done,
             Length::Exact(n) => Self::Exact(n),
             Length::Chunked => Self::Chunked(Box::default()),
             Length::UntilClose => Self::UntilClose,
         }
-    }
-
-    /// Whether the end was reached.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
     }
 
     fn next(&mut self, unread: &mut Bytes) -> Result<Option<Frame>, Malformed> {

@@ -26,6 +26,12 @@ impl Timer {
         self.at = None;
     }
 
+    /// Whether there is no deadline.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        self.at.is_none()
+    }
+
     /// Ready once the deadline has passed.
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };

@@ -173,7 +173,9 @@ fn version(minor: u8) -> Version {
     if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
-fn too_large(buf: &[u8]) -> Malformed {
+/// Which part of a head that never ends is too large: the first line, or the fields.
+#[must_use]
+pub fn too_large(buf: &[u8]) -> Malformed {
     let first_line = memchr::memchr(b'\n', buf);
     if first_line.is_some() { Malformed::HeadTooLarge } else { Malformed::TargetTooLong }
 }

@@ -1,0 +1,208 @@
+//! From a plan to the snapshot that runs: names resolved, pools and endpoints made, handles for
+//! metrics looked up once, logs opened.
+
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use rustls_pki_types::ServerName;
+use thiserror::Error;
+
+use crate::balance::Gauge;
+use crate::config::Plan;
+use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
+use crate::model::{Address, Name, Target};
+use crate::net::connect::Dial;
+use crate::observe::access_log::{AccessLog, Options};
+use crate::observe::metrics::{Registry, RouteLabels, RouteMetrics};
+use crate::route::{Rule, Table};
+use crate::upstream::pool::PoolSettings;
+use crate::upstream::snapshot::Branch;
+use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot};
+
+/// Why a valid plan cannot run here and now.
+#[derive(Debug, Error)]
+pub enum AssembleError {
+    /// A host name has no address.
+    #[error("cannot resolve {target}, an endpoint of pool {pool}")]
+    Resolve {
+        /// The endpoint as written.
+        target: String,
+        /// Its pool.
+        pool: Name,
+        /// Why not.
+        source: io::Error,
+    },
+    /// An endpoint's own name cannot be verified by TLS.
+    #[error("{target}, an endpoint of pool {pool}, needs `tls.server_name`")]
+    ServerName {
+        /// The endpoint as written.
+        target: String,
+        /// Its pool.
+        pool: Name,
+    },
+    /// An access log cannot be written.
+    #[error("cannot open the access log of listener {listener}")]
+    AccessLog {
+        /// The listener.
+        listener: Name,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Makes the snapshot of `plan`, the first of this process.
+///
+/// # Errors
+/// When a name cannot be resolved or a log cannot be opened.
+pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Snapshot, AssembleError> {
+    let pools =
+        plan.pools.into_iter().map(|pool| make_pool(pool, registry)).collect::<Result<Vec<_>, _>>()?;
+    let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
+    for route in plan.routes {
+        add_route(route, &plan.listeners, &pools, registry, &mut tables);
+    }
+    let listeners = plan.listeners.into_iter().zip(tables);
+    let listeners = listeners
+        .map(|(listener, routes)| make_listener(listener, routes, registry, workers))
+        .collect::<Result<Vec<_>, _>>()?;
+    registry.set_config_generation(1);
+    Ok(Snapshot { generation: 1, listeners, pools })
+}
+
+fn make_pool(plan: PoolPlan, registry: &Registry) -> Result<Arc<Pool>, AssembleError> {
+    let mut endpoints = Vec::with_capacity(plan.endpoints.len());
+    for endpoint in &plan.endpoints {
+        for address in resolve(endpoint, &plan.name)? {
+            endpoints.push(make_endpoint(&plan, endpoint, address, registry)?);
+        }
+    }
+    let settings = PoolSettings {
+        name: plan.name,
+        policy: plan.policy,
+        protocol: plan.protocol,
+        timeouts: plan.timeouts,
+        connections: plan.connections,
+    };
+    Ok(Arc::new(Pool::new(settings, endpoints)))
+}
+
+fn make_endpoint(
+    pool: &PoolPlan,
+    plan: &EndpointPlan,
+    address: Address,
+    registry: &Registry,
+) -> Result<Arc<Endpoint>, AssembleError> {
+    let name = address.to_string();
+    let gauge = Arc::new(Gauge::new(plan.weight));
+    let metrics = registry.endpoint(&pool.name, &name, &gauge);
+    let tls = match &pool.tls {
+        Some(tls) => Some((Arc::clone(&tls.config), server_name(tls, &plan.target, &pool.name)?)),
+        None => None,
+    };
+    Ok(Arc::new(Endpoint { name, dial: Dial { address, tls }, gauge, metrics }))
+}
+
+fn resolve(endpoint: &EndpointPlan, pool: &Name) -> Result<Vec<Address>, AssembleError> {
+    match &endpoint.target {
+        Target::Address(address) => Ok(vec![address.clone()]),
+        Target::Host { name, port } => {
+            let failed = |source| AssembleError::Resolve {
+                target: endpoint.target.to_string(),
+                pool: pool.clone(),
+                source,
+            };
+            let mut found: Vec<_> = (&**name, *port).to_socket_addrs().map_err(failed)?.collect();
+            found.sort_unstable();
+            found.dedup();
+            Ok(found.into_iter().map(Address::Inet).collect())
+        }
+    }
+}
+
+fn server_name(
+    tls: &UpstreamTls,
+    target: &Target,
+    pool: &Name,
+) -> Result<ServerName<'static>, AssembleError> {
+    if let Some(name) = &tls.server_name {
+        return Ok(name.clone());
+    }
+    let own = match target {
+        Target::Address(Address::Inet(address)) => Some(ServerName::from(address.ip())),
+        Target::Address(Address::Unix(_)) => None,
+        Target::Host { name, .. } => ServerName::try_from(name.to_string()).ok(),
+    };
+    own.ok_or_else(|| AssembleError::ServerName { target: target.to_string(), pool: pool.clone() })
+}
+
+/// Puts a route on each of its listeners, with counters for each.
+fn add_route(
+    plan: RoutePlan,
+    listeners: &[ListenerPlan],
+    pools: &[Arc<Pool>],
+    registry: &Registry,
+    tables: &mut [Vec<(Rule, Arc<Route>)>],
+) {
+    let filters = Arc::new(plan.filters);
+    for index in plan.listeners {
+        let (Some(listener), Some(table)) = (listeners.get(index), tables.get_mut(index)) else { continue };
+        let metrics = |pool: Option<&Arc<Pool>>| -> Arc<RouteMetrics> {
+            registry.route(&RouteLabels {
+                listener: listener.name.clone(),
+                route: plan.name.clone(),
+                pool: pool.map(|pool| pool.settings.name.clone()),
+            })
+        };
+        let mut weight_upto = 0;
+        let mut branches = Vec::new();
+        if let Action::Forward(split) = &plan.action {
+            for (id, weight) in split {
+                weight_upto += u64::from(*weight);
+                branches.push(Branch { pool: id.0, weight_upto, metrics: metrics(pools.get(id.0)) });
+            }
+        }
+        let route = Route {
+            name: plan.name.clone(),
+            filters: Arc::clone(&filters),
+            branches,
+            timeouts: plan.timeouts.clone(),
+            answered: metrics(None),
+        };
+        table.push((plan.rule.clone(), Arc::new(route)));
+    }
+}
+
+fn make_listener(
+    plan: ListenerPlan,
+    routes: Vec<(Rule, Arc<Route>)>,
+    registry: &Registry,
+    workers: usize,
+) -> Result<Arc<Listener>, AssembleError> {
+    let metrics = registry.listener(&plan.name);
+    let access_log = match plan.access_log {
+        Some(log) => {
+            let lines = Arc::clone(metrics.log_lines());
+            let opened = AccessLog::open(Options {
+                format: log.format,
+                path: log.path,
+                queue: log.queue,
+                workers,
+                lines,
+            });
+            let failed = |source| AssembleError::AccessLog { listener: plan.name.clone(), source };
+            Some(Arc::new(opened.map_err(failed)?))
+        }
+        None => None,
+    };
+    Ok(Arc::new(Listener {
+        name: plan.name,
+        tls: plan.tls,
+        routes: Table::new(routes),
+        timeouts: plan.timeouts,
+        limits: plan.limits,
+        identity: plan.identity,
+        metrics,
+        access_log,
+    }))
+}

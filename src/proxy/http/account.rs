@@ -1,0 +1,150 @@
+//! What became of a request, for metrics and the access log. Filled in on the way, settled once.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use http::StatusCode;
+
+use super::error::{CLIENT_CLOSED, ProxyError};
+use super::{Connection, Scratch};
+use crate::ambient;
+use crate::model::field::Known;
+use crate::observe::access_log::{AccessLog, Record};
+use crate::observe::metrics::{ClientTimeout, Finished};
+use crate::upstream::snapshot::Branch;
+use crate::upstream::{Listener, LocalEndpoint, LocalPool, Route};
+
+/// The account of one request.
+#[derive(Debug)]
+pub(super) struct Account<'a> {
+    /// The listener that took it.
+    pub(super) listener: &'a Listener,
+    /// The route that it took.
+    pub(super) route: Option<&'a Route>,
+    /// The pool that it went to.
+    pub(super) branch: Option<(&'a Branch, &'a LocalPool)>,
+    /// The endpoint that answered or failed last.
+    pub(super) endpoint: Option<Rc<LocalEndpoint>>,
+    /// The client, as believed.
+    pub(super) client: Option<IpAddr>,
+    /// When the request head was there.
+    pub(super) started: Instant,
+    /// When the response head was.
+    pub(super) first_byte: Option<Instant>,
+    /// The status sent to the client.
+    pub(super) status: Option<StatusCode>,
+    /// The error, if Forebay made the response or gave up.
+    pub(super) error: Option<(&'static str, String)>,
+    /// Bytes of request body received.
+    pub(super) received: u64,
+    /// Bytes of response body sent.
+    pub(super) sent: u64,
+    wall: Option<SystemTime>,
+    settled: bool,
+}
+
+impl<'a> Account<'a> {
+    /// The account of a request that came to `listener` at `started`.
+    #[must_use]
+    pub(super) fn open(listener: &'a Listener, started: Instant) -> Self {
+        Self {
+            listener,
+            route: None,
+            branch: None,
+            endpoint: None,
+            client: None,
+            started,
+            first_byte: None,
+            status: None,
+            error: None,
+            received: 0,
+            sent: 0,
+            wall: listener.access_log.as_ref().map(|_| ambient::wall()),
+            settled: false,
+        }
+    }
+
+    /// Takes note of an error, also against the endpoint if it is to blame.
+    pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
+        if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {
+            endpoint.shared.metrics.failed(cx.worker.shard, kind);
+        }
+        let timeout = match error {
+            ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
+            ProxyError::ClientIdle(_) | ProxyError::ClientStalled(_) => Some(ClientTimeout::Idle),
+            ProxyError::RequestTimeout(_) => Some(ClientTimeout::Request),
+            _ => None,
+        };
+        if let Some(timeout) = timeout {
+            self.listener.metrics.timed_out(cx.worker.shard, timeout);
+        }
+        self.error = Some((error.error_type(), error.to_string()));
+    }
+
+    /// Whether the request was counted.
+    #[must_use]
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Counts the request and logs it. Called before the last byte goes out, so that whoever has
+    /// the whole answer finds it counted.
+    pub(super) fn settle(&mut self, cx: &Connection, scratch: &Scratch) {
+        self.settled = true;
+        let now = ambient::now();
+        let shard = cx.worker.shard;
+        let status = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
+        let finished = Finished {
+            status,
+            first_byte: self.first_byte.map(|at| at.saturating_duration_since(self.started)),
+            duration: now.saturating_duration_since(self.started),
+        };
+        match (self.branch, self.route) {
+            (Some((branch, _)), _) => branch.metrics.finish(shard, &finished),
+            (None, Some(route)) => route.answered.finish(shard, &finished),
+            (None, None) => self.listener.metrics.refused(shard, status),
+        }
+        if let (Some(log), Some(wall)) = (&self.listener.access_log, self.wall) {
+            self.write(log, wall, &finished, (cx, scratch));
+        }
+    }
+
+    fn write(
+        &self,
+        log: &AccessLog,
+        time: SystemTime,
+        finished: &Finished,
+        (cx, scratch): (&Connection, &Scratch),
+    ) {
+        let request = &scratch.request;
+        log.write(
+            cx.worker.shard,
+            &Record {
+                time,
+                client: self.client,
+                user: None,
+                method: request.method.as_str(),
+                target: &scratch.target,
+                version: request.version,
+                host: request.authority(),
+                referer: request.fields.get(Known::Referer),
+                user_agent: request.fields.get(Known::UserAgent),
+                request_id: request.fields.get(Known::XRequestId),
+                status: finished.status,
+                sent: self.sent,
+                received: self.received,
+                duration: finished.duration,
+                first_byte: finished.first_byte,
+                listener: self.listener.name.as_str(),
+                route: self.route.map(|route| route.name.as_str()),
+                pool: self.branch.map(|(_, pool)| pool.shared.settings.name.as_str()),
+                endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
+                error: self.error.as_ref().map(|(error_type, _)| *error_type),
+                details: self.error.as_ref().map(|(_, details)| details.as_str()),
+                tls_version: cx.tls_version,
+                sni: cx.sni.as_deref(),
+            },
+        );
+    }
+}

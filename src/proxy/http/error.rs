@@ -1,0 +1,191 @@
+//! Everything that can go wrong with a request, as data: who is to blame, what the client is told,
+//! and how it is counted. One table each, so that no step decides it by itself.
+
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::net::connect::DialError;
+use crate::net::http1::ReadError;
+use crate::observe::metrics::FailureKind;
+use crate::upstream::http2_pool::OpenError;
+use crate::wire::Malformed;
+
+/// Why a request did not get its answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ProxyError {
+    /// The request head is malformed or ambiguous.
+    #[error("malformed request: {0}")]
+    Malformed(#[from] Malformed),
+    /// The path climbs above the root or holds what no path may.
+    #[error("malformed request: unacceptable path")]
+    Path,
+    /// `CONNECT`.
+    #[error("CONNECT is not supported")]
+    Connect,
+    /// The request head did not come in time.
+    #[error("the request head did not come within {0:?} (timeouts.header of the listener)")]
+    HeaderTimeout(Duration),
+    /// The request body did not come in time.
+    #[error("the request body made no progress for {0:?} (timeouts.idle of the listener)")]
+    ClientIdle(Duration),
+    /// The client went away.
+    #[error("the client closed the connection")]
+    ClientGone,
+    /// The request body could not be read.
+    #[error("malformed request body: {0}")]
+    ClientBody(Malformed),
+    /// The request body exceeds the route's limit.
+    #[error("the request body exceeds {0} bytes (max_body of the route)")]
+    TooLarge(u64),
+    /// No route takes the request.
+    #[error("no route matches")]
+    NoRoute,
+    /// No endpoint of the pool may be used.
+    #[error("no endpoint of the pool is available")]
+    NoEndpoint,
+    /// No connection to the endpoint.
+    #[error("{0}")]
+    Dial(#[from] DialError),
+    /// No HTTP/2 with the endpoint.
+    #[error("{0}")]
+    Http2(#[source] OpenError),
+    /// The endpoint closed the connection before it answered.
+    #[error("the endpoint closed the connection before a response")]
+    NoResponse(#[source] io::Error),
+    /// The endpoint refused the stream without having processed it.
+    #[error("the endpoint refused the stream")]
+    Refused,
+    /// What the endpoint sent is no HTTP.
+    #[error("malformed response: {0}")]
+    BadResponse(Malformed),
+    /// The response ended early.
+    #[error("the response ended early")]
+    Truncated(#[source] ReadError),
+    /// The endpoint made no progress in time.
+    #[error("the endpoint made no progress for {0:?} (timeouts.idle of the pool or route)")]
+    UpstreamIdle(Duration),
+    /// The client did not take the response in time.
+    #[error("the client took no byte of the response for {0:?} (timeouts.idle of the listener)")]
+    ClientStalled(Duration),
+    /// The whole request took too long.
+    #[error("the request was not over within {0:?} (timeouts.request of the route)")]
+    RequestTimeout(Duration),
+}
+
+impl ProxyError {
+    /// The status to answer with; 499, as in logs, where nobody is there to read it.
+    #[must_use]
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(Malformed::TargetTooLong) => StatusCode::URI_TOO_LONG,
+            Self::Malformed(Malformed::HeadTooLarge | Malformed::TooManyFields) => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            Self::Malformed(Malformed::TransferCoding) | Self::Connect => StatusCode::NOT_IMPLEMENTED,
+            Self::Malformed(Malformed::Version) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Malformed(_) | Self::Path | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
+            Self::HeaderTimeout(_) | Self::ClientIdle(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::ClientGone | Self::ClientStalled(_) => {
+                StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::UpstreamIdle(_) | Self::RequestTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Dial(error) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Http2(OpenError::HandshakeTimeout(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Http2(OpenError::Dial(error)) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Dial(_)
+            | Self::Http2(_)
+            | Self::NoResponse(_)
+            | Self::Refused
+            | Self::BadResponse(_)
+            | Self::Truncated(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// The error type of RFC 9209 §2.3.
+    #[must_use]
+    pub(super) fn error_type(&self) -> &'static str {
+        match self {
+            Self::Malformed(_)
+            | Self::Path
+            | Self::Connect
+            | Self::HeaderTimeout(_)
+            | Self::ClientIdle(_)
+            | Self::ClientGone
+            | Self::ClientStalled(_)
+            | Self::ClientBody(_)
+            | Self::TooLarge(_) => "http_request_error",
+            Self::NoRoute => "destination_not_found",
+            Self::NoEndpoint => "destination_unavailable",
+            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => dial_error_type(error),
+            Self::Http2(OpenError::Handshake(_)) => "http_protocol_error",
+            Self::Http2(OpenError::HandshakeTimeout(_)) => "connection_timeout",
+            Self::NoResponse(_) | Self::Refused => "connection_terminated",
+            Self::BadResponse(_) => "http_protocol_error",
+            Self::Truncated(_) => "http_response_incomplete",
+            Self::UpstreamIdle(_) => "connection_read_timeout",
+            Self::RequestTimeout(_) => "http_response_timeout",
+        }
+    }
+
+    /// How the endpoint's failure is counted; `None` when it is not the endpoint's.
+    #[must_use]
+    pub(super) fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => Some(match error {
+                DialError::Connect(_) => FailureKind::Connect,
+                DialError::ConnectTimeout(_) => FailureKind::ConnectTimeout,
+                DialError::Tls(_) | DialError::TlsTimeout(_) => FailureKind::Tls,
+            }),
+            Self::Http2(OpenError::Handshake(_)) | Self::BadResponse(_) => Some(FailureKind::Protocol),
+            Self::Http2(OpenError::HandshakeTimeout(_)) => Some(FailureKind::ConnectTimeout),
+            Self::Truncated(ReadError::Malformed(_)) => Some(FailureKind::Protocol),
+            Self::NoResponse(_) | Self::Truncated(_) => Some(FailureKind::Reset),
+            Self::Refused => Some(FailureKind::Refused),
+            Self::UpstreamIdle(_) | Self::RequestTimeout(_) => Some(FailureKind::Timeout),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing was sent to the endpoint, so that another one may be asked instead.
+    #[must_use]
+    pub(super) fn is_unsent(&self) -> bool {
+        matches!(self, Self::Dial(_) | Self::Http2(_))
+    }
+}
+
+impl From<OpenError> for ProxyError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Dial(error) => Self::Dial(error),
+            other => Self::Http2(other),
+        }
+    }
+}
+
+fn is_timeout(error: &DialError) -> bool {
+    matches!(error, DialError::ConnectTimeout(_) | DialError::TlsTimeout(_))
+}
+
+fn dial_error_type(error: &DialError) -> &'static str {
+    match error {
+        DialError::Connect(cause) if cause.kind() == io::ErrorKind::ConnectionRefused => "connection_refused",
+        DialError::Connect(_) => "destination_ip_unroutable",
+        DialError::ConnectTimeout(_) => "connection_timeout",
+        DialError::Tls(cause) if is_certificate_error(cause) => "tls_certificate_error",
+        DialError::Tls(_) => "tls_protocol_error",
+        DialError::TlsTimeout(_) => "connection_timeout",
+    }
+}
+
+fn is_certificate_error(cause: &io::Error) -> bool {
+    let tls = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+}
+
+/// What logs have instead of a status when the client left before there was one.
+pub(super) const CLIENT_CLOSED: u16 = 499;

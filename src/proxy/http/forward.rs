@@ -1,0 +1,248 @@
+//! Getting a request to an endpoint and a response head back. A pooled connection that turns out to
+//! be closed is replaced by a new one, to the same endpoint, when nothing can have been processed;
+//! an endpoint that cannot be reached is replaced by another.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::uri::Scheme;
+use http::{Method, StatusCode};
+use tokio::time::timeout;
+
+use super::account::Account;
+use super::channel::Http2Stream;
+use super::client::Client;
+use super::error::ProxyError;
+use super::exchange::{Exchange, http2_error};
+use super::watch::Expired;
+use super::{Connection, Scratch, head2};
+use crate::ambient;
+use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
+use crate::net::connect::DialTimeouts;
+use crate::upstream::connection::Http1Connection;
+use crate::upstream::http1_pool::Use;
+use crate::upstream::{Lease, LocalPool};
+use crate::wire::{Length, Malformed, encode};
+
+/// A request on its way to a pool.
+#[derive(Debug)]
+pub(super) struct Forward<'a> {
+    /// The client's connection.
+    pub(super) cx: &'a Connection,
+    /// The pool.
+    pub(super) pool: &'a LocalPool,
+    /// The length of the request body.
+    pub(super) body: Length,
+    /// The most bytes of request body.
+    pub(super) max_body: Option<u64>,
+    /// Whether another protocol is asked for.
+    pub(super) upgrade: bool,
+    /// The route's time limits.
+    pub(super) timeouts: &'a RouteTimeouts,
+    /// The client's idle timeout.
+    pub(super) client_idle: Duration,
+}
+
+impl Forward<'_> {
+    /// Sends the request in `scratch` until an endpoint gives a final response head, which is left
+    /// in `scratch`.
+    ///
+    /// # Errors
+    /// When no endpoint does.
+    pub(super) async fn run(
+        &self,
+        scratch: &mut Scratch,
+        client: &mut Client,
+        account: &mut Account<'_>,
+    ) -> Result<Exchange, ProxyError> {
+        let mut tried = Vec::new();
+        let mut resend = None;
+        loop {
+            let fresh = resend.is_some();
+            let lease = match resend.take() {
+                Some(lease) => lease,
+                None => self.pick(&tried, account)?,
+            };
+            let index = lease.index();
+            let failed = match self.send(lease, fresh, scratch).await {
+                Ok(mut exchange) => match self.head(&mut exchange, scratch, client, account).await {
+                    Ok(()) => return Ok(exchange),
+                    Err(error) if self.may_resend(&exchange, &error, &scratch.request.method) => {
+                        exchange.retire();
+                        self.count_resend(&exchange);
+                        resend = Some(exchange.into_lease());
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                },
+                Err(error) => error,
+            };
+            tried.push(index);
+            if !failed.is_unsent()
+                || tried.len() > FURTHER_TRIES
+                || tried.len() >= self.pool.shared.endpoints.len()
+            {
+                return Err(failed);
+            }
+            account.fail(self.cx, &failed);
+        }
+    }
+
+    fn pick(&self, tried: &[usize], account: &mut Account<'_>) -> Result<Lease, ProxyError> {
+        let lease = self.pool.pick(tried, ambient::draw(), account.started).ok_or(ProxyError::NoEndpoint)?;
+        account.endpoint = Some(Rc::clone(lease.endpoint()));
+        account.error = None;
+        Ok(lease)
+    }
+
+    async fn send(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+        let mut exchange = match self.pool.shared.settings.protocol {
+            UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
+            UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
+        };
+        exchange.upload.limit = self.max_body;
+        exchange.endpoint().shared.metrics.requested(self.cx.worker.shard);
+        Ok(exchange)
+    }
+
+    async fn send_http1(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+        let endpoint = Rc::clone(lease.endpoint());
+        let request = &scratch.request;
+        let repeatable = request.method.is_idempotent() && self.body.is_empty();
+        let purpose = if repeatable { Use::Repeatable } else { Use::Once };
+        let pooled = if fresh { None } else { endpoint.http1.take(purpose, ambient::now()) };
+        let connection = match pooled {
+            Some(connection) => {
+                endpoint.shared.metrics.reused(self.cx.worker.shard);
+                connection
+            }
+            None => {
+                Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts()).await?
+            }
+        };
+        connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
+        let limits = &self.pool.shared.settings.connections;
+        let spent = limits.requests.is_some_and(|limit| connection.requests >= limit);
+        Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
+    }
+
+    async fn send_http2(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+        let endpoint = Rc::clone(lease.endpoint());
+        let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let request =
+            head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
+        let limit = self.pool.shared.settings.connections.concurrent_streams;
+        let mut fresh = fresh;
+        loop {
+            let permit = if fresh {
+                endpoint.http2.fresh(&endpoint, self.dial_timeouts()).await?
+            } else {
+                endpoint.http2.stream(&endpoint, limit, self.dial_timeouts()).await?
+            };
+            let mut sender = permit.sender();
+            let ready = timeout(self.idle(), poll_fn(|cx| sender.poll_ready(cx))).await;
+            let ready = ready.map_err(|_| ProxyError::UpstreamIdle(self.idle()))?;
+            let is_over = self.body.is_empty();
+            match ready.and_then(|()| sender.send_request(request.clone(), is_over)) {
+                Ok((response, stream)) => {
+                    if permit.is_reused() {
+                        endpoint.shared.metrics.reused(self.cx.worker.shard);
+                    }
+                    let stream = Http2Stream::new(None, (!is_over).then_some(stream));
+                    return Ok(Exchange::http2(lease, permit, response, stream));
+                }
+                // Nothing was sent, so it goes on a new connection whatever it is.
+                Err(_) if permit.is_reused() => {
+                    permit.retire();
+                    fresh = true;
+                }
+                Err(error) => return Err(http2_error(error)),
+            }
+        }
+    }
+
+    /// Waits for the final response head; interim ones are passed on.
+    async fn head(
+        &self,
+        exchange: &mut Exchange,
+        scratch: &mut Scratch,
+        client: &mut Client,
+        account: &mut Account<'_>,
+    ) -> Result<(), ProxyError> {
+        for _ in 0..=MAX_INTERIM {
+            let Scratch { response, watch, .. } = scratch;
+            poll_fn(|cx| {
+                exchange.poll_upload(client, cx)?;
+                if let Poll::Ready(head) = exchange.poll_head(response, cx) {
+                    return Poll::Ready(head);
+                }
+                if client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(ProxyError::ClientGone));
+                }
+                let by_client = exchange.waits_for_client();
+                let idle = if by_client { self.client_idle } else { self.idle() };
+                watch.poll(exchange.progress() + client.progress(), idle, cx).map(|expired| {
+                    Err(match expired {
+                        Expired::Deadline => {
+                            ProxyError::RequestTimeout(self.timeouts.request.unwrap_or_default())
+                        }
+                        Expired::Idle if by_client => ProxyError::ClientIdle(idle),
+                        Expired::Idle => ProxyError::UpstreamIdle(idle),
+                    })
+                })
+            })
+            .await?;
+            let status = scratch.response.status;
+            let switching = status == StatusCode::SWITCHING_PROTOCOLS;
+            if !status.is_informational() || (switching && self.upgrade) {
+                let now = ambient::now();
+                account.first_byte = Some(now);
+                let took = now.saturating_duration_since(account.started);
+                exchange.endpoint().shared.metrics.responded(self.cx.worker.shard, status.as_u16(), took);
+                return Ok(());
+            }
+            if switching {
+                break;
+            }
+            client.interim(&scratch.response).await.map_err(|_| ProxyError::ClientGone)?;
+        }
+        Err(ProxyError::BadResponse(Malformed::StatusLine))
+    }
+
+    /// Whether the request may be sent again after `error`: the connection was a pooled one that
+    /// the endpoint had closed meanwhile, none of the body was used up, and either nothing was
+    /// sent or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
+    fn may_resend(&self, exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
+        if exchange.upload.moved > 0 || !exchange.is_on_reused_connection() {
+            return false;
+        }
+        match error {
+            ProxyError::Refused => true,
+            ProxyError::NoResponse(_) => method.is_idempotent() || exchange.is_unsent(),
+            _ => false,
+        }
+    }
+
+    fn count_resend(&self, exchange: &Exchange) {
+        exchange.endpoint().shared.metrics.resent(self.cx.worker.shard);
+    }
+
+    fn idle(&self) -> Duration {
+        self.timeouts.idle.unwrap_or(self.pool.shared.settings.timeouts.idle)
+    }
+
+    fn dial_timeouts(&self) -> DialTimeouts {
+        let pool = &self.pool.shared.settings.timeouts;
+        DialTimeouts {
+            connect: self.timeouts.connect.unwrap_or(pool.connect),
+            tls_handshake: pool.tls_handshake,
+        }
+    }
+}
+
+/// Other endpoints that are asked when one cannot be reached.
+const FURTHER_TRIES: usize = 2;
+/// Interim responses that an endpoint may send for one request.
+const MAX_INTERIM: usize = 16;

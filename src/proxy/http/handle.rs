@@ -1,0 +1,335 @@
+//! One request, from its head to the last byte of its answer, in named steps: normalise, route,
+//! filter, forward, filter, stream. The same for every version of HTTP on either side.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use super::account::Account;
+use super::channel::{Pump, PumpError};
+use super::client::Client;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::Forward;
+use super::watch::Expired;
+use super::{Connection, Scratch, hop, identity, respond, tunnel};
+use crate::ambient;
+use crate::model::RequestHead;
+use crate::model::settings::{ClientIdentity, UpstreamProtocol};
+use crate::route::View;
+use crate::route::filter::{FilterCx, Reply, Verdict};
+use crate::route::path::{Normalised, normalise};
+use crate::upstream::{Listener, Local, Route};
+use crate::wire::parse::split_port;
+use crate::wire::{Length, Malformed, framing};
+
+/// What a request gets.
+enum Answer {
+    /// Something of our own.
+    Reply(Box<Reply>),
+    /// An endpoint's response, of which the head is there.
+    Exchange(Box<Exchange>, Length),
+}
+
+/// Serves the request in `scratch`, whose body is `body` long. An `Err` is what was wrong with the
+/// head when it was read.
+pub(super) async fn handle(
+    cx: &Connection,
+    scratch: &mut Scratch,
+    client: &mut Client,
+    body: Result<Length, ProxyError>,
+) {
+    let local = cx.worker.local();
+    let Some(listener) = local.snapshot.listeners.get(cx.listener) else { return };
+    let mut account = Account::open(listener, ambient::now());
+    scratch.watch.start(account.started);
+    if listener.access_log.is_some() {
+        scratch.target.clear();
+        scratch.target.extend_from_slice(scratch.request.target());
+    }
+    let answered = match body {
+        Ok(body) => answer(cx, &local, scratch, client, &mut account, body).await,
+        Err(error) => Err(error),
+    };
+    let delivered = match answered {
+        Ok(Answer::Exchange(exchange, length)) => {
+            deliver(cx, scratch, client, &mut account, (exchange, length)).await
+        }
+        Ok(Answer::Reply(reply)) => give(cx, scratch, client, &mut account, &reply).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = delivered {
+        fail(cx, scratch, client, &mut account, &error).await;
+    }
+}
+
+async fn answer<'a>(
+    cx: &'a Connection,
+    local: &'a Local,
+    scratch: &mut Scratch,
+    client: &mut Client,
+    account: &mut Account<'a>,
+    body: Length,
+) -> Result<Answer, ProxyError> {
+    let listener = account.listener;
+    normalise_target(scratch)?;
+    account.client = cx.peer.client(&scratch.request.fields, &listener.identity);
+    let asked = hop::of_request(&mut scratch.request);
+    client.persist = asked.persist && !cx.worker.is_draining();
+    let route = find_route(listener, scratch)?;
+    account.route = Some(route);
+    scratch.watch.set_deadline(route.timeouts.request.map(|limit| account.started + limit));
+    let mut filter_cx = FilterCx {
+        client: account.client,
+        scheme: cx.peer.scheme,
+        host: &scratch.host,
+        body_length: body.exact(),
+        max_body: None,
+    };
+    if let Some(reply) = filter_request(route, &mut scratch.request, &mut filter_cx) {
+        return Ok(Answer::Reply(reply));
+    }
+    let max_body = filter_cx.max_body;
+    let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
+    let pool = local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
+    account.branch = Some((branch, pool));
+    prepare(cx, &mut scratch.request, &listener.identity);
+    let upgrade =
+        asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
+    let timeouts = &route.timeouts;
+    let client_idle = listener.timeouts.idle;
+    let forward = Forward { cx, pool, body, max_body, upgrade, timeouts, client_idle };
+    let mut exchange = forward.run(scratch, client, account).await?;
+    let Scratch { request, response, .. } = scratch;
+    let length = exchange.begin_response(&request.method, response).map_err(ProxyError::BadResponse)?;
+    Ok(Answer::Exchange(Box::new(exchange), length))
+}
+
+/// Puts the target into the one form that routes and endpoints see alike, and notes the host.
+fn normalise_target(scratch: &mut Scratch) -> Result<(), ProxyError> {
+    let Scratch { request, host, .. } = scratch;
+    if request.method == Method::CONNECT {
+        return Err(ProxyError::Connect);
+    }
+    match normalise(request.path()) {
+        Normalised::Unchanged if request.path() == b"*" && request.method != Method::OPTIONS => {
+            return Err(ProxyError::Path);
+        }
+        Normalised::Unchanged => {}
+        Normalised::Rewritten(mut target) => {
+            if let Some(query) = request.query() {
+                target.push(b'?');
+                target.extend_from_slice(query);
+            }
+            request.set_target(&target);
+        }
+        Normalised::Refused => return Err(ProxyError::Path),
+    }
+    let name = request.authority().map_or(&b""[..], |authority| split_port(authority).0);
+    host.clear();
+    host.push_str(std::str::from_utf8(name).map_err(|_| Malformed::HostInvalid)?);
+    host.make_ascii_lowercase();
+    Ok(())
+}
+
+fn find_route<'a>(listener: &'a Listener, scratch: &Scratch) -> Result<&'a Route, ProxyError> {
+    let request = &scratch.request;
+    let view = View {
+        method: &request.method,
+        host: &scratch.host,
+        path: request.path(),
+        query: request.query(),
+        fields: &request.fields,
+    };
+    listener.routes.find(&view).map(|route| &**route).ok_or(ProxyError::NoRoute)
+}
+
+fn filter_request(route: &Route, head: &mut RequestHead, cx: &mut FilterCx<'_>) -> Option<Box<Reply>> {
+    route.filters.iter().find_map(|filter| match filter.on_request(head, cx) {
+        Verdict::Continue => None,
+        Verdict::Respond(reply) => Some(reply),
+    })
+}
+
+/// Makes the request one of ours.
+fn prepare(cx: &Connection, head: &mut RequestHead, rules: &ClientIdentity) {
+    let draw = if rules.request_id { (ambient::draw(), ambient::draw()) } else { (0, 0) };
+    identity::forward(head, &cx.peer, rules, draw);
+}
+
+/// Sends an endpoint's response to the client.
+async fn deliver(
+    cx: &Connection,
+    scratch: &mut Scratch,
+    client: &mut Client,
+    account: &mut Account<'_>,
+    (exchange, length): (Box<Exchange>, Length),
+) -> Result<(), ProxyError> {
+    let mut exchange = *exchange;
+    begin(scratch, client, account, length)?;
+    if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
+        return stream(cx, scratch, client, account, exchange).await;
+    }
+    let idle = account.branch.map_or(Duration::MAX, |(_, pool)| pool.shared.settings.timeouts.tunnel);
+    (account.received, account.sent) = tunnel::run(client, &mut exchange, &mut scratch.watch, idle).await;
+    client.persist = false;
+    exchange.release(ambient::now());
+    account.settle(cx, scratch);
+    Ok(())
+}
+
+/// Filters the response head and queues it.
+fn begin(
+    scratch: &mut Scratch,
+    client: &mut Client,
+    account: &mut Account<'_>,
+    length: Length,
+) -> Result<(), ProxyError> {
+    let Scratch { request, response, .. } = scratch;
+    for filter in account.route.iter().flat_map(|route| route.filters.iter()) {
+        filter.on_response(response);
+    }
+    if account.listener.identity.via && account.branch.is_some() {
+        let version = response.version;
+        identity::via(&mut response.fields, version);
+    }
+    account.status = Some(response.status);
+    client.start(response, length, &request.method).map_err(|_| ProxyError::ClientGone)
+}
+
+/// Passes on the response body. The connection to the endpoint is free as soon as it was read, and
+/// the request is counted before its last bytes are written.
+async fn stream(
+    cx: &Connection,
+    scratch: &mut Scratch,
+    client: &mut Client,
+    account: &mut Account<'_>,
+    exchange: Exchange,
+) -> Result<(), ProxyError> {
+    let limits = Limits::of(account);
+    let mut download = Pump::default();
+    let mut held = Some(exchange);
+    poll_fn(|task| {
+        loop {
+            if let Some(exchange) = &mut held {
+                exchange.poll_upload(client, task)?;
+                let filled = download.fill(&mut exchange.channel, &mut client.channel, task);
+                (account.received, account.sent) = (exchange.upload.moved, download.moved);
+                filled.map_err(response_error)?;
+            }
+            if download.is_read_done()
+                && let Some(exchange) = held.take()
+            {
+                exchange.release(ambient::now());
+                account.settle(cx, scratch);
+            }
+            let flushed = client.channel.poll_flush(task).map_err(|_| ProxyError::ClientGone)?;
+            let by_client = flushed.is_pending();
+            match &held {
+                None if !by_client => return Poll::Ready(Ok(())),
+                Some(_) if !by_client && !download.starved => continue,
+                _ => {}
+            }
+            if !by_client && client.poll_gone(task).is_ready() {
+                return Poll::Ready(Err(ProxyError::ClientGone));
+            }
+            let progress = client.progress() + held.as_ref().map_or(u64::MAX / 2, Exchange::progress);
+            let idle = if by_client { limits.client_idle } else { limits.upstream_idle };
+            return scratch
+                .watch
+                .poll(progress, idle, task)
+                .map(|expired| Err(limits.error(expired, by_client)));
+        }
+    })
+    .await
+}
+
+/// The time limits that hold while a response is passed on.
+struct Limits {
+    client_idle: Duration,
+    upstream_idle: Duration,
+    request: Duration,
+}
+
+impl Limits {
+    fn of(account: &Account<'_>) -> Self {
+        let route = account.route.map(|route| &route.timeouts);
+        let pool = account.branch.map(|(_, pool)| pool.shared.settings.timeouts.idle);
+        Self {
+            client_idle: account.listener.timeouts.idle,
+            upstream_idle: route.and_then(|route| route.idle).or(pool).unwrap_or(Duration::MAX),
+            request: route.and_then(|route| route.request).unwrap_or(Duration::MAX),
+        }
+    }
+
+    fn error(&self, expired: Expired, by_client: bool) -> ProxyError {
+        match expired {
+            Expired::Deadline => ProxyError::RequestTimeout(self.request),
+            Expired::Idle if by_client => ProxyError::ClientStalled(self.client_idle),
+            Expired::Idle => ProxyError::UpstreamIdle(self.upstream_idle),
+        }
+    }
+}
+
+/// Sends an answer of our own.
+async fn give(
+    cx: &Connection,
+    scratch: &mut Scratch,
+    client: &mut Client,
+    account: &mut Account<'_>,
+    reply: &Reply,
+) -> Result<(), ProxyError> {
+    respond::head_of(reply, &mut scratch.response);
+    // An unread body would have to be read before the next request could be; closing is cheaper.
+    client.persist &= client.channel.is_read_done();
+    begin(scratch, client, account, Length::Exact(reply.body.len() as u64))?;
+    if framing::may_have_body(&scratch.request.method, reply.status) && !reply.body.is_empty() {
+        client.channel.push(reply.body.clone());
+        account.sent = reply.body.len() as u64;
+    }
+    client.channel.push_end(None).map_err(|_| ProxyError::ClientGone)?;
+    account.settle(cx, scratch);
+    let client_idle = account.listener.timeouts.idle;
+    poll_fn(|task| {
+        if let Poll::Ready(flushed) = client.channel.poll_flush(task) {
+            return Poll::Ready(flushed.map_err(|_| ProxyError::ClientGone));
+        }
+        let expired = scratch.watch.poll(client.progress(), client_idle, task);
+        expired.map(|_| Err(ProxyError::ClientStalled(client_idle)))
+    })
+    .await
+}
+
+/// Ends a request that failed: by an answer, if none was begun and somebody is there to read it.
+async fn fail(
+    cx: &Connection,
+    scratch: &mut Scratch,
+    client: &mut Client,
+    account: &mut Account<'_>,
+    error: &ProxyError,
+) {
+    if account.is_settled() {
+        client.persist = false;
+        return;
+    }
+    account.fail(cx, error);
+    if client.is_started() || matches!(error, ProxyError::ClientGone) {
+        client.persist = false;
+        account.settle(cx, scratch);
+        return;
+    }
+    scratch.watch.start(ambient::now());
+    let reply = respond::to_error(error, account);
+    if give(cx, scratch, client, account, &reply).await.is_err() {
+        client.persist = false;
+    }
+}
+
+fn response_error(error: PumpError) -> ProxyError {
+    match error {
+        PumpError::Read(cause) => ProxyError::Truncated(cause),
+        PumpError::Write(_) | PumpError::TooLarge => ProxyError::ClientGone,
+    }
+}

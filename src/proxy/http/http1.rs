@@ -1,0 +1,215 @@
+//! HTTP/1 with a client: request after request on one connection.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::error::ProxyError;
+use super::handle::handle;
+use super::{Connection, Scratch};
+use crate::ambient;
+use crate::model::RequestHead;
+use crate::net::http1::Conn;
+use crate::net::timer::Timer;
+use crate::observe::metrics::ClientTimeout;
+use crate::upstream::Listener;
+use crate::wire::parse::{self, HeadLimits};
+use crate::wire::{Length, Malformed, framing};
+
+/// Waits for the first bytes of a connection; whether they are those of HTTP/2. They stay unread.
+pub(super) async fn speaks_http2(cx: &Connection, conn: &Conn) -> bool {
+    let mut timer = Timer::default();
+    if wait_for_request(cx, conn, &mut timer).await.is_none() {
+        return false;
+    }
+    let header = with_listener(cx, |listener| listener.timeouts.header).unwrap_or_default();
+    timer.set(ambient::now() + header);
+    poll_fn(|task| {
+        loop {
+            let (part, whole) =
+                conn.with_unread(|unread| (0, (PREFACE.starts_with(unread), unread.starts_with(PREFACE))));
+            if !part || whole {
+                return Poll::Ready(whole);
+            }
+            if timer.poll_expired(task).is_ready() {
+                return Poll::Ready(false);
+            }
+            match ready!(conn.poll_fill(task)) {
+                Ok(true) => {}
+                _ => return Poll::Ready(false),
+            }
+        }
+    })
+    .await
+}
+
+/// Serves the connection until it ends.
+pub(super) async fn serve(cx: &Connection, conn: Rc<Conn>) {
+    let mut timer = Timer::default();
+    let mut counted = (0, 0);
+    loop {
+        let mut scratch = match wait_for_request(cx, &conn, &mut timer).await {
+            Some(()) => cx.worker.take_scratch(),
+            None => break,
+        };
+        let persist = request(cx, &conn, &mut scratch, &mut timer).await;
+        cx.worker.give_scratch(scratch);
+        count_bytes(cx, &conn, &mut counted);
+        if !persist {
+            linger(&conn, &mut timer).await;
+            break;
+        }
+        conn.rest();
+    }
+    count_bytes(cx, &conn, &mut counted);
+}
+
+/// Waits for the first byte of a request. `None` when the connection ends first.
+async fn wait_for_request(cx: &Connection, conn: &Conn, timer: &mut Timer) -> Option<()> {
+    if conn.unread_len() > 0 {
+        return Some(());
+    }
+    let keep_alive = with_listener(cx, |listener| listener.timeouts.keep_alive)?;
+    timer.set(ambient::now() + keep_alive);
+    let arrived = poll_fn(|task| {
+        match conn.poll_fill(task) {
+            Poll::Ready(Ok(true)) => return Poll::Ready(true),
+            Poll::Ready(_) => return Poll::Ready(false),
+            Poll::Pending if cx.worker.is_draining() => return Poll::Ready(false),
+            Poll::Pending => {}
+        }
+        timer.poll_expired(task).map(|()| {
+            with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
+            false
+        })
+    })
+    .await;
+    arrived.then_some(())
+}
+
+/// Reads one request and has it handled; says whether another may follow.
+async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer: &mut Timer) -> bool {
+    let (header, limits) = with_listener(cx, limits_of).unwrap_or((Duration::ZERO, NO_LIMITS));
+    let started = ambient::now();
+    let read =
+        poll_fn(|task| poll_head(conn, &mut scratch.request, limits, (timer, started + header), task)).await;
+    let body = match read {
+        Ok(true) => framing::of_request(&scratch.request).map_err(ProxyError::Malformed),
+        Ok(false) => return false,
+        Err(HeadError::Malformed(fault)) => Err(ProxyError::Malformed(fault)),
+        Err(HeadError::TimedOut) => Err(ProxyError::HeaderTimeout(header)),
+    };
+    if let Ok(length) = body {
+        conn.begin_read(length);
+    } else {
+        // What follows cannot be told from a body, so nothing more is read as a request.
+        conn.begin_read(Length::UntilClose);
+    }
+    let mut client = Client::http1(Rc::clone(conn), scratch.request.version);
+    handle(cx, scratch, &mut client, body).await;
+    client.persist && conn.is_read_done()
+}
+
+enum HeadError {
+    Malformed(Malformed),
+    TimedOut,
+}
+
+/// Reads a request head. `Ok(false)` when the client left before it was whole.
+fn poll_head(
+    conn: &Conn,
+    head: &mut RequestHead,
+    limits: HeadLimits,
+    (timer, by): (&mut Timer, Instant),
+    task: &mut Context<'_>,
+) -> Poll<Result<bool, HeadError>> {
+    loop {
+        let parsed = conn.with_unread(|unread| {
+            let parsed = if may_be_whole(unread) { parse::request(unread, head, limits) } else { Ok(None) };
+            let parsed = match parsed {
+                Ok(None) if unread.len() >= limits.bytes => Err(parse::too_large(unread)),
+                other => other,
+            };
+            (parsed.ok().flatten().unwrap_or(0), parsed)
+        });
+        if parsed.map_err(HeadError::Malformed)?.is_some() {
+            return Poll::Ready(Ok(true));
+        }
+        timer.set(by);
+        if timer.poll_expired(task).is_ready() {
+            return Poll::Ready(Err(HeadError::TimedOut));
+        }
+        match ready!(conn.poll_fill(task)) {
+            Ok(true) => {}
+            _ => return Poll::Ready(Ok(false)),
+        }
+    }
+}
+
+/// Whether parsing is worth while: the first bytes always are, since garbage shows at once; after
+/// that only what has an empty line, so that a head that trickles in is not parsed at every byte.
+fn may_be_whole(unread: &[u8]) -> bool {
+    unread.len() < 16
+        || memchr::memmem::find(unread, b"\n\r\n").is_some()
+        || memchr::memmem::find(unread, b"\n\n").is_some()
+}
+
+/// Closes so that the client gets to read what was written: our direction first, then, within
+/// bounds, what the client still sends, because unread bytes would reset the connection.
+async fn linger(conn: &Conn, timer: &mut Timer) {
+    if poll_fn(|task| conn.poll_flush(task)).await.is_err() {
+        return;
+    }
+    timer.set(ambient::now() + LINGER);
+    let mut drained = 0;
+    let mut shut = false;
+    poll_fn(|task| {
+        if timer.poll_expired(task).is_ready() {
+            return Poll::Ready(());
+        }
+        if !shut {
+            if ready!(conn.poll_shutdown(task)).is_err() {
+                return Poll::Ready(());
+            }
+            shut = true;
+        }
+        while drained < LINGER_BYTES {
+            drained += conn.with_unread(|unread| (unread.len(), unread.len()));
+            match ready!(conn.poll_fill(task)) {
+                Ok(true) => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+fn count_bytes(cx: &Connection, conn: &Conn, counted: &mut (u64, u64)) {
+    let now = (conn.received(), conn.sent());
+    with_listener(cx, |listener| {
+        listener.metrics.received(cx.worker.shard, now.0 - counted.0);
+        listener.metrics.sent(cx.worker.shard, now.1 - counted.1);
+    });
+    *counted = now;
+}
+
+fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
+    let local = cx.worker.local();
+    local.snapshot.listeners.get(cx.listener).map(|listener| read(listener))
+}
+
+fn limits_of(listener: &Listener) -> (Duration, HeadLimits) {
+    let limits = HeadLimits { bytes: listener.limits.head_bytes, fields: listener.limits.fields };
+    (listener.timeouts.header, limits)
+}
+
+const NO_LIMITS: HeadLimits = HeadLimits { bytes: 0, fields: 0 };
+/// What an HTTP/2 client sends first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a closing connection is read for.
+const LINGER: Duration = Duration::from_secs(2);
+/// How many bytes of it.
+const LINGER_BYTES: usize = 1024 * 1024;

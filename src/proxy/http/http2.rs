@@ -1,0 +1,114 @@
+//! HTTP/2 with a client: one task for the connection, one for each request on it.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Builder, Connection as H2Connection, SendResponse};
+use http::Request;
+
+use super::client::Client;
+use super::error::ProxyError;
+use super::handle::handle;
+use super::{Connection, head2};
+use crate::ambient;
+use crate::net::stream::{Rewound, Stream};
+use crate::net::timer::Timer;
+use crate::observe::metrics::ClientTimeout;
+use crate::wire::{Length, framing};
+
+/// Serves the connection, of which `first` was read already, until it ends.
+pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
+    let local = cx.worker.local();
+    let Some(listener) = local.snapshot.listeners.get(cx.listener) else { return };
+    let (limits, timeouts) = (&listener.limits, &listener.timeouts);
+    let mut settings = Builder::new();
+    settings
+        .max_concurrent_streams(limits.concurrent_streams)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER);
+    let handshake = tokio::time::timeout(timeouts.header, settings.handshake(Rewound::new(first, stream)));
+    let keep_alive = timeouts.keep_alive;
+    match handshake.await {
+        Ok(Ok(connection)) => {
+            drop(local);
+            requests(&cx, connection, keep_alive).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "HTTP/2 preface failed"),
+        Err(_) => listener.metrics.timed_out(cx.worker.shard, ClientTimeout::Header),
+    }
+}
+
+/// Accepts requests until the client, the keep-alive timeout or a drain ends the connection.
+async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Bytes>, keep_alive: Duration) {
+    let mut timer = Timer::default();
+    let mut ending = false;
+    let open = Rc::new(());
+    loop {
+        let next = poll_fn(|task| {
+            if !ending && cx.worker.is_draining() {
+                ending = true;
+                connection.graceful_shutdown();
+            }
+            if let Poll::Ready(next) = connection.poll_accept(task) {
+                return Poll::Ready(next);
+            }
+            if Rc::strong_count(&open) > 1 || ending {
+                timer.clear();
+            } else if timer.is_clear() {
+                timer.set(ambient::now() + keep_alive);
+            }
+            if timer.poll_expired(task).is_ready() {
+                timer.clear();
+                ending = true;
+                connection.graceful_shutdown();
+                return connection.poll_accept(task);
+            }
+            Poll::Pending
+        })
+        .await;
+        match next {
+            Some(Ok((request, respond))) => {
+                timer.clear();
+                tokio::task::spawn_local(serve_request(Rc::clone(cx), request, respond, Rc::clone(&open)));
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "HTTP/2 connection failed");
+                break;
+            }
+            None => break,
+        }
+    }
+}
+
+async fn serve_request(
+    cx: Rc<Connection>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    _open: Rc<()>,
+) {
+    let mut scratch = cx.worker.take_scratch();
+    let (parts, recv) = request.into_parts();
+    let is_over = recv.is_end_stream();
+    let read = head2::request_from(&Request::from_parts(parts, ()), &mut scratch.request);
+    let body = read.and_then(|()| match framing::content_length(&scratch.request.fields)? {
+        _ if is_over => Ok(Length::Exact(0)),
+        Some(n) => Ok(Length::Exact(n)),
+        None => Ok(Length::Chunked),
+    });
+    let mut client = Client::http2(recv, respond);
+    handle(&cx, &mut scratch, &mut client, body.map_err(ProxyError::Malformed)).await;
+    cx.worker.give_scratch(scratch);
+}
+
+/// Bytes that a client may send on one stream before we have passed them on.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Bytes that a client may send on all streams of a connection before we have passed them on.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes that may wait on one stream to be written.
+const SEND_BUFFER: usize = 256 * 1024;

@@ -1,0 +1,54 @@
+//! HTTP through the proxy. A connection is served by `http1` or `http2`, which read heads; every
+//! request of either goes through `handle`; `forward` and `exchange` take it to an endpoint.
+
+mod account;
+mod channel;
+mod client;
+mod error;
+mod exchange;
+mod forward;
+mod handle;
+mod head2;
+mod hop;
+mod http1;
+mod http2;
+mod identity;
+mod respond;
+mod serve;
+mod tunnel;
+mod watch;
+
+use std::rc::Rc;
+
+use identity::Peer;
+pub use serve::serve;
+
+use super::Worker;
+use crate::model::{RequestHead, ResponseHead};
+
+/// What the requests of one client connection have in common.
+#[derive(Debug)]
+struct Connection {
+    /// The worker.
+    worker: Rc<Worker>,
+    /// Index into the snapshot's listeners.
+    listener: usize,
+    /// Who is at the other end.
+    peer: Peer,
+    /// The version of TLS, as in `TLSv1.3`; `None` without TLS.
+    tls_version: Option<&'static str>,
+    /// The server name that the client indicated.
+    sni: Option<Box<str>>,
+}
+
+/// Memory for one request, used again for the next.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    request: RequestHead,
+    response: ResponseHead,
+    watch: watch::Watch,
+    /// The host in lower case, without port.
+    host: String,
+    /// The target as received, when there is a log to write it to.
+    target: Vec<u8>,
+}

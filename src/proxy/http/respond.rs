@@ -1,0 +1,76 @@
+//! Answers that Forebay gives itself: those of filters, and errors with `Proxy-Status` (RFC 9209).
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::account::Account;
+use super::error::ProxyError;
+use crate::model::field::Known;
+use crate::model::{Fields, ResponseHead};
+use crate::route::filter::Reply;
+
+/// The answer to a request that failed.
+#[must_use]
+pub(super) fn to_error(error: &ProxyError, account: &Account<'_>) -> Reply {
+    let status = error.status();
+    let mut fields = Fields::default();
+    fields.append(b"content-type", b"text/plain; charset=utf-8");
+    let next_hop = account.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str());
+    let pool = account.branch.map(|(_, pool)| pool.shared.settings.name.as_str());
+    let details = match pool {
+        Some(pool) => format!("{error}; pool {pool}"),
+        None => error.to_string(),
+    };
+    fields.append_known(Known::ProxyStatus, &proxy_status(error.error_type(), next_hop, &details));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        fields.append(b"retry-after", b"1");
+    }
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let body = format!("{} {reason}\n{error}\n", status.as_u16());
+    Reply { status, fields, body: Bytes::from(body), details: None }
+}
+
+/// The head of `reply`. A refusal says so in `Proxy-Status`.
+pub(super) fn head_of(reply: &Reply, head: &mut ResponseHead) {
+    head.clear();
+    head.status = reply.status;
+    head.version = http::Version::HTTP_11;
+    for (_, name, value) in reply.fields.iter() {
+        head.fields.append(name, value);
+    }
+    if let Some(details) = reply.details {
+        head.fields.append_known(Known::ProxyStatus, &proxy_status("http_request_denied", None, details));
+    }
+}
+
+/// The value of `Proxy-Status` (RFC 9209 §2), with strings as RFC 8941 §3.3.3 has them.
+fn proxy_status(error_type: &str, next_hop: Option<&str>, details: &str) -> Vec<u8> {
+    let mut value = format!("forebay; error={error_type}").into_bytes();
+    let next_hop = next_hop.map(|name| ("next-hop", name));
+    for (name, text) in next_hop.into_iter().chain([("details", details)]) {
+        value.extend_from_slice(format!("; {name}=\"").as_bytes());
+        for byte in text.bytes() {
+            match byte {
+                b'"' | b'\\' => value.extend([b'\\', byte]),
+                b' '..=b'~' => value.push(byte),
+                _ => value.push(b'?'),
+            }
+        }
+        value.push(b'"');
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_status_is_a_structured_field() {
+        let value = proxy_status("connection_timeout", Some("127.0.0.1:9001"), "a \"b\" \\ ü");
+        let text = String::from_utf8(value).unwrap();
+        let expected =
+            r#"forebay; error=connection_timeout; next-hop="127.0.0.1:9001"; details="a \"b\" \\ ??""#;
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,115 @@
+//! A client's connection from its acceptance: TLS if the listener has it, then the version of HTTP
+//! that was agreed on or that the first bytes show.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_rustls::TlsAcceptor;
+
+use super::{Connection, Peer, http1, http2};
+use crate::net::http1::Conn;
+use crate::net::stream::{Socket, Stream};
+use crate::observe::metrics::ClientTimeout;
+use crate::proxy::Worker;
+use crate::upstream::Listener;
+
+/// Serves a connection that `listener` accepted from `peer`.
+pub async fn serve(worker: Rc<Worker>, listener: usize, socket: Socket, peer: Option<SocketAddr>) {
+    let local = worker.local();
+    let Some(shared) = local.snapshot.listeners.get(listener).map(Arc::clone) else { return };
+    drop(local);
+    let registered = worker.register().await;
+    let counted = Accepted::new(&shared, &worker);
+    let ip = peer.map(|peer| peer.ip());
+    match &shared.tls {
+        None => {
+            let peer = Peer::new(ip, "http");
+            let cx = Connection { worker: Rc::clone(&worker), listener, peer, tls_version: None, sni: None };
+            plain(cx, Stream::Plain(socket)).await;
+        }
+        Some(config) => {
+            if let Some((cx, stream, is_http2)) =
+                handshake(&worker, listener, (socket, ip), &shared, config).await
+            {
+                if is_http2 {
+                    http2::serve(Rc::new(cx), stream, Bytes::new()).await;
+                } else {
+                    http1::serve(&cx, Rc::new(Conn::new(stream, Bytes::new()))).await;
+                }
+            }
+        }
+    }
+    drop((counted, registered));
+}
+
+/// Counts a connection as active for as long as it lives.
+struct Accepted<'a>(&'a Listener, &'a Worker);
+
+impl<'a> Accepted<'a> {
+    fn new(listener: &'a Listener, worker: &'a Worker) -> Self {
+        listener.metrics.accepted(worker.shard);
+        Self(listener, worker)
+    }
+}
+
+impl Drop for Accepted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.closed(self.1.shard);
+    }
+}
+
+/// Without ALPN, HTTP/2 by prior knowledge shows in the first bytes (RFC 9113 §3.3).
+async fn plain(cx: Connection, stream: Stream) {
+    let conn = Rc::new(Conn::new(stream, Bytes::new()));
+    if !http1::speaks_http2(&cx, &conn).await {
+        return http1::serve(&cx, conn).await;
+    }
+    if let Ok(conn) = Rc::try_unwrap(conn) {
+        let (stream, first) = conn.into_parts();
+        http2::serve(Rc::new(cx), stream, first).await;
+    }
+}
+
+async fn handshake(
+    worker: &Rc<Worker>,
+    listener: usize,
+    (socket, ip): (Socket, Option<std::net::IpAddr>),
+    shared: &Listener,
+    config: &Arc<rustls::ServerConfig>,
+) -> Option<(Connection, Stream, bool)> {
+    let accept = TlsAcceptor::from(Arc::clone(config)).accept(socket);
+    let stream = match tokio::time::timeout(shared.timeouts.tls_handshake, accept).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            shared.metrics.tls_failed(worker.shard);
+            tracing::debug!(listener = %shared.name, %error, "TLS handshake failed");
+            return None;
+        }
+        Err(_) => {
+            shared.metrics.tls_failed(worker.shard);
+            shared.metrics.timed_out(worker.shard, ClientTimeout::TlsHandshake);
+            return None;
+        }
+    };
+    shared.metrics.tls_established(worker.shard);
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let cx = Connection {
+        worker: Rc::clone(worker),
+        listener,
+        peer: Peer::new(ip, "https"),
+        tls_version: session.protocol_version().and_then(tls_version),
+        sni: session.server_name().map(Into::into),
+    };
+    Some((cx, Stream::ServerTls(Box::new(stream)), is_http2))
+}
+
+fn tls_version(version: rustls::ProtocolVersion) -> Option<&'static str> {
+    match version {
+        rustls::ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+        rustls::ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+        _ => None,
+    }
+}

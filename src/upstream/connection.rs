@@ -1,0 +1,75 @@
+//! An HTTP/1.1 connection to an endpoint, counted while it is open.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Endpoint;
+use crate::net::connect::{DialError, DialTimeouts, dial};
+use crate::net::http1::Conn;
+use crate::observe::metrics::Shard;
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Http1Connection {
+    /// The bytes.
+    pub conn: Rc<Conn>,
+    /// Requests that it carried, the present one included.
+    pub requests: u64,
+    /// When it was last given back.
+    pub idle_since: Option<Instant>,
+    open: OpenConnection,
+}
+
+/// Counts a connection as open for as long as it lives.
+#[derive(Debug)]
+pub struct OpenConnection {
+    endpoint: Arc<Endpoint>,
+    shard: Shard,
+}
+
+impl OpenConnection {
+    /// Counts a connection to `endpoint` as opened.
+    #[must_use]
+    pub fn new(endpoint: Arc<Endpoint>, shard: Shard) -> Self {
+        endpoint.metrics.opened(shard);
+        Self { endpoint, shard }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.endpoint.metrics.closed(self.shard);
+    }
+}
+
+impl Http1Connection {
+    /// Opens a connection to `endpoint`.
+    ///
+    /// # Errors
+    /// When it cannot be opened in time.
+    pub async fn open(
+        endpoint: &Arc<Endpoint>,
+        shard: Shard,
+        timeouts: DialTimeouts,
+    ) -> Result<Self, DialError> {
+        let stream = dial(&endpoint.dial, timeouts).await?;
+        let open = OpenConnection::new(Arc::clone(endpoint), shard);
+        Ok(Self { conn: Rc::new(Conn::new(stream, Bytes::new())), requests: 0, idle_since: None, open })
+    }
+
+    /// Whether it has carried a request before.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.requests > 1
+    }
+
+    /// Adds what went over the connection since `before` to the endpoint's counters.
+    pub fn count_bytes(&self, before: (u64, u64)) {
+        let metrics = &self.open.endpoint.metrics;
+        metrics.received(self.open.shard, self.conn.received().saturating_sub(before.0));
+        metrics.sent(self.open.shard, self.conn.sent().saturating_sub(before.1));
+    }
+}

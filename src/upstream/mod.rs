@@ -1,0 +1,17 @@
+//! Endpoints, the pools they form, and connections to them. Shared by all workers: what a pool is,
+//! and its endpoints' gauges and counters. Each worker's own: policies, connections, leases.
+
+pub mod connection;
+pub mod endpoint;
+pub mod http1_pool;
+pub mod http2_pool;
+pub mod lease;
+pub mod local;
+pub mod pool;
+pub mod snapshot;
+
+pub use endpoint::Endpoint;
+pub use lease::Lease;
+pub use local::{Local, LocalEndpoint, LocalPool};
+pub use pool::Pool;
+pub use snapshot::{Listener, Route, Snapshot};

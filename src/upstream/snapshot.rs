@@ -1,0 +1,83 @@
+//! What runs: an immutable value that the control plane builds and the data plane reads.
+
+use std::sync::Arc;
+
+use super::Pool;
+use crate::model::Name;
+use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, RouteTimeouts};
+use crate::observe::access_log::AccessLog;
+use crate::observe::metrics::{ListenerMetrics, RouteMetrics};
+use crate::route::Table;
+use crate::route::filter::Filters;
+
+/// A whole configuration at work.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts the configurations that this process has run, from 1.
+    pub generation: u64,
+    /// In the order of the configuration.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of the configuration; routes point into it.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+/// A listener at work.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Name,
+    /// TLS, for `https`.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The routes that its requests can take.
+    pub routes: Table<Arc<Route>>,
+    /// Time limits towards clients.
+    pub timeouts: ClientTimeouts,
+    /// Bounds on what a client may send.
+    pub limits: ClientLimits,
+    /// How endpoints learn who the client is.
+    pub identity: ClientIdentity,
+    /// What is counted of it.
+    pub metrics: Arc<ListenerMetrics>,
+    /// Where its requests are logged, if anywhere.
+    pub access_log: Option<Arc<AccessLog>>,
+}
+
+/// A route at work, on one listener.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub name: Name,
+    /// What is done to heads, in order.
+    pub filters: Arc<Filters>,
+    /// The pools that requests go to; empty when its filters answer every request.
+    pub branches: Vec<Branch>,
+    /// Time limits.
+    pub timeouts: RouteTimeouts,
+    /// What is counted of requests that its filters answer.
+    pub answered: Arc<RouteMetrics>,
+}
+
+/// One of the pools that a route splits its requests over.
+#[derive(Debug)]
+pub struct Branch {
+    /// Index into [`Snapshot::pools`].
+    pub pool: usize,
+    /// This branch's weight and those of the branches before it, added up.
+    pub weight_upto: u64,
+    /// What is counted of requests that take this branch.
+    pub metrics: Arc<RouteMetrics>,
+}
+
+impl Route {
+    /// The branch for a uniformly distributed `draw`.
+    #[must_use]
+    pub fn branch(&self, draw: u64) -> Option<&Branch> {
+        match self.branches.as_slice() {
+            [only] => Some(only),
+            branches => {
+                let point = draw.checked_rem(branches.last()?.weight_upto)?;
+                branches.iter().find(|branch| point < branch.weight_upto)
+            }
+        }
+    }
+}
