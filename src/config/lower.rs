@@ -22,7 +22,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let routes = route::routes(&root, &listeners.names, &pools.names, cx);
     root.finish();
 
-    if cx.sink.has_errors() {
+    if cx.sink.errors() > 0 {
         return None;
     }
     pools.names.warn_of_unused(&used_pools(&routes), cx.sink);

@@ -115,7 +115,7 @@ pub struct RoutePlan {
     pub rule: Rule,
     /// What is done to requests and responses, in order.
     pub filters: Filters,
-    /// Where requests go when no filter answers; `None` when one always does.
+    /// Where requests go when no filter answers.
     pub action: Action,
     /// Time limits of this route.
     pub timeouts: RouteTimeouts,
@@ -126,7 +126,7 @@ pub struct RoutePlan {
 pub enum Action {
     /// Forwards it to a pool, chosen by weight when there are several. Never empty, weights never 0.
     Forward(Vec<(PoolId, u32)>),
-    /// Its filters answer every request (redirect, fixed response).
+    /// Its filters answer (redirect, fixed response); what they let through is not found.
     Answer,
 }
 

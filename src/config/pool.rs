@@ -43,12 +43,14 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         }
     }
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
+    let endpoints = endpoints(&options, cx);
+    let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
     let plan = PoolPlan {
         name,
-        endpoints: endpoints(&options, cx),
+        endpoints,
         policy: options.get_or("policy", Choice::default()),
         protocol,
-        tls: options.table("tls").and_then(|options| tls::client(options, protocol, cx)),
+        tls,
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
     };

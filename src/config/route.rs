@@ -1,15 +1,15 @@
 //! `[[route]]`: which requests, what is done to them, and where they go.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
 use super::{Cx, matching};
 use crate::model::Name;
-use crate::model::options::{Given, Key, Options};
+use crate::model::options::{Fault, Given, Key, Options, Problem};
 use crate::model::settings::RouteTimeouts;
-use crate::route::filter::Filters;
+use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
 pub(super) fn routes(root: &Options<'_>, listeners: &Names, pools: &Names, cx: &Cx<'_>) -> Vec<RoutePlan> {
@@ -30,22 +30,37 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn all(mut self, tables: Vec<Options<'_>>) -> Vec<RoutePlan> {
-        let mut plans = Vec::new();
+        let mut plans: Vec<(RoutePlan, Option<Range<usize>>)> = Vec::new();
         for (index, options) in tables.into_iter().enumerate() {
-            plans.extend(self.route(options, index));
+            let (path, span) = (options.path().to_owned(), options.span());
+            let Some(plan) = self.route(options, index) else { continue };
+            if let Some((first, there)) = plans.iter().find(|(earlier, _)| shadows(earlier, &plan)) {
+                let fault = format!("no request gets as far as this route: `{}` takes them all", first.name);
+                let problem = Problem::new(&path, span.clone(), fault);
+                self.cx.sink.report(problem.see(there.clone(), "it is here").hint(SHADOW_HINT));
+            }
+            plans.push((plan, span));
         }
-        plans
+        plans.into_iter().map(|(plan, _)| plan).collect()
     }
 
     fn route(&mut self, options: Options<'_>, index: usize) -> Option<RoutePlan> {
         let name = self.name(&options, index);
         let listeners = self.listeners(&options);
-        let rule = matching::rule(&options);
-        let (filters, answers) = (Filters::new(), false);
+        let rule = matching::rule(&options, self.cx.sink);
+        let filters = filters(&options);
+        let answers = filters.iter().map(|filter| filter.answers()).max().unwrap_or(Answers::Never);
         let action = self.action(&options, answers);
         let timeouts = timeouts(options.section("timeouts"));
         options.finish();
-        Some(RoutePlan { name: name?, listeners: listeners?, rule, filters, action: action?, timeouts })
+        Some(RoutePlan {
+            name: name?,
+            listeners: listeners?,
+            rule: rule?,
+            filters,
+            action: action?,
+            timeouts,
+        })
     }
 
     fn name(&mut self, options: &Options<'_>, index: usize) -> Option<Name> {
@@ -72,31 +87,30 @@ impl Reader<'_> {
             );
         }
         let found: Vec<_> = items.iter().map(|item| self.listeners.find(item, self.cx.sink)).collect();
-        found.into_iter().collect()
+        found.into_iter().collect::<Option<Vec<_>>>().filter(|found| !found.is_empty())
     }
 
-    fn action(&self, options: &Options<'_>, answers: bool) -> Option<Action> {
+    fn action(&self, options: &Options<'_>, answers: Answers) -> Option<Action> {
         let (pool, split) = (options.given("pool"), options.given("split"));
-        match (pool, split, answers) {
-            (Some(_), Some(split), _) => {
+        if let (Answers::Always, Some(given)) = (answers, pool.as_ref().or(split.as_ref())) {
+            let fault = "no request gets to a pool: a filter of the route answers them all";
+            given.fault(fault, Some("leave out the pool or the filter".into()));
+        }
+        match (pool, split) {
+            (Some(_), Some(split)) => {
                 split.fault("`pool` and `split` exclude each other", Some("leave one of them out".into()));
                 None
             }
-            (Some(given), None, false) => {
+            (Some(given), None) => {
                 self.pools.find(&given, self.cx.sink).map(|pool| Action::Forward(vec![(PoolId(pool), 1)]))
             }
-            (None, Some(given), false) => self.split(&given),
-            (None, None, true) => Some(Action::Answer),
-            (Some(given), None, true) | (None, Some(given), true) => {
-                let fault = "nothing reaches this pool: a filter of the route answers every request";
-                given.fault(fault, Some("leave out the pool or the filter".into()));
-                None
-            }
-            (None, None, false) => {
+            (None, Some(given)) => self.split(&given),
+            (None, None) if answers == Answers::Never => {
                 let hint = "add `pool = \"NAME\"`, `split`, or a filter that answers, such as `redirect`";
                 options.missing("pool", "the route leads nowhere", Some(hint.into()));
                 None
             }
+            (None, None) => Some(Action::Answer),
         }
     }
 
@@ -116,6 +130,28 @@ impl Reader<'_> {
     }
 }
 
+/// Whether no request gets past `earlier` to `later`.
+fn shadows(earlier: &RoutePlan, later: &RoutePlan) -> bool {
+    later.listeners.iter().all(|listener| earlier.listeners.contains(listener))
+        && later.rule.shadowed_by(&earlier.rule)
+}
+
+/// `[{ KIND = OPTIONS }]`
+fn filters(options: &Options<'_>) -> Filters {
+    options.tables("filters").iter().filter_map(filter).collect()
+}
+
+fn filter(options: &Options<'_>) -> Option<Box<dyn Filter>> {
+    let (key, given) = options.sole()?;
+    let Some(kind) = KINDS.iter().find(|kind| kind.name == key.name) else {
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        let Fault { text, hint } = Fault::unknown("filter", &key.name, &known);
+        given.report(Problem::new(given.path(), Some(key.span.clone()), text).or_hint(hint));
+        return None;
+    };
+    (kind.parse)(&given)
+}
+
 fn timeouts(options: Options<'_>) -> RouteTimeouts {
     let limit = |key| options.given(key).and_then(|given| given.within(LIMIT));
     let timeouts =
@@ -125,5 +161,6 @@ fn timeouts(options: Options<'_>) -> RouteTimeouts {
 }
 
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+const SHADOW_HINT: &str = "leave it out, or let it match something of its own";
 /// Keeps the sum of any sensible number of weights within 32 bits.
 const SPLIT: RangeInclusive<u32> = 1..=1_000_000;

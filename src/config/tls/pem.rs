@@ -31,8 +31,8 @@ pub(super) fn pair(cert: Option<Given<'_>>, key: Option<Given<'_>>, cx: &Cx<'_>)
             key.report(problem.see(Some(cert.span()), "the certificate is here").hint(hint));
             None
         }
-        Err(error) => {
-            cert.fault(format!("the certificate cannot be used: {error}"), None);
+        Err(_) => {
+            cert.fault("the certificate in this file is malformed", None);
             None
         }
     }
@@ -109,5 +109,12 @@ fn read(given: &Given<'_>, cx: &Cx<'_>) -> Option<(std::path::PathBuf, Vec<u8>)>
 }
 
 fn malformed(given: &Given<'_>, path: &Path, error: &pem::Error) {
-    given.fault(format!("{} is not well-formed PEM: {error}", path.display()), None);
+    let what = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no `-----END` line",
+        pem::Error::IllegalSectionStart { .. } => "a `-----BEGIN` line is malformed",
+        pem::Error::Base64Decode(_) => "what is between two lines is not base64",
+        pem::Error::NoItemsFound => "there is nothing in it",
+        _ => "it cannot be read",
+    };
+    given.fault(format!("{} is not well-formed PEM: {what}", path.display()), None);
 }

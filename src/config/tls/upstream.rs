@@ -12,19 +12,25 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{H2, HTTP11, MinTls, PROVIDER, VERSIONS_FIT, pem};
 use crate::config::Cx;
-use crate::config::plan::UpstreamTls;
+use crate::config::plan::{EndpointPlan, UpstreamTls};
 use crate::model::options::{Fault, FromValue, Given, Options, Problem, Value};
 use crate::model::settings::UpstreamProtocol;
+use crate::model::{Address, Target};
 
 /// The system's root certificates, read at most once per configuration.
 #[derive(Default)]
 pub(crate) struct Trust(OnceCell<Arc<RootCertStore>>);
 
-/// Reads `[pool.NAME.tls]`.
-pub(crate) fn client(options: Options<'_>, protocol: UpstreamProtocol, cx: &Cx<'_>) -> Option<UpstreamTls> {
+/// Reads `[pool.NAME.tls]` of a pool with these `endpoints`.
+pub(crate) fn client(
+    options: Options<'_>,
+    protocol: UpstreamProtocol,
+    endpoints: &[EndpointPlan],
+    cx: &Cx<'_>,
+) -> Option<UpstreamTls> {
     let verifier = verifier(&options, cx);
     let client = identity(&options, cx);
-    let server_name = options.get::<ServerName<'static>>("server_name");
+    let server_name = server_name(&options, endpoints);
     options.finish();
 
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
@@ -41,6 +47,16 @@ pub(crate) fn client(options: Options<'_>, protocol: UpstreamProtocol, cx: &Cx<'
         UpstreamProtocol::Http2 => vec![H2.to_vec()],
     };
     Some(UpstreamTls { config: Arc::new(config), server_name })
+}
+
+fn server_name(options: &Options<'_>, endpoints: &[EndpointPlan]) -> Option<ServerName<'static>> {
+    let given = options.given("server_name");
+    let unix = |endpoint: &&EndpointPlan| matches!(endpoint.target, Target::Address(Address::Unix(_)));
+    if let (None, Some(endpoint)) = (&given, endpoints.iter().find(unix)) {
+        let fault = format!("there is no name to expect in the certificate of {}", endpoint.target);
+        options.missing("server_name", fault, Some("add `server_name = \"app.example.com\"`".into()));
+    }
+    given?.read()
 }
 
 fn verifier(options: &Options<'_>, cx: &Cx<'_>) -> Option<Arc<dyn ServerCertVerifier>> {
@@ -66,8 +82,8 @@ fn verifier(options: &Options<'_>, cx: &Cx<'_>) -> Option<Arc<dyn ServerCertVeri
 fn given_roots(given: &Given<'_>, cx: &Cx<'_>) -> Option<Arc<RootCertStore>> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(given, cx)? {
-        if let Err(error) = roots.add(certificate) {
-            given.fault(format!("a certificate in the file cannot be a root: {error}"), None);
+        if roots.add(certificate).is_err() {
+            given.fault("a certificate in this file is malformed", None);
             return None;
         }
     }

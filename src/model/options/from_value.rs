@@ -105,7 +105,8 @@ impl<T: OneOf> FromValue for T {
         let words: Vec<_> = T::WORDS.iter().map(|(word, _)| *word).collect();
         let Data::String(text) = &value.data else {
             let hint = format!("one of {}", backticked(&words));
-            return Err(Fault::kind(&format!("a {}", T::NOUN), value).hint(hint));
+            let article = if T::NOUN.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+            return Err(Fault::kind(&format!("{article} {}", T::NOUN), value).hint(hint));
         };
         let found = T::WORDS.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning);
         found.ok_or_else(|| Fault::unknown(T::NOUN, text, &words))
@@ -186,8 +187,9 @@ impl FromValue for Duration {
 impl FromValue for ByteSize {
     fn from_value(value: &Value) -> Result<Self, Fault> {
         if let Data::Integer(number) = value.data {
+            let bytes = Self(number.unsigned_abs());
             return Err(
-                Fault::new("a size needs a unit").hint(format!("write \"{number}B\" or \"{number}KiB\""))
+                Fault::new("a size needs a unit").hint(format!("write \"{bytes}\" for so many bytes"))
             );
         }
         value.text("a size such as \"64KiB\"")?.parse().map_err(Fault::new)

@@ -100,10 +100,10 @@ impl Sink {
         self.incomplete.get()
     }
 
-    /// Whether there is an error among the problems so far.
+    /// How many errors there are so far.
     #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.problems.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    pub fn errors(&self) -> usize {
+        self.problems.borrow().iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
     /// Takes note of a key that a reader asked for, as in `pool.*.endpoints[].weight`.
