@@ -162,6 +162,14 @@ fn demo_without_a_terminal_prints_plain_lines_and_ends() {
 }
 
 #[test]
+fn the_images_configurations_are_valid() {
+    for file in ["docker/forebay.toml", "docker/compose/proxy.toml", "docker/compose/origin.toml"] {
+        let run = forebay(&["check", "-c", file]);
+        assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{}", run.out);
+    }
+}
+
+#[test]
 fn the_readmes_configurations_are_valid() {
     let readme = fs::read_to_string("README.md").unwrap();
     let folder = tempfile::tempdir().unwrap();
