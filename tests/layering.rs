@@ -16,11 +16,12 @@ struct Layer {
 const WORDS: &[&str] = &["model"];
 const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "route"];
 const MACHINERY: &[&str] =
-    &["model", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe"];
-const DATA: &[&str] =
-    &["model", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe", "upstream"];
+    &["model", "wire", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe"];
+const DATA: &[&str] = &[
+    "model", "wire", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe", "upstream",
+];
 const CONTROL: &[&str] = &[
-    "model", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe", "upstream",
+    "model", "wire", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe", "upstream",
     "config",
 ];
 const EVERYTHING: &[&str] = &["*"];
@@ -37,8 +38,10 @@ const IMPURE: &[&str] = &[
     "TcpListener",
     "UdpSocket",
     "UnixStream",
-    "fs",
-    "env",
+    "std::fs",
+    "fs::read",
+    "std::env",
+    "env::var",
     "Instant::now",
     "SystemTime::now",
     "SystemTime",
@@ -52,6 +55,7 @@ const NO_CLOCK: &[&str] = &["Instant::now", "SystemTime::now"];
 
 const LAYERS: &[Layer] = &[
     Layer { module: "model", uses: WORDS, never: IMPURE },
+    Layer { module: "wire", uses: WORDS, never: IMPURE },
     Layer { module: "balance", uses: WORDS, never: IMPURE },
     Layer { module: "health", uses: WORDS, never: IMPURE },
     Layer { module: "limit", uses: WORDS, never: IMPURE },

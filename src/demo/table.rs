@@ -166,3 +166,84 @@ fn shown(duration: Option<Duration>) -> String {
         Some(ms) => format!("{ms:.0}ms"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::balance::Gauge;
+    use crate::demo::tally::Ending;
+    use crate::model::Name;
+    use crate::observe::metrics::{FailureKind, Registry};
+    use crate::observe::Shard;
+
+    /// Two requests to the good origin, one of them with a 503 and one still under way; a reset by
+    /// the flaky one. Nothing is known of the slow one.
+    fn sample() -> Vec<Row> {
+        let registry = Registry::new(1);
+        let shard = Shard::worker(0);
+        let pool = Name::new("app").unwrap();
+        let reading = |endpoint: &str| {
+            let gauge = Arc::new(Gauge::new(1));
+            let metrics = registry.endpoint(&pool, endpoint, &gauge);
+            if endpoint.ends_with(":1") {
+                gauge.begin();
+                metrics.requested(shard);
+                metrics.requested(shard);
+                metrics.responded(shard, 503, Duration::from_millis(3));
+            } else {
+                metrics.requested(shard);
+                metrics.failed(shard, FailureKind::Reset);
+            }
+            let (pool, endpoint) = (pool.clone(), endpoint.to_owned());
+            EndpointReading { pool, endpoint, state: "up", totals: metrics.totals() }
+        };
+        let readings = ["127.0.0.1:3", "127.0.0.1:1"].map(reading);
+        let addresses = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let mut tally = Tally::default();
+        tally.end(Ending { origin: Some(0), good: true, took: Duration::from_millis(12) });
+        rows(&addresses, &readings, &tally)
+    }
+
+    #[test]
+    fn the_table_lines_up_and_shows_what_was_counted() {
+        let shown = table(&sample(), Ink::Plain);
+        assert_eq!(
+            shown,
+            [
+                "  ORIGIN  ENDPOINT              STATE    REQUESTS  ERRORS IN FLIGHT       P50       P99",
+                "  good    127.0.0.1:1           up              2       1         1    12.3ms    12.3ms",
+                "  flaky   127.0.0.1:3           up              1       1         0         -         -",
+            ]
+        );
+    }
+
+    #[test]
+    fn colours_change_nothing_but_colours() {
+        let bare = |line: String| {
+            let parts = line.split("\x1b[").enumerate();
+            parts
+                .map(|(i, part)| if i == 0 { part } else { part.split_once('m').unwrap().1 })
+                .collect::<String>()
+        };
+        let coloured: Vec<_> = table(&sample(), Ink::Colour).into_iter().map(bare).collect();
+        assert_eq!(coloured, table(&sample(), Ink::Plain));
+    }
+
+    #[test]
+    fn a_log_line_says_the_same() {
+        assert_eq!(
+            line(&sample(), Duration::from_millis(2900)),
+            "   3s  good up requests=2 errors=1 in_flight=1 p50=12.3ms p99=12.3ms  \
+             flaky up requests=1 errors=1 in_flight=0 p50=- p99=-"
+        );
+    }
+
+    #[test]
+    fn durations_keep_about_three_figures() {
+        let texts =
+            [800, 12_345, 250_400, 1_500_000].map(|micros| shown(Some(Duration::from_micros(micros))));
+        assert_eq!(texts, ["0.80ms", "12.3ms", "250ms", "1500ms"]);
+    }
+}
