@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::control::healthcheck::Unhealthy;
+use crate::observe::log::LogError;
 use crate::server::StartError;
 use crate::{config, demo};
 
@@ -21,6 +22,9 @@ pub enum Failure {
     /// The arguments are words, but make no plan; the report points into them.
     #[error("{0}")]
     Arguments(config::Report),
+    /// The log cannot be set up.
+    #[error("cannot set up the log")]
+    Log(#[from] LogError),
     /// The server did not start.
     #[error("cannot start")]
     Start(#[from] StartError),
@@ -80,6 +84,9 @@ impl Failure {
             Self::Start(error) => {
                 in_use(error).then_some("another process listens there: stop it, or bind elsewhere")
             }
+            Self::Log(_) => Some(
+                "a level is `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `forebay=debug`",
+            ),
             Self::Config(_) | Self::Arguments(_) | Self::Demo(_) | Self::Output(_) => None,
         }
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{Failure, Proxy, Run, read};
 use crate::config::{self, Plan, Quick};
+use crate::observe;
 use crate::server::{Options, Server};
 
 /// Serves what a file says, until a signal ends it.
@@ -28,6 +29,7 @@ pub fn from_arguments(args: &Proxy) -> Result<ExitCode, Failure> {
 }
 
 fn until_signal(plan: Plan, workers: Option<NonZeroUsize>) -> Result<ExitCode, Failure> {
+    observe::log::init(&plan.log.level, plan.log.format)?;
     let server = Server::start(plan, Options { workers })?;
     Ok(server.run_until_signal())
 }

@@ -175,8 +175,8 @@ mod tests {
     use crate::balance::Gauge;
     use crate::demo::tally::Ending;
     use crate::model::Name;
-    use crate::observe::metrics::{FailureKind, Registry};
     use crate::observe::Shard;
+    use crate::observe::metrics::{FailureKind, Registry};
 
     /// Two requests to the good origin, one of them with a 503 and one still under way; a reset by
     /// the flaky one. Nothing is known of the slow one.
