@@ -1,6 +1,7 @@
 //! Which endpoint gets the next request. Policies are pure: they see weights, gauges, a draw and
 //! the time, never sockets or health. To add one: one file, and one line in [`KINDS`].
 
+mod level;
 mod random;
 mod round_robin;
 
@@ -127,3 +128,6 @@ impl fmt::Debug for Choice {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod tests;

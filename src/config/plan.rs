@@ -1,6 +1,7 @@
 //! What a configuration means: valid by construction and inert. A route cannot name a missing
 //! pool, a pool cannot be empty, a certificate has its key. Nothing here is running yet.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +42,12 @@ pub struct AdminPlan {
     pub bind: Address,
 }
 
+impl Default for AdminPlan {
+    fn default() -> Self {
+        Self { bind: Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))) }
+    }
+}
+
 /// One listener with all its sockets.
 #[derive(Debug)]
 pub struct ListenerPlan {
@@ -71,6 +78,12 @@ pub struct AccessLogPlan {
     pub queue: usize,
 }
 
+impl Default for AccessLogPlan {
+    fn default() -> Self {
+        Self { format: LogFormat::default(), path: None, queue: 8192 }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -90,6 +103,12 @@ pub struct LogPlan {
     pub format: LogFormat,
 }
 
+impl Default for LogPlan {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
 /// Which pool, as an index into [`Plan::pools`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PoolId(pub usize);
@@ -105,7 +124,7 @@ pub struct RoutePlan {
     pub rule: Rule,
     /// What is done to requests and responses, in order.
     pub filters: Filters,
-    /// Where requests go when no filter answers; `None` when one always does.
+    /// Where requests go when no filter answers.
     pub action: Action,
     /// Time limits of this route.
     pub timeouts: RouteTimeouts,
@@ -116,7 +135,7 @@ pub struct RoutePlan {
 pub enum Action {
     /// Forwards it to a pool, chosen by weight when there are several. Never empty, weights never 0.
     Forward(Vec<(PoolId, u32)>),
-    /// Its filters answer every request (redirect, fixed response).
+    /// Its filters answer (redirect, fixed response); what they let through is not found.
     Answer,
 }
 

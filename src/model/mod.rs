@@ -1,10 +1,13 @@
 //! The words of the program: names, addresses, heads, options, units. Values only, without sockets, clock or files.
 
 pub mod address;
+pub mod expand;
 pub mod field;
 pub mod head;
 pub mod name;
+pub mod options;
 pub mod settings;
+pub mod units;
 
 pub use address::{Address, Target};
 pub use head::{Fields, RequestHead, ResponseHead};

@@ -1,11 +1,25 @@
 //! What a route does to heads on their way. Filters are synchronous and see heads only. To add
-//! one: one file, and one line in `KINDS`.
+//! one: one file, and one line in [`KINDS`].
+
+mod access;
+mod basic_auth;
+mod headers;
+mod max_body;
+mod redirect;
+mod respond;
+mod rewrite_host;
+mod rewrite_prefix;
+mod template;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::StatusCode;
 
+use crate::model::options::Given;
 use crate::model::{Fields, RequestHead, ResponseHead};
 
 /// A step that reads and changes heads.
@@ -17,10 +31,53 @@ pub trait Filter: fmt::Debug + Send + Sync {
 
     /// Sees the response, ours included, before it goes to the client.
     fn on_response(&self, _head: &mut ResponseHead) {}
+
+    /// Whether requests get past it to a pool.
+    fn answers(&self) -> Answers {
+        Answers::Never
+    }
 }
 
 /// The filters of one route, in order.
 pub type Filters = Vec<Box<dyn Filter>>;
+
+/// Which requests a filter answers, refusals aside. The greatest of a route's filters counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answers {
+    /// None: the route needs a pool.
+    Never,
+    /// Those that it is there for. The route may have a pool for the others; without one, they are
+    /// not found.
+    Sometimes,
+    /// All: a pool would never be reached.
+    Always,
+}
+
+/// A kind of filter: its row in [`KINDS`].
+#[derive(Debug)]
+pub struct Kind {
+    /// The name in the configuration.
+    pub name: &'static str,
+    /// One line for help and reference.
+    pub summary: &'static str,
+    /// Reads the options; `None` when they are unfit and reported.
+    pub parse: fn(&Given<'_>) -> Option<Box<dyn Filter>>,
+}
+
+/// Every filter there is, in the order in which they make sense: who may come at all, before a
+/// password is asked for and sent in clear text, before anything is changed.
+pub const KINDS: &[Kind] = &[
+    access::ALLOW,
+    access::DENY,
+    redirect::KIND,
+    basic_auth::KIND,
+    max_body::KIND,
+    headers::REQUEST,
+    headers::RESPONSE,
+    rewrite_prefix::KIND,
+    rewrite_host::KIND,
+    respond::KIND,
+];
 
 /// What a filter wants.
 #[derive(Debug)]
@@ -39,9 +96,25 @@ pub struct Reply {
     /// Fields such as `Location`; framing is added later.
     pub fields: Fields,
     /// The whole body.
-    pub body: bytes::Bytes,
+    pub body: Bytes,
     /// When it is an error that Forebay made: what `Proxy-Status` says of it (RFC 9209 `details`).
     pub details: Option<&'static str>,
+}
+
+impl Reply {
+    /// A refusal; `details` is its reason for people and for `Proxy-Status`.
+    #[must_use]
+    pub fn refusal(status: StatusCode, details: &'static str) -> Self {
+        let mut fields = Fields::default();
+        fields.append(b"content-type", PLAIN_TEXT);
+        Self { status, fields, body: Bytes::from_static(details.as_bytes()), details: Some(details) }
+    }
+}
+
+impl From<Reply> for Verdict {
+    fn from(reply: Reply) -> Self {
+        Self::Respond(Box::new(reply))
+    }
 }
 
 /// What filters know of a request besides its head, and what they decide about it.
@@ -58,3 +131,5 @@ pub struct FilterCx<'a> {
     /// The greatest request body to let through, in bytes. Set by filters.
     pub max_body: Option<u64>,
 }
+
+const PLAIN_TEXT: &[u8] = b"text/plain; charset=utf-8";

@@ -1,0 +1,130 @@
+//! What every policy in [`KINDS`] must do, whatever its way of choosing, and the means by which
+//! the policies' own tests choose often.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+
+#[test]
+fn names_are_unique_and_found() {
+    for kind in KINDS {
+        assert_eq!(KINDS.iter().filter(|other| other.name == kind.name).count(), 1, "{}", kind.name);
+        assert_eq!(Choice::named(kind.name).map(Choice::name), Some(kind.name));
+        assert!(!kind.summary.is_empty() && !kind.summary.ends_with('.'), "{}", kind.name);
+    }
+    assert_eq!(Choice::named("Round_Robin"), None);
+    assert_eq!(Choice::default().name(), KINDS[0].name);
+}
+
+#[test]
+fn nothing_usable_is_no_choice() {
+    for kind in KINDS {
+        for weights in [&[][..], &[1, 1], &[1, 2]] {
+            let policy = (kind.build)();
+            assert_eq!(policy.pick(&at_rest(weights), &at(&[], 9)), None, "{}", kind.name);
+        }
+    }
+}
+
+#[test]
+fn only_what_is_usable_is_chosen_while_lists_and_weights_change() {
+    for kind in KINDS {
+        for seed in 0..40 {
+            let mut lots = draws(seed);
+            let mut lot = move |n: u64| lots.next().unwrap_or_default() % n;
+            let gauges = at_rest(&vec![1; 1 + lot(9) as usize]);
+            let policy = (kind.build)();
+            for _ in 0..300 {
+                if lot(10) == 0 {
+                    let place = lot(gauges.len() as u64) as usize;
+                    gauges[place].set_weight(1 + lot(4) as u32);
+                }
+                let usable: Vec<u32> = (0..gauges.len() as u32).filter(|_| lot(3) > 0).collect();
+                let chosen = policy.pick(&gauges, &at(&usable, lot(u64::MAX)));
+                let fits = chosen.map_or(usable.is_empty(), |i| usable.contains(&(i as u32)));
+                assert!(fits, "{} chose {chosen:?} of {usable:?}, seed {seed}", kind.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_follow_weights() {
+    for kind in KINDS {
+        for (weights, usable) in [
+            (&[1, 1, 1, 1][..], &[0, 1, 2, 3][..]),
+            (&[1, 1, 1, 1], &[1, 3]),
+            (&[1, 2, 3, 4], &[0, 1, 2, 3]),
+            (&[1, 2, 3, 4], &[0, 3]),
+            (&[1000, 1, 1000], &[0, 2]),
+            (&[5, 1, 1, 5, 1], &[1, 2, 4]),
+        ] {
+            let counts = shares(&*(kind.build)(), &at_rest(weights), usable, 20_000);
+            let whole: u32 = usable.iter().map(|i| weights[*i as usize]).sum();
+            for index in usable {
+                let due = 20_000 * weights[*index as usize] / whole;
+                let off = counts[*index as usize].abs_diff(due);
+                assert!(off <= 300, "{} {weights:?} {usable:?}: {counts:?}", kind.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn turns_are_smooth() {
+    // In any run of `n` picks an endpoint is at most two picks away from its share: never several
+    // in a row beyond what its weight asks for.
+    for weights in [&[1, 1, 1][..], &[5, 1, 1], &[2, 3], &[1, 10], &[4, 3, 2, 1], &[7, 7, 1, 1, 1]] {
+        let gauges = at_rest(weights);
+        let usable: Vec<u32> = (0..weights.len() as u32).collect();
+        let order = picks(&*Choice::named("round_robin").unwrap().build(), &gauges, &usable, 200);
+        let whole: f64 = weights.iter().copied().map(f64::from).sum();
+        for (index, weight) in weights.iter().enumerate() {
+            for n in 1..60 {
+                for run in order.windows(n) {
+                    let count = run.iter().filter(|i| **i == index).count() as f64;
+                    let due = n as f64 * f64::from(*weight) / whole;
+                    assert!((count - due).abs() < 2.0, "{weights:?}: {index} in {run:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Idle endpoints of these weights.
+pub(super) fn at_rest(weights: &[u32]) -> Vec<Arc<Gauge>> {
+    weights.iter().map(|weight| Arc::new(Gauge::new(*weight))).collect()
+}
+
+/// A choice to make with this draw.
+#[expect(clippy::disallowed_methods, reason = "a test has to begin at some time")]
+pub(super) fn at(usable: &[u32], draw: u64) -> Pick<'_> {
+    Pick { usable, key: draw, draw, now: Instant::now() }
+}
+
+/// The first `n` choices; the first of them with a draw of 0.
+pub(super) fn picks(policy: &dyn Policy, gauges: &[Arc<Gauge>], usable: &[u32], n: usize) -> Vec<usize> {
+    let lots = std::iter::once(0).chain(draws(7));
+    lots.take(n).map(|draw| policy.pick(gauges, &at(usable, draw)).expect("some are usable")).collect()
+}
+
+/// How often each endpoint is chosen in `n` choices.
+pub(super) fn shares(policy: &dyn Policy, gauges: &[Arc<Gauge>], usable: &[u32], n: usize) -> Vec<u32> {
+    let mut counts = vec![0; gauges.len()];
+    for chosen in picks(policy, gauges, usable, n) {
+        counts[chosen] += 1;
+    }
+    counts
+}
+
+/// Draws that are the same for the same seed (the SplitMix64 generator).
+pub(super) fn draws(seed: u64) -> impl Iterator<Item = u64> {
+    let mut state = seed;
+    std::iter::from_fn(move || {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        Some(z ^ (z >> 31))
+    })
+}

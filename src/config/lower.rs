@@ -1,0 +1,49 @@
+//! The whole file, from what was written to what it means: its sections in order, then what only
+//! shows when they are seen together.
+
+use std::num::NonZeroUsize;
+
+use super::binds::Binds;
+use super::plan::{Action, Plan, RoutePlan};
+use super::{Cx, listener, pool, process, route};
+use crate::model::options::{Key, Options, Value};
+
+/// Makes the plan; `None` when there is an error, which is then reported.
+pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
+    let root = Options::root(entries, cx.sink);
+    let workers = root.given("workers").and_then(|given| given.within(1..=MAX_WORKERS));
+    let log = process::log(root.section("log"));
+    let drain = process::drain(root.section("drain"));
+
+    let mut binds = Binds::default();
+    let listeners = listener::listeners(&root, &mut binds, cx);
+    let admin = process::admin(root.section("admin"), &mut binds, cx);
+    let pools = pool::pools(root.section("pool"), cx);
+    let routes = route::routes(&root, &listeners.names, &pools.names, cx);
+    root.finish();
+
+    if cx.sink.errors() > 0 {
+        return None;
+    }
+    pools.names.warn_of_unused(&used_pools(&routes), cx.sink);
+    Some(Plan {
+        workers: workers.and_then(NonZeroUsize::new),
+        admin,
+        listeners: listeners.plans,
+        routes,
+        pools: pools.plans,
+        log,
+        drain,
+    })
+}
+
+fn used_pools(routes: &[RoutePlan]) -> Vec<usize> {
+    let of = |route: &RoutePlan| match &route.action {
+        Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
+        Action::Answer => Vec::new(),
+    };
+    routes.iter().flat_map(of).collect()
+}
+
+/// The greatest number of workers: beyond it someone has mistaken it for connections.
+const MAX_WORKERS: usize = 1024;

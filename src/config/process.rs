@@ -1,0 +1,75 @@
+//! What concerns the process as a whole: the admin listener, its own log, and its end.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use super::Cx;
+use super::binds::Binds;
+use super::plan::{AdminPlan, LogFormat, LogPlan};
+use crate::model::options::{Fault, FromValue, OneOf, Options, Value};
+use crate::model::settings::Drain;
+
+impl OneOf for LogFormat {
+    const NOUN: &'static str = "log format";
+    const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+/// `[admin]`
+pub(super) fn admin<'a>(options: Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Option<AdminPlan> {
+    let enabled = options.get_or("enabled", true);
+    let given = options.given("bind");
+    let bind = given.as_ref().and_then(|given| cx.address(given));
+    let plan = bind.map_or_else(AdminPlan::default, |bind| AdminPlan { bind });
+    options.finish();
+    if !enabled {
+        return None;
+    }
+    binds.take(&plan.bind, given.as_ref(), cx.sink);
+    Some(plan)
+}
+
+/// `[log]`
+pub(super) fn log(options: Options<'_>) -> LogPlan {
+    let default = LogPlan::default();
+    let plan = LogPlan {
+        level: options.get::<Directives>("level").map_or(default.level, |level| level.0),
+        format: options.get_or("format", default.format),
+    };
+    options.finish();
+    plan
+}
+
+/// What `tracing` takes as a filter.
+struct Directives(String);
+
+impl FromValue for Directives {
+    fn from_value(value: &Value) -> Result<Self, Fault> {
+        let text = value.text("a level such as \"info\"")?;
+        // A lone word that is no level would be taken for a part of the program, without a fault.
+        if text.chars().all(|c| c.is_ascii_alphabetic()) && !LEVELS.contains(&text) {
+            return Err(Fault::unknown("log level", text, &LEVELS));
+        }
+        match EnvFilter::builder().parse(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => Err(Fault::new(format_args!("{text:?} is not a filter of log lines: {error}"))
+                .hint("write a level, or targets with levels as in \"info,forebay=debug\"")),
+        }
+    }
+}
+
+/// `[drain]`
+pub(super) fn drain(options: Options<'_>) -> Drain {
+    let default = Drain::default();
+    let plan = Drain {
+        delay: options.within("delay", WAIT, default.delay),
+        timeout: options.within("timeout", WAIT, default.timeout),
+    };
+    options.finish();
+    plan
+}
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// How long each part of a drain may take.
+const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);

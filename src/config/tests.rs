@@ -1,0 +1,147 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::plan::{AccessLogPlan, Action, LogFormat, PoolId};
+use super::*;
+use crate::model::settings::{Drain, Forwarding, UpstreamProtocol};
+use crate::route::HostMatch;
+
+fn plan_with(text: &str, env: Env<'_>) -> Plan {
+    from_str("test.toml", text, env, Path::new("/etc/forebay")).unwrap_or_else(|report| panic!("{report}"))
+}
+
+fn plan(text: &str) -> Plan {
+    plan_with(text, &|_| None)
+}
+
+const SMALL: &str = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\n\
+                     [[route]]\npool = \"app\"\n[pool.app]\nendpoints = \"127.0.0.1:9001\"\n";
+
+#[test]
+fn what_is_left_out_is_the_default() {
+    let plan = plan(SMALL);
+    assert_eq!(plan.workers, None);
+    assert_eq!(plan.admin.unwrap().bind.to_string(), "127.0.0.1:9900");
+    assert_eq!(plan.drain, Drain::default());
+    let listener = &plan.listeners[0];
+    assert!(listener.tls.is_none() && listener.access_log.is_none());
+    let route = &plan.routes[0];
+    assert_eq!((route.name.as_str(), &route.listeners), ("route-1", &vec![0]));
+    assert_eq!(route.action, Action::Forward(vec![(PoolId(0), 1)]));
+    assert_eq!(plan.pools[0].endpoints[0].weight, 1);
+    assert_eq!(plan.pools[0].policy, crate::balance::Choice::default());
+}
+
+const LARGE: &str = r#"
+        workers = 3
+        admin.enabled = false
+        drain = { delay = "1s", timeout = "1m" }
+        [log]
+        level = "info,forebay=debug"
+        format = "json"
+        [[listener]]
+        name = "one"
+        bind = ["127.0.0.1:1", "unix:one.sock"]
+        x_forwarded = "off"
+        forwarded = "replace"
+        trusted_proxies = "10.0.0.0/8"
+        max_head = "1KiB"
+        access_log = { format = "json", path = "log/access", queue = 5 }
+        timeouts = { header = "1s500ms" }
+        [[listener]]
+        name = "two"
+        bind = "[::1]:2"
+        access_log = "text"
+        [[route]]
+        listener = "two"
+        host = ["A.example", "*.b.example"]
+        method = "PUT"
+        split = { blue = 9, green = 1 }
+        timeouts.request = "3s"
+        [[route]]
+        path = "/x"
+        filters = [{ respond = { status = 204 } }]
+        [pool.green]
+        endpoints = ["unix:green.sock", { address = "App.internal:80", weight = 7 }]
+        protocol = "http2"
+        max_requests = 9
+        [pool.blue]
+        endpoints = "127.0.0.1:9001"
+        policy = "random"
+        timeouts.connect = "1s"
+        "#;
+
+#[test]
+fn listeners_and_the_process_are_as_written() {
+    let plan = plan(LARGE);
+    assert_eq!(plan.workers.map(usize::from), Some(3));
+    assert_eq!(plan.admin, None);
+    assert_eq!((plan.drain.delay, plan.drain.timeout), (Duration::from_secs(1), Duration::from_secs(60)));
+    assert_eq!((plan.log.level.as_str(), plan.log.format), ("info,forebay=debug", LogFormat::Json));
+    let [one, two] = plan.listeners.as_slice() else { panic!("{:?}", plan.listeners) };
+    assert_eq!(one.bind[1].to_string(), "unix:/etc/forebay/one.sock");
+    assert_eq!((one.identity.x_forwarded, one.identity.forwarded), (Forwarding::Off, Forwarding::Replace));
+    assert_eq!(one.identity.trusted_proxies.len(), 1);
+    assert_eq!((one.limits.head_bytes, one.timeouts.header), (1024, Duration::from_millis(1500)));
+    let log =
+        AccessLogPlan { format: LogFormat::Json, path: Some("/etc/forebay/log/access".into()), queue: 5 };
+    assert_eq!(one.access_log, Some(log));
+    assert_eq!(two.access_log, Some(AccessLogPlan::default()));
+}
+
+#[test]
+fn routes_and_pools_are_as_written() {
+    let plan = plan(LARGE);
+    let [split, fixed] = plan.routes.as_slice() else { panic!("{:?}", plan.routes) };
+    let hosts = [HostMatch::Exact("a.example".into()), HostMatch::Below("b.example".into())];
+    assert_eq!((&split.listeners, split.rule.hosts.as_slice()), (&vec![1], hosts.as_slice()));
+    assert_eq!(split.action, Action::Forward(vec![(PoolId(1), 9), (PoolId(0), 1)]), "pools as in the file");
+    assert_eq!(split.timeouts.request, Some(Duration::from_secs(3)));
+    assert_eq!((fixed.listeners.len(), &fixed.action, fixed.filters.len()), (2, &Action::Answer, 1));
+    let [green, blue] = plan.pools.as_slice() else { panic!("{:?}", plan.pools) };
+    assert_eq!(green.endpoints[0].target.to_string(), "unix:/etc/forebay/green.sock");
+    assert_eq!(
+        (green.endpoints[1].target.to_string(), green.endpoints[1].weight),
+        ("app.internal:80".into(), 7)
+    );
+    assert_eq!((green.protocol, green.connections.requests), (UpstreamProtocol::Http2, Some(9)));
+    assert_eq!((blue.policy.name(), blue.timeouts.connect), ("random", Duration::from_secs(1)));
+}
+
+#[test]
+fn the_environment_fills_in() {
+    let text = SMALL.replace("8080", "${PORT}") + "max_idle = \"${IDLE}\"\n";
+    let env = |name: &str| Some(if name == "PORT" { "81" } else { "7" }.to_owned());
+    let plan = plan_with(&text, &env);
+    assert_eq!(plan.listeners[0].bind[0].to_string(), "127.0.0.1:81");
+    assert_eq!(plan.pools[0].connections.idle, 7);
+}
+
+#[test]
+fn warnings_keep_nothing_from_running() {
+    let text = SMALL.to_owned() + "[pool.old]\nendpoints = \"127.0.0.1:9002\"\n";
+    let reading = read_str("test.toml", &text, &|_| None, Path::new(""));
+    assert_eq!((reading.report.errors(), reading.report.warnings()), (0, 1));
+    assert_eq!(reading.plan.unwrap().pools.len(), 2);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |name: &str| load(&folder.path().join(name), &|_| None).unwrap_err().to_string();
+    let missing = said("missing.toml");
+    assert!(missing.contains("cannot read") && missing.contains("help: name a file"), "{missing}");
+    fs::write(folder.path().join("latin.toml"), b"# fine\nname = \"caf\xe9\"\n").unwrap();
+    let latin = said("latin.toml");
+    assert!(latin.contains("the file is not UTF-8") && latin.contains("latin.toml:2:12"), "{latin}");
+    assert!(said("").contains("cannot read"), "a folder is no file");
+}
+
+#[test]
+fn a_file_is_read_with_its_own_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.toml");
+    fs::write(&path, SMALL.replace("127.0.0.1:8080", "unix:a.sock")).unwrap();
+    let plan = load(&path, &|_| None).unwrap();
+    assert_eq!(plan.listeners[0].bind[0].to_string(), format!("unix:{}/a.sock", folder.path().display()));
+}

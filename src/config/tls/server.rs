@@ -1,0 +1,110 @@
+//! TLS of an `https` listener: its certificates, versions and resumption.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::ServerSessionMemoryCache;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::DnsName;
+use webpki::EndEntityCert;
+
+use super::sni::Certificates;
+use super::{H2, HTTP11, MinTls, PROVIDER, VERSIONS_FIT, pem};
+use crate::config::Cx;
+use crate::model::options::{Fault, FromValue, Given, Options, Problem, Value};
+
+/// Reads the TLS keys of a listener, which only an `https` listener may have.
+pub(crate) fn server(options: &Options<'_>, https: bool, cx: &Cx<'_>) -> Option<Arc<ServerConfig>> {
+    let min_tls = options.get::<MinTls>("min_tls");
+    let certificates = options.given("certificates");
+    if !https && min_tls.is_some() {
+        options.problem("min_tls", "an http listener has no TLS", Some("set `protocol = \"https\"`".into()));
+    }
+    match (https, certificates) {
+        (true, Some(given)) => {
+            let certificates = read(&given, cx)?;
+            Some(Arc::new(config(certificates, min_tls.unwrap_or_default())))
+        }
+        (true, None) => {
+            let hint = "add `certificates = [{ cert = \"cert.pem\", key = \"key.pem\" }]`";
+            options.missing("certificates", "an https listener needs certificates", Some(hint.into()));
+            None
+        }
+        (false, Some(given)) => {
+            given.fault("an http listener has no certificates", Some("set `protocol = \"https\"`".into()));
+            None
+        }
+        (false, None) => None,
+    }
+}
+
+fn config(certificates: Certificates, min_tls: MinTls) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(min_tls.versions())
+        .expect(VERSIONS_FIT)
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(certificates));
+    config.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    // Without randomness for ticket keys there is none for handshakes either; these will say so.
+    if let Ok(ticketer) = Ticketer::new() {
+        config.ticketer = ticketer;
+    }
+    config
+}
+
+/// `[{ cert = "cert.pem", key = "key.pem", names = ["example.com"] }]`
+fn read(given: &Given<'_>, cx: &Cx<'_>) -> Option<Certificates> {
+    let items = given.items();
+    if items.is_empty() {
+        given.fault("an https listener needs certificates", None);
+    }
+    let read: Vec<_> = items.iter().map(|item| certificate(item, cx)).collect();
+    for (item, found) in items.iter().zip(&read).skip(1) {
+        if found.as_ref().is_some_and(|(_, names)| names.is_empty()) {
+            let fault = "no client is shown this certificate: it has no DNS name";
+            let problem = Problem::new(item.path(), Some(item.span()), fault).warning();
+            item.report(problem.hint("say for which names it is, as in `names = [\"www.example.com\"]`"));
+        }
+    }
+    // One that is unusable is reported; the others alone would be another configuration.
+    read.into_iter().collect::<Option<Vec<_>>>().filter(|all| !all.is_empty()).map(Certificates::new)
+}
+
+fn certificate(given: &Given<'_>, cx: &Cx<'_>) -> Option<(CertifiedKey, Vec<String>)> {
+    let options = given.table()?;
+    let pair = pem::pair(options.required("cert"), options.required("key"), cx);
+    let names = options.list::<CertificateName>("names");
+    options.finish();
+    let pair = pair?;
+    let names = names.map(|names| names.into_iter().map(|name| name.0).collect());
+    let names = names.unwrap_or_else(|| own_names(&pair));
+    Some((pair, names))
+}
+
+/// The DNS names in the certificate itself, in lower case.
+fn own_names(pair: &CertifiedKey) -> Vec<String> {
+    let Some(certificate) = pair.cert.first().and_then(|der| EndEntityCert::try_from(der).ok()) else {
+        return Vec::new();
+    };
+    certificate.valid_dns_names().map(str::to_ascii_lowercase).collect()
+}
+
+/// A name for which a certificate is shown: a DNS name, or `*.` and a DNS name.
+struct CertificateName(String);
+
+impl FromValue for CertificateName {
+    fn from_value(value: &Value) -> Result<Self, Fault> {
+        let text = value.text("a DNS name")?;
+        let plain = text.strip_prefix("*.").unwrap_or(text);
+        match DnsName::try_from(plain) {
+            Ok(_) => Ok(Self(text.to_ascii_lowercase())),
+            Err(_) => Err(Fault::new(format_args!("{text:?} is not a DNS name"))
+                .hint("write it as \"www.example.com\" or \"*.example.com\"")),
+        }
+    }
+}
+
+/// Sessions to remember for clients that take no tickets (TLS 1.2 only).
+const SESSIONS: usize = 4096;
