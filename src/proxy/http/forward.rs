@@ -100,7 +100,7 @@ impl Forward<'_> {
     async fn send(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
         let mut exchange = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
-            UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
+            UpstreamProtocol::Http2 => self.send_http2(lease, scratch).await?,
         };
         exchange.upload.limit = self.max_body;
         exchange.endpoint().shared.metrics.requested(self.cx.worker.shard);
@@ -128,19 +128,18 @@ impl Forward<'_> {
         Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
     }
 
-    async fn send_http2(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http2(&self, lease: Lease, scratch: &Scratch) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =
             head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
-        let limit = self.pool.shared.settings.connections.concurrent_streams;
-        let mut fresh = fresh;
+        let limits = &self.pool.shared.settings.connections;
         loop {
-            let permit = if fresh {
-                endpoint.http2.fresh(&endpoint, self.dial_timeouts()).await?
-            } else {
-                endpoint.http2.stream(&endpoint, limit, self.dial_timeouts()).await?
-            };
+            let permit =
+                endpoint.http2.stream(&endpoint, limits.concurrent_streams, self.dial_timeouts()).await?;
+            if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
+                permit.retire();
+            }
             let mut sender = permit.sender();
             let ready = timeout(self.idle(), poll_fn(|cx| sender.poll_ready(cx))).await;
             let ready = ready.map_err(|_| ProxyError::UpstreamIdle(self.idle()))?;
@@ -153,11 +152,8 @@ impl Forward<'_> {
                     let stream = Http2Stream::new(None, (!is_over).then_some(stream));
                     return Ok(Exchange::http2(lease, permit, response, stream));
                 }
-                // Nothing was sent, so it goes on a new connection whatever it is.
-                Err(_) if permit.is_reused() => {
-                    permit.retire();
-                    fresh = true;
-                }
+                // Nothing was sent, so it goes on another connection whatever it is.
+                Err(_) if permit.is_reused() => permit.retire(),
                 Err(error) => return Err(http2_error(error)),
             }
         }

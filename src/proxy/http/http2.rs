@@ -15,7 +15,7 @@ use super::error::ProxyError;
 use super::handle::handle;
 use super::{Connection, head2};
 use crate::ambient;
-use crate::net::stream::{Rewound, Stream};
+use crate::net::stream::{Rewound, Stream, Traffic};
 use crate::net::timer::Timer;
 use crate::observe::metrics::ClientTimeout;
 use crate::wire::{Length, framing};
@@ -32,12 +32,14 @@ pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
-    let handshake = tokio::time::timeout(timeouts.header, settings.handshake(Rewound::new(first, stream)));
+    let stream = Rewound::new(first, stream);
+    let traffic = stream.traffic();
+    let handshake = tokio::time::timeout(timeouts.header, settings.handshake(stream));
     let keep_alive = timeouts.keep_alive;
     match handshake.await {
         Ok(Ok(connection)) => {
             drop(local);
-            requests(&cx, connection, keep_alive).await;
+            requests(&cx, (connection, &traffic), keep_alive).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "HTTP/2 preface failed"),
         Err(_) => listener.metrics.timed_out(cx.worker.shard, ClientTimeout::Header),
@@ -45,7 +47,11 @@ pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
 }
 
 /// Accepts requests until the client, the keep-alive timeout or a drain ends the connection.
-async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Bytes>, keep_alive: Duration) {
+async fn requests(
+    cx: &Rc<Connection>,
+    (mut connection, traffic): (H2Connection<Rewound, Bytes>, &Traffic),
+    keep_alive: Duration,
+) {
     let mut timer = Timer::default();
     let mut ending = false;
     let open = Rc::new(());
@@ -55,8 +61,10 @@ async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Byt
                 ending = true;
                 connection.graceful_shutdown();
             }
-            if let Poll::Ready(next) = connection.poll_accept(task) {
-                return Poll::Ready(next);
+            let next = connection.poll_accept(task);
+            count_bytes(cx, traffic);
+            if next.is_ready() {
+                return next;
             }
             if Rc::strong_count(&open) > 1 || ending {
                 timer.clear();
@@ -83,6 +91,18 @@ async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Byt
             }
             None => break,
         }
+    }
+}
+
+fn count_bytes(cx: &Connection, traffic: &Traffic) {
+    let (received, sent) = traffic.take();
+    if received + sent == 0 {
+        return;
+    }
+    let local = cx.worker.local();
+    if let Some(listener) = local.snapshot.listeners.get(cx.listener) {
+        listener.metrics.received(cx.worker.shard, received);
+        listener.metrics.sent(cx.worker.shard, sent);
     }
 }
 
