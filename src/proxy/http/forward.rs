@@ -69,13 +69,18 @@ impl Forward<'_> {
             let failed = match self.send(lease, fresh, scratch).await {
                 Ok(mut exchange) => match self.head(&mut exchange, scratch, client, account).await {
                     Ok(()) => return Ok(exchange),
-                    Err(error) if self.may_resend(&exchange, &error, &scratch.request.method) => {
-                        exchange.retire();
+                    Err(error) => {
+                        if !was_closed(&exchange, &error) {
+                            return Err(error);
+                        }
+                        exchange.found_closed();
+                        if !may_resend(&exchange, &error, &scratch.request.method) {
+                            return Err(error);
+                        }
                         self.count_resend(&exchange);
                         resend = Some(exchange.into_lease());
                         continue;
                     }
-                    Err(error) => return Err(error),
                 },
                 Err(error) => error,
             };
@@ -207,20 +212,6 @@ impl Forward<'_> {
         Err(ProxyError::BadResponse(Malformed::StatusLine))
     }
 
-    /// Whether the request may be sent again after `error`: the connection was a pooled one that
-    /// the endpoint had closed meanwhile, none of the body was used up, and either nothing was
-    /// sent or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
-    fn may_resend(&self, exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
-        if exchange.upload.moved > 0 || !exchange.is_on_reused_connection() {
-            return false;
-        }
-        match error {
-            ProxyError::Refused => true,
-            ProxyError::NoResponse(_) => method.is_idempotent() || exchange.is_unsent(),
-            _ => false,
-        }
-    }
-
     fn count_resend(&self, exchange: &Exchange) {
         exchange.endpoint().shared.metrics.resent(self.cx.worker.shard);
     }
@@ -236,6 +227,20 @@ impl Forward<'_> {
             tls_handshake: pool.tls_handshake,
         }
     }
+}
+
+/// Whether `error` means that the connection was a pooled one which the endpoint had closed, or
+/// was about to.
+fn was_closed(exchange: &Exchange, error: &ProxyError) -> bool {
+    exchange.is_on_reused_connection() && matches!(error, ProxyError::Refused | ProxyError::NoResponse(_))
+}
+
+/// Whether the request may be sent again after its connection was found closed: none of the body
+/// was used up, and the endpoint says that it did nothing, or nothing was sent, or the method
+/// allows it (RFC 9112 §9.3.1).
+fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
+    exchange.upload.moved == 0
+        && (matches!(error, ProxyError::Refused) || method.is_idempotent() || exchange.is_unsent())
 }
 
 /// Other endpoints that are asked when one cannot be reached.
