@@ -168,6 +168,8 @@ async fn deliver(
     (exchange, length): (Box<Exchange>, Length),
 ) -> Result<(), ProxyError> {
     let mut exchange = *exchange;
+    // Whether and when the rest of the request comes is open, and nothing else can be read before it.
+    client.persist &= client.channel.is_read_done();
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream(cx, scratch, client, account, exchange).await;
