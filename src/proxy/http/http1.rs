@@ -212,4 +212,4 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a closing connection is read for.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes of it.
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
