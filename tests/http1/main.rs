@@ -1,9 +1,18 @@
 //! HTTP/1.1 and HTTP/1.0 through the proxy, over real sockets: bodies, fields, framing, limits and
 //! timeouts, as clients and origins see them.
 
+#[path = "../support/mod.rs"]
 mod support;
 
-use support::*;
+mod bodies;
+mod fields;
+mod framing;
+mod interim;
+mod leaving;
+mod limits;
+mod persistence;
+
+use support::{Message, Proxy, answers};
 
 #[test]
 fn a_request_gets_its_answer() {
@@ -16,17 +25,15 @@ fn a_request_gets_its_answer() {
     assert_eq!(metrics.sum("forebay_endpoint_requests_total", &[("pool", "app")]), 1.0);
 }
 
-#[test]
-fn every_origin_does_what_its_name_says() {
-    for (origin, status) in
-        [(closes_before_answer(), 502), (resets_before_answer(), 502), (sends_garbage(), 502)]
-    {
-        let response = Proxy::to(origin.address()).get("/");
-        assert_eq!(response.status(), status, "{response:?}");
+/// Checks that an error is Forebay's own, short, and says these things in `Proxy-Status`.
+#[track_caller]
+fn assert_own_error(response: &Message, status: u16, says: &[&str]) {
+    let proxy_status = response.field("proxy-status").unwrap_or_default();
+    assert_eq!(response.status(), status, "{response:?}");
+    assert!(proxy_status.starts_with("forebay; error="), "{response:?}");
+    for part in says {
+        assert!(proxy_status.contains(part), "no {part} in {proxy_status}");
     }
-    assert_eq!(Proxy::to(refuses().address()).get("/").status(), 502);
-    let timeout = "[pool.app.timeouts]\nconnect = \"100ms\"";
-    let full = never_accepts();
-    let proxy = Plain { pool: timeout, ..Plain::default() }.to(&[full.address()]);
-    assert_eq!(proxy.get("/").status(), 504);
+    assert!((1..500).contains(&response.body.len()), "{response:?}");
+    assert!(response.text().starts_with(&status.to_string()), "{response:?}");
 }
