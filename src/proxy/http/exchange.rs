@@ -62,7 +62,10 @@ impl Exchange {
         response: ResponseFuture,
         stream: Http2Stream,
     ) -> Self {
-        Self::new(lease, Channel::Http2(stream), Held::Http2 { permit, response: Some(response) }, 0)
+        let held = Held::Http2 { permit, response: Some(response) };
+        let mut exchange = Self::new(lease, Channel::Http2(stream), held, 0);
+        exchange.upload.keep();
+        exchange
     }
 
     fn new(lease: Lease, channel: Channel, held: Held, idle_limit: usize) -> Self {
@@ -97,6 +100,16 @@ impl Exchange {
         match &self.held {
             Held::Http1 { connection, before, .. } => connection.conn.sent() == before.1,
             Held::Http2 { .. } => false,
+        }
+    }
+
+    /// The number of the first HTTP/2 connection on which to send the request again. One that
+    /// refuses says nothing of the next; but where one is dead, all that were open may be.
+    #[must_use]
+    pub(super) fn resend_from(&self, error: &ProxyError) -> u64 {
+        match &self.held {
+            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused) => permit.number() + 1,
+            _ => self.endpoint().http2.opened(),
         }
     }
 
@@ -177,6 +190,7 @@ impl Exchange {
                 Ok(length)
             }
             Held::Http2 { .. } => {
+                self.upload.take_kept();
                 hop::of_response(head);
                 if self.channel.is_read_done() || !framing::may_have_body(method, head.status) {
                     return Ok(Length::Exact(0));

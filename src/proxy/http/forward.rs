@@ -59,24 +59,31 @@ impl Forward<'_> {
     ) -> Result<Exchange, ProxyError> {
         let mut tried = Vec::new();
         let mut resend = None;
+        let mut kept = None;
         loop {
-            let fresh = resend.is_some();
-            let lease = match resend.take() {
-                Some(lease) => lease,
-                None => self.pick(&tried, account)?,
+            let (lease, fresh) = match resend.take() {
+                Some((lease, from)) => (lease, Some(from)),
+                None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
             let failed = match self.send(lease, fresh, scratch).await {
-                Ok(mut exchange) => match self.head(&mut exchange, scratch, client, account).await {
-                    Ok(()) => return Ok(exchange),
-                    Err(error) if self.may_resend(&exchange, &error, &scratch.request.method) => {
-                        exchange.retire();
-                        self.count_resend(&exchange);
-                        resend = Some(exchange.into_lease());
-                        continue;
+                Ok(mut exchange) => {
+                    exchange.upload.repeat(kept.take());
+                    match self.head(&mut exchange, scratch, client, account).await {
+                        Ok(()) => return Ok(exchange),
+                        Err(error)
+                            if fresh.is_none() && may_resend(&exchange, &error, &scratch.request.method) =>
+                        {
+                            exchange.retire();
+                            self.count_resend(&exchange);
+                            kept = exchange.upload.take_kept();
+                            let from = exchange.resend_from(&error);
+                            resend = Some((exchange.into_lease(), from));
+                            continue;
+                        }
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
-                },
+                }
                 Err(error) => error,
             };
             tried.push(index);
@@ -97,22 +104,32 @@ impl Forward<'_> {
         Ok(lease)
     }
 
-    async fn send(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let mut exchange = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
-            UpstreamProtocol::Http2 => self.send_http2(lease, scratch).await?,
+            UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
         };
         exchange.upload.limit = self.max_body;
         exchange.endpoint().shared.metrics.requested(self.cx.worker.shard);
         Ok(exchange)
     }
 
-    async fn send_http1(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http1(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let request = &scratch.request;
         let repeatable = request.method.is_idempotent() && self.body.is_empty();
         let purpose = if repeatable { Use::Repeatable } else { Use::Once };
-        let pooled = if fresh { None } else { endpoint.http1.take(purpose, ambient::now()) };
+        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
                 endpoint.shared.metrics.reused(self.cx.worker.shard);
@@ -128,15 +145,21 @@ impl Forward<'_> {
         Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
     }
 
-    async fn send_http2(&self, lease: Lease, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http2(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =
             head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
         let limits = &self.pool.shared.settings.connections;
+        let mut from = fresh.unwrap_or_default();
         loop {
-            let permit =
-                endpoint.http2.stream(&endpoint, limits.concurrent_streams, self.dial_timeouts()).await?;
+            let streams = limits.concurrent_streams;
+            let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
             if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
                 permit.retire();
             }
@@ -152,8 +175,11 @@ impl Forward<'_> {
                     let stream = Http2Stream::new(None, (!is_over).then_some(stream));
                     return Ok(Exchange::http2(lease, permit, response, stream));
                 }
-                // Nothing was sent, so it goes on another connection whatever it is.
-                Err(_) if permit.is_reused() => permit.retire(),
+                // Nothing was sent, so it goes on a new connection whatever it is.
+                Err(_) if permit.is_reused() => {
+                    permit.retire();
+                    from = endpoint.http2.opened();
+                }
                 Err(error) => return Err(http2_error(error)),
             }
         }
@@ -207,20 +233,6 @@ impl Forward<'_> {
         Err(ProxyError::BadResponse(Malformed::StatusLine))
     }
 
-    /// Whether the request may be sent again after `error`: the connection was a pooled one that
-    /// the endpoint had closed meanwhile, none of the body was used up, and either nothing was
-    /// sent or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
-    fn may_resend(&self, exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
-        if exchange.upload.moved > 0 || !exchange.is_on_reused_connection() {
-            return false;
-        }
-        match error {
-            ProxyError::Refused => true,
-            ProxyError::NoResponse(_) => method.is_idempotent() || exchange.is_unsent(),
-            _ => false,
-        }
-    }
-
     fn count_resend(&self, exchange: &Exchange) {
         exchange.endpoint().shared.metrics.resent(self.cx.worker.shard);
     }
@@ -235,6 +247,20 @@ impl Forward<'_> {
             connect: self.timeouts.connect.unwrap_or(pool.connect),
             tls_handshake: pool.tls_handshake,
         }
+    }
+}
+
+/// Whether the request may be sent again after `error`, with what is left or kept of its body: the
+/// connection was a pooled one that the endpoint had closed meanwhile, and either nothing was sent
+/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
+fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
+    match error {
+        _ if !exchange.upload.is_repeatable() => false,
+        ProxyError::Refused => true,
+        ProxyError::NoResponse(_) => {
+            exchange.is_on_reused_connection() && (method.is_idempotent() || exchange.is_unsent())
+        }
+        _ => false,
     }
 }
 
