@@ -31,6 +31,21 @@ pub enum Stream {
     ClientTls(Box<client::TlsStream<Socket>>),
 }
 
+impl Stream {
+    /// Has the stream end in a reset when it is dropped, where the socket can.
+    pub fn reset_on_drop(&self) {
+        let socket = match self {
+            Self::Plain(socket) => socket,
+            Self::ServerTls(stream) => stream.get_ref().0,
+            Self::ClientTls(stream) => stream.get_ref().0,
+        };
+        if let Socket::Tcp(tcp) = socket {
+            // A socket that cannot be told so is broken already.
+            let _ = tcp.set_zero_linger();
+        }
+    }
+}
+
 /// A stream of which the first bytes were read already, and whose bytes are counted.
 #[derive(Debug)]
 pub struct Rewound {

@@ -17,8 +17,9 @@ use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::{Exchange, http2_error};
 use super::watch::Expired;
-use super::{Connection, Scratch, head2};
+use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
+use crate::model::field::Known;
 use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
 use crate::upstream::connection::Http1Connection;
@@ -228,6 +229,8 @@ impl Forward<'_> {
             if switching {
                 break;
             }
+            hop::of_response(&mut scratch.response);
+            scratch.response.fields.remove_known(Known::ContentLength);
             client.interim(&scratch.response).await.map_err(|_| ProxyError::ClientGone)?;
         }
         Err(ProxyError::BadResponse(Malformed::StatusLine))

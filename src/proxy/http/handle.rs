@@ -81,6 +81,8 @@ async fn answer<'a>(
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
     scratch.watch.set_deadline(route.timeouts.request.map(|limit| account.started + limit));
+    // Before the filters, which may change the host and what is told of the client.
+    prepare(cx, &mut scratch.request, &listener.identity);
     let mut filter_cx = FilterCx {
         client: account.client,
         scheme: cx.peer.scheme,
@@ -95,7 +97,6 @@ async fn answer<'a>(
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some((branch, pool));
-    prepare(cx, &mut scratch.request, &listener.identity);
     let upgrade =
         asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
     let timeouts = &route.timeouts;
@@ -168,6 +169,8 @@ async fn deliver(
     (exchange, length): (Box<Exchange>, Length),
 ) -> Result<(), ProxyError> {
     let mut exchange = *exchange;
+    // Whether and when the rest of the request comes is open, and nothing else can be read before it.
+    client.persist &= client.channel.is_read_done();
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream(cx, scratch, client, account, exchange).await;

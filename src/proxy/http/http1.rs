@@ -93,6 +93,8 @@ async fn wait_for_request(cx: &Connection, conn: &Conn, timer: &mut Timer) -> Op
 async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer: &mut Timer) -> bool {
     let (header, limits) = with_listener(cx, limits_of).unwrap_or((Duration::ZERO, NO_LIMITS));
     let started = ambient::now();
+    // What is refused before it was read must not look like the request before.
+    scratch.request.clear();
     let read =
         poll_fn(|task| poll_head(conn, &mut scratch.request, limits, (timer, started + header), task)).await;
     let body = match read {
@@ -129,7 +131,7 @@ fn poll_head(
         let parsed = conn.with_unread(|unread| {
             let parsed = if may_be_whole(unread) { parse::request(unread, head, limits) } else { Ok(None) };
             let parsed = match parsed {
-                Ok(None) if unread.len() >= limits.bytes => Err(parse::too_large(unread)),
+                Ok(None) if unread.len() >= limits.bytes => Err(parse::too_large(unread, limits.bytes)),
                 other => other,
             };
             (parsed.ok().flatten().unwrap_or(0), parsed)
@@ -159,7 +161,7 @@ fn may_be_whole(unread: &[u8]) -> bool {
 /// Closes so that the client gets to read what was written: our direction first, then, within
 /// bounds, what the client still sends, because unread bytes would reset the connection.
 async fn linger(conn: &Conn, timer: &mut Timer) {
-    if poll_fn(|task| conn.poll_flush(task)).await.is_err() {
+    if poll_fn(|task| conn.poll_flush(task)).await.is_err() || conn.breaks_off() {
         return;
     }
     timer.set(ambient::now() + LINGER);
@@ -213,4 +215,4 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a closing connection is read for.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes of it.
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
