@@ -24,6 +24,7 @@ use crate::net::stream::Rewound;
 pub struct Http2Pool {
     open: RefCell<Vec<Rc<Http2Connection>>>,
     opening: Mutex<()>,
+    opened: Cell<u64>,
     /// Counts attempts to connect that failed.
     failed: Cell<u64>,
 }
@@ -31,6 +32,7 @@ pub struct Http2Pool {
 /// A connection, while any request or the pool holds it.
 #[derive(Debug)]
 struct Http2Connection {
+    number: u64,
     send: SendRequest<Bytes>,
     streams: Cell<usize>,
     requests: Cell<u64>,
@@ -61,7 +63,14 @@ pub enum OpenError {
 }
 
 impl Http2Pool {
-    /// The right to a stream, on an open connection if one has room.
+    /// The number of connections opened so far, which is the number of the next one.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.get()
+    }
+
+    /// The right to a stream, on an open connection if one has room, whose number is at least
+    /// `from`: whoever has met a dead connection wants none of its age.
     ///
     /// # Errors
     /// When a connection had to be opened and could not be.
@@ -69,14 +78,15 @@ impl Http2Pool {
         &self,
         endpoint: &LocalEndpoint,
         limit: usize,
+        from: u64,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
-        if let Some(permit) = self.room(limit) {
+        if let Some(permit) = self.room(limit, from) {
             return Ok(permit);
         }
         let failed = self.failed.get();
         let turn = self.opening.lock().await;
-        if let Some(permit) = self.room(limit) {
+        if let Some(permit) = self.room(limit, from) {
             return Ok(permit);
         }
         // Whoever waited for an attempt that failed does not queue for the next: with many waiting
@@ -106,15 +116,17 @@ impl Http2Pool {
         endpoint: &LocalEndpoint,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
-        let connection = Rc::new(connect(endpoint, timeouts).await?);
+        let mut connection = connect(endpoint, timeouts).await?;
+        connection.number = self.opened.replace(self.opened.get() + 1);
+        let connection = Rc::new(connection);
         self.open.borrow_mut().push(Rc::clone(&connection));
         Ok(StreamPermit::new(connection, false))
     }
 
-    fn room(&self, limit: usize) -> Option<StreamPermit> {
+    fn room(&self, limit: usize, from: u64) -> Option<StreamPermit> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| !connection.closed.get());
-        let with_room = open.iter().find(|connection| connection.has_room(limit))?;
+        let with_room = open.iter().find(|c| c.number >= from && c.has_room(limit))?;
         Some(StreamPermit::new(Rc::clone(with_room), true))
     }
 }
@@ -145,6 +157,12 @@ impl StreamPermit {
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// The number of the connection, from 0 in the order of opening.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.connection.number
     }
 
     /// Requests that the connection carried, the present one included.
@@ -208,7 +226,7 @@ async fn connect(endpoint: &LocalEndpoint, timeouts: DialTimeouts) -> Result<Htt
         }
     });
     let (streams, requests, unused_since) = (Cell::new(0), Cell::new(0), Cell::new(None));
-    Ok(Http2Connection { send, streams, requests, unused_since, closed })
+    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, closed })
 }
 
 /// Bytes that an endpoint may send on one stream before we have passed them on.

@@ -60,29 +60,31 @@ impl Forward<'_> {
     ) -> Result<Exchange, ProxyError> {
         let mut tried = Vec::new();
         let mut resend = None;
+        let mut kept = None;
         loop {
-            let fresh = resend.is_some();
-            let lease = match resend.take() {
-                Some(lease) => lease,
-                None => self.pick(&tried, account)?,
+            let (lease, fresh) = match resend.take() {
+                Some((lease, from)) => (lease, Some(from)),
+                None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
             let failed = match self.send(lease, fresh, scratch).await {
-                Ok(mut exchange) => match self.head(&mut exchange, scratch, client, account).await {
-                    Ok(()) => return Ok(exchange),
-                    Err(error) => {
-                        if !was_closed(&exchange, &error) {
-                            return Err(error);
-                        }
+                Ok(mut exchange) => {
+                    exchange.upload.repeat(kept.take());
+                    let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
+                        return Ok(exchange);
+                    };
+                    if matches!(error, ProxyError::Refused | ProxyError::NoResponse(_)) {
                         exchange.found_closed();
-                        if !may_resend(&exchange, &error, &scratch.request.method) {
-                            return Err(error);
-                        }
-                        self.count_resend(&exchange);
-                        resend = Some(exchange.into_lease());
-                        continue;
                     }
-                },
+                    if fresh.is_some() || !may_resend(&exchange, &error, &scratch.request.method) {
+                        return Err(error);
+                    }
+                    self.count_resend(&exchange);
+                    kept = exchange.upload.take_kept();
+                    let from = exchange.resend_from(&error);
+                    resend = Some((exchange.into_lease(), from));
+                    continue;
+                }
                 Err(error) => error,
             };
             tried.push(index);
@@ -103,22 +105,32 @@ impl Forward<'_> {
         Ok(lease)
     }
 
-    async fn send(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let mut exchange = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
-            UpstreamProtocol::Http2 => self.send_http2(lease, scratch).await?,
+            UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
         };
         exchange.upload.limit = self.max_body;
         exchange.endpoint().shared.metrics.requested(self.cx.worker.shard);
         Ok(exchange)
     }
 
-    async fn send_http1(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http1(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let request = &scratch.request;
         let repeatable = request.method.is_idempotent() && self.body.is_empty();
         let purpose = if repeatable { Use::Repeatable } else { Use::Once };
-        let pooled = if fresh { None } else { endpoint.http1.take(purpose, ambient::now()) };
+        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
                 endpoint.shared.metrics.reused(self.cx.worker.shard);
@@ -134,15 +146,21 @@ impl Forward<'_> {
         Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
     }
 
-    async fn send_http2(&self, lease: Lease, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http2(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =
             head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
         let limits = &self.pool.shared.settings.connections;
+        let mut from = fresh.unwrap_or_default();
         loop {
-            let permit =
-                endpoint.http2.stream(&endpoint, limits.concurrent_streams, self.dial_timeouts()).await?;
+            let streams = limits.concurrent_streams;
+            let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
             if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
                 permit.retire();
             }
@@ -158,8 +176,11 @@ impl Forward<'_> {
                     let stream = Http2Stream::new(None, (!is_over).then_some(stream));
                     return Ok(Exchange::http2(lease, permit, response, stream));
                 }
-                // Nothing was sent, so it goes on another connection whatever it is.
-                Err(_) if permit.is_reused() => permit.retire(),
+                // Nothing was sent, so it goes on a new connection whatever it is.
+                Err(_) if permit.is_reused() => {
+                    permit.retire();
+                    from = endpoint.http2.opened();
+                }
                 Err(error) => return Err(http2_error(error)),
             }
         }
@@ -232,18 +253,18 @@ impl Forward<'_> {
     }
 }
 
-/// Whether `error` means that the connection was a pooled one which the endpoint had closed, or
-/// was about to.
-fn was_closed(exchange: &Exchange, error: &ProxyError) -> bool {
-    exchange.is_on_reused_connection() && matches!(error, ProxyError::Refused | ProxyError::NoResponse(_))
-}
-
-/// Whether the request may be sent again after its connection was found closed: none of the body
-/// was used up, and the endpoint says that it did nothing, or nothing was sent, or the method
-/// allows it (RFC 9112 §9.3.1).
+/// Whether the request may be sent again after `error`, with what is left or kept of its body: the
+/// connection was a pooled one that the endpoint had closed meanwhile, and either nothing was sent
+/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
 fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
-    exchange.upload.moved == 0
-        && (matches!(error, ProxyError::Refused) || method.is_idempotent() || exchange.is_unsent())
+    match error {
+        _ if !exchange.upload.is_repeatable() => false,
+        ProxyError::Refused => true,
+        ProxyError::NoResponse(_) => {
+            exchange.is_on_reused_connection() && (method.is_idempotent() || exchange.is_unsent())
+        }
+        _ => false,
+    }
 }
 
 /// Other endpoints that are asked when one cannot be reached.

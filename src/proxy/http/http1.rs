@@ -206,7 +206,8 @@ fn count_bytes(cx: &Connection, conn: &Conn, counted: &mut (u64, u64)) {
     *counted = now;
 }
 
-fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
+/// Reads something of the listener that accepted the connection.
+pub(super) fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
     let local = cx.worker.local();
     local.snapshot.listeners.get(cx.listener).map(|listener| read(listener))
 }

@@ -13,6 +13,7 @@ use http::Request;
 use super::client::Client;
 use super::error::ProxyError;
 use super::handle::handle;
+use super::http1::with_listener;
 use super::{Connection, head2};
 use crate::ambient;
 use crate::net::stream::{Rewound, Stream, Traffic};
@@ -74,6 +75,7 @@ async fn requests(
             if timer.poll_expired(task).is_ready() {
                 timer.clear();
                 ending = true;
+                with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
                 connection.graceful_shutdown();
                 return connection.poll_accept(task);
             }
@@ -99,11 +101,10 @@ fn count_bytes(cx: &Connection, traffic: &Traffic) {
     if received + sent == 0 {
         return;
     }
-    let local = cx.worker.local();
-    if let Some(listener) = local.snapshot.listeners.get(cx.listener) {
+    with_listener(cx, |listener| {
         listener.metrics.received(cx.worker.shard, received);
         listener.metrics.sent(cx.worker.shard, sent);
-    }
+    });
 }
 
 async fn serve_request(
@@ -115,7 +116,8 @@ async fn serve_request(
     let mut scratch = cx.worker.take_scratch();
     let (parts, recv) = request.into_parts();
     let is_over = recv.is_end_stream();
-    let read = head2::request_from(&Request::from_parts(parts, ()), &mut scratch.request);
+    let fields = with_listener(&cx, |listener| listener.limits.fields).unwrap_or_default();
+    let read = head2::request_from(&Request::from_parts(parts, ()), &mut scratch.request, fields);
     let body = read.and_then(|()| match framing::content_length(&scratch.request.fields)? {
         _ if is_over => Ok(Length::Exact(0)),
         Some(n) => Ok(Length::Exact(n)),
