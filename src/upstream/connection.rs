@@ -57,7 +57,7 @@ impl Http1Connection {
     ) -> Result<Self, DialError> {
         let stream = dial(&endpoint.dial, timeouts).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard);
-        Ok(Self { conn: Rc::new(Conn::new(stream, Bytes::new())), requests: 0, idle_since: None, open })
+        Ok(Self { conn: Rc::new(Conn::new(stream, Bytes::new())), requests: 1, idle_since: None, open })
     }
 
     /// Whether it has carried a request before.
