@@ -20,9 +20,7 @@ fn ask(client: &mut Link, method: &str, id: &str) -> u16 {
         "{method} /{id} HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     ));
-    let r = client.response();
-    if r.status() != 200 { eprintln!("{method} {} {}", r.head, r.text()); }
-    r.status()
+    client.response().status()
 }
 
 /// What came of many requests.
@@ -212,4 +210,213 @@ fn origins_that_close_after_every_answer_cost_no_get() {
     println!("{} requests, {posts} POSTs, of which {} failed", tally.asked, tally.failed_posts);
     assert_eq!(tally.asked - posts, 1056);
     assert_nothing_lost(&tally, &origins);
+}
+
+/// Closes at the second request of a connection, in place of an answer.
+fn closes_at_the_second_request() -> Origin {
+    Origin::run(|conn| {
+        if conn.request().is_some() && conn.send(ok("hello")) {
+            conn.request();
+        }
+    })
+}
+
+#[test]
+fn a_get_that_hit_a_closed_connection_is_sent_again() {
+    let origin = closes_at_the_second_request();
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    for id in 0..2 {
+        assert_eq!(ask(&mut client, "GET", &id.to_string()), 200);
+    }
+    assert_eq!((origin.requests().len(), origin.connections()), (3, 2));
+    let metrics = proxy.metrics();
+    for (name, value) in [("requests", 3.0), ("resends", 1.0), ("responses", 2.0)] {
+        assert_eq!(metrics.sum(&format!("forebay_endpoint_{name}_total"), &[]), value, "{name}");
+    }
+    assert_nobody_blamed(&proxy);
+}
+
+#[test]
+fn a_post_that_hit_a_closed_connection_is_not_sent_again() {
+    let origin = closes_at_the_second_request();
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    assert_eq!(ask(&mut client, "GET", "0"), 200);
+    assert_eq!(ask(&mut client, "POST", "1"), 502);
+    assert_eq!((origin.requests().len(), origin.connections()), (2, 1));
+    assert_eq!(proxy.metrics().sum("forebay_endpoint_resends_total", &[]), 0.0);
+}
+
+#[test]
+fn an_endpoint_that_closes_twice_is_not_asked_for_ever() {
+    let origin = Origin::run(|conn| {
+        if conn.number == 0 && conn.request().is_some() {
+            conn.send(ok("hello"));
+        }
+        conn.request();
+    });
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    assert_eq!(ask(&mut client, "GET", "0"), 200);
+    assert_eq!(ask(&mut client, "GET", "1"), 502);
+    assert_eq!((origin.requests().len(), origin.connections()), (3, 2));
+    let reset = proxy.metrics().sum("forebay_endpoint_failures_total", &[("kind", "reset")]);
+    assert_eq!(reset, 1.0, "the fresh connection's failure is the endpoint's");
+}
+
+#[test]
+fn connections_are_counted() {
+    let origin = answers("hello");
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    for id in 0..5 {
+        assert_eq!(ask(&mut client, "GET", &id.to_string()), 200);
+    }
+    let counted = |name: &str| proxy.metrics().sum(&format!("forebay_endpoint_connections_{name}"), &[]);
+    assert_eq!(["opened_total", "reused_total", "closed_total", "open"].map(counted), [1.0, 4.0, 0.0, 1.0]);
+    drop(origin);
+    eventually("the closed connection is found", || counted("open") == 0.0);
+    assert_eq!(["opened_total", "closed_total"].map(counted), [1.0, 1.0]);
+    assert_nobody_blamed(&proxy);
+}
+
+#[test]
+fn a_connection_carries_as_many_requests_as_it_may() {
+    let origin = answers("hello");
+    let proxy = Plain { pool: "max_requests = 2", ..Plain::default() }.to(&[origin.address()]);
+    let mut client = proxy.connect();
+    for id in 0..5 {
+        assert_eq!(ask(&mut client, "GET", &id.to_string()), 200);
+    }
+    let carried: Vec<_> = origin.recorded().iter().map(|connection| connection.requests.len()).collect();
+    assert_eq!(carried, [2, 2, 1]);
+}
+
+#[test]
+fn no_more_connections_are_kept_than_may_be() {
+    let origin = holds_until(3);
+    let proxy = Plain { pool: "max_idle = 1", ..Plain::default() }.to(&[origin.address()]);
+    let mut clients: Vec<_> = (0..3).map(|_| proxy.connect()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+    for client in &mut clients {
+        assert_eq!(client.response().status(), 200);
+    }
+    let open = || proxy.metrics().sum("forebay_endpoint_connections_open", &[]);
+    eventually("two of three are closed", || open() == 1.0);
+}
+
+/// Answers nobody until `n` requests are there.
+fn holds_until(n: usize) -> Origin {
+    let barrier = std::sync::Barrier::new(n);
+    Origin::run(move |conn| {
+        while conn.request().is_some() {
+            barrier.wait();
+            conn.send(ok("hello"));
+        }
+    })
+}
+
+#[test]
+fn an_unused_connection_is_closed_after_keep_alive() {
+    let origin = answers("hello");
+    let timeouts = "[pool.app.timeouts]\nkeep_alive = \"100ms\"";
+    let proxy = Plain { pool: timeouts, ..Plain::default() }.to(&[origin.address()]);
+    assert_eq!(proxy.get("/").status(), 200);
+    assert_eq!(origin.wait_end(0), Ended::Closed);
+    assert_nobody_blamed(&proxy);
+}
+
+#[test]
+fn bytes_that_nobody_asked_for_spoil_a_connection() {
+    let origin = Origin::run(|conn| {
+        if conn.request().is_some() {
+            conn.send(ok("hello"));
+            conn.send(ok("stray"));
+            conn.until_end();
+        }
+    });
+    let proxy = Proxy::to(origin.address());
+    assert_eq!(proxy.get("/").text(), "hello");
+    origin.wait_end(0);
+    assert_eq!(proxy.get("/").text(), "hello");
+    assert_eq!(origin.connections(), 2);
+}
+
+#[test]
+fn another_endpoint_is_asked_when_one_refuses() {
+    let (one, two) = (refuses(), refuses());
+    let origin = answers("hello");
+    let proxy = Plain::default().to(&[one.address(), two.address(), origin.address()]);
+    let mut client = proxy.connect();
+    for id in 0..6 {
+        assert_eq!(ask(&mut client, if id % 2 == 0 { "GET" } else { "POST" }, &id.to_string()), 200);
+    }
+    assert_eq!(origin.requests().len(), 6);
+    let metrics = proxy.metrics();
+    assert!(metrics.sum("forebay_endpoint_failures_total", &[("kind", "connect")]) >= 2.0);
+    assert_eq!(metrics.sum("forebay_requests_total", &[("class", "2xx")]), 6.0);
+    assert_eq!(metrics.sum("forebay_requests_total", &[("class", "5xx")]), 0.0);
+}
+
+#[test]
+fn when_all_refuse_the_answer_names_one() {
+    let endpoints = [refuses(), refuses(), refuses(), refuses()];
+    let addresses: Vec<_> = endpoints.iter().map(support::Refusing::address).collect();
+    let proxy = Plain::default().to(&addresses);
+    let response = proxy.get("/");
+    let status = response.field("proxy-status").expect("says what happened");
+    assert_eq!(response.status(), 502);
+    assert!(status.contains("error=connection_refused") && status.contains("pool app"), "{status}");
+    assert!(addresses.iter().any(|address| status.contains(&format!("next-hop=\"{address}\""))), "{status}");
+    let failures = proxy.metrics().sum("forebay_endpoint_failures_total", &[("kind", "connect")]);
+    assert_eq!(failures, 3.0, "one and two further tries");
+}
+
+#[test]
+fn connecting_takes_no_longer_than_it_may() {
+    let full = never_accepts();
+    let pool = "[pool.app.timeouts]\nconnect = \"150ms\"";
+    for (route, said) in [("", "150ms"), ("[route.timeouts]\nconnect = \"70ms\"", "70ms")] {
+        let proxy = Plain { pool, route, ..Plain::default() }.to(&[full.address()]);
+        let response = proxy.get("/");
+        let status = response.field("proxy-status").expect("says what happened");
+        assert_eq!(response.status(), 504, "{status}");
+        assert!(status.contains("connection_timeout") && status.contains(said), "{status}");
+        let kind = [("kind", "connect_timeout")];
+        assert_eq!(proxy.metrics().sum("forebay_endpoint_failures_total", &kind), 1.0);
+    }
+}
+
+#[test]
+fn a_tls_handshake_takes_no_longer_than_it_may() {
+    let origin = Origin::run(|conn| {
+        conn.until_end();
+    });
+    let pool = "[pool.app.tls]\nverify = false\n[pool.app.timeouts]\ntls_handshake = \"100ms\"";
+    let proxy = Plain { pool, ..Plain::default() }.to(&[origin.address()]);
+    let response = proxy.get("/");
+    let status = response.field("proxy-status").expect("says what happened");
+    assert_eq!(response.status(), 504, "{status}");
+    assert!(status.contains("TLS handshake") && status.contains("100ms"), "{status}");
+    assert_eq!(proxy.metrics().sum("forebay_endpoint_failures_total", &[("kind", "tls")]), 1.0);
+}
+
+#[test]
+fn the_routes_limits_override_the_pools() {
+    let origin = never_answers();
+    let pool = "[pool.app.timeouts]\nidle = \"10s\"";
+    for (route, error) in [
+        ("[route.timeouts]\nidle = \"80ms\"", "connection_read_timeout"),
+        ("[route.timeouts]\nrequest = \"80ms\"", "http_response_timeout"),
+    ] {
+        let proxy = Plain { pool, route, ..Plain::default() }.to(&[origin.address()]);
+        let response = proxy.get("/");
+        let status = response.field("proxy-status").expect("says what happened");
+        assert_eq!(response.status(), 504, "{status}");
+        assert!(status.contains(error) && status.contains("80ms"), "{status}");
+        assert_eq!(proxy.metrics().sum("forebay_endpoint_failures_total", &[("kind", "timeout")]), 1.0);
+    }
 }
