@@ -130,7 +130,7 @@ fn burst(client: &mut Link, burst: usize, number: usize) -> Tally {
     let mut tally = Tally::default();
     for i in 0..2 {
         let id = format!("{burst}-{number}-{i}");
-        let method = if (number + i) % 3 == 0 { "POST" } else { "GET" };
+        let method = if (number + i).is_multiple_of(3) { "POST" } else { "GET" };
         let status = ask(client, method, &id);
         tally.note(method, id, status);
     }
