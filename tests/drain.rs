@@ -170,14 +170,16 @@ fn http2_connections_are_told_to_go_away_and_their_streams_finish() {
     let web = process.address("web");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("there are threads");
-    let (mut send, slow, ended) = runtime.block_on(async {
+    let (send, connection) = runtime.block_on(async {
         let tcp = tokio::net::TcpStream::connect(web).await.expect("somebody listens");
-        let (send, connection) = h2::client::handshake(tcp).await.expect("it speaks HTTP/2");
-        let ended = tokio::task::spawn(connection);
+        h2::client::handshake(tcp).await.expect("it speaks HTTP/2")
+    });
+    let ended = runtime.spawn(connection);
+    let (mut send, slow) = runtime.block_on(async {
         let mut send = send.ready().await.expect("it takes a stream");
         let (slow, _) = send.send_request(request("/slow"), true).expect("and a request");
         let slow = slow.await.expect("of which the answer begins");
-        (send, slow, ended)
+        (send, slow)
     });
     process.signal(Signal::TERM);
     eventually("new streams are refused", || {
