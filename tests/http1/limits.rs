@@ -71,11 +71,7 @@ fn an_origins_head_has_a_limit_too() {
         while conn.send(format!("X: {}\r\n", "x".repeat(9000))) {}
         conn.until_end();
     });
-    assert_own_error(
-        &Proxy::to(origin.address()).get("/"),
-        502,
-        &["http_protocol_error", "head too large"],
-    );
+    assert_own_error(&Proxy::to(origin.address()).get("/"), 502, &["http_protocol_error", "head too large"]);
     origin.wait_end(0);
 }
 
