@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -70,6 +70,12 @@ impl Http1Connection {
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.requests > 1
+    }
+
+    /// How long it has been idle at `now`.
+    #[must_use]
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        self.idle_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Adds what went over the connection since `before` to the endpoint's counters.

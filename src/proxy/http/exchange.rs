@@ -113,10 +113,12 @@ impl Exchange {
         }
     }
 
-    /// Lets nobody else use the connection.
-    pub(super) fn retire(&self) {
-        if let Held::Http2 { permit, .. } = &self.held {
-            permit.retire();
+    /// Takes note that the endpoint had closed the connection, or was about to.
+    pub(super) fn found_closed(&self) {
+        match &self.held {
+            Held::Http1 { connection, .. } if !connection.is_reused() => {}
+            Held::Http1 { connection, .. } => self.endpoint().http1.found_closed(connection),
+            Held::Http2 { permit, .. } => permit.retire(),
         }
     }
 

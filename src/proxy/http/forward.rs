@@ -70,20 +70,20 @@ impl Forward<'_> {
             let failed = match self.send(lease, fresh, scratch).await {
                 Ok(mut exchange) => {
                     exchange.upload.repeat(kept.take());
-                    match self.head(&mut exchange, scratch, client, account).await {
-                        Ok(()) => return Ok(exchange),
-                        Err(error)
-                            if fresh.is_none() && may_resend(&exchange, &error, &scratch.request.method) =>
-                        {
-                            exchange.retire();
-                            self.count_resend(&exchange);
-                            kept = exchange.upload.take_kept();
-                            let from = exchange.resend_from(&error);
-                            resend = Some((exchange.into_lease(), from));
-                            continue;
-                        }
-                        Err(error) => return Err(error),
+                    let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
+                        return Ok(exchange);
+                    };
+                    if matches!(error, ProxyError::Refused | ProxyError::NoResponse(_)) {
+                        exchange.found_closed();
                     }
+                    if fresh.is_some() || !may_resend(&exchange, &error, &scratch.request.method) {
+                        return Err(error);
+                    }
+                    self.count_resend(&exchange);
+                    kept = exchange.upload.take_kept();
+                    let from = exchange.resend_from(&error);
+                    resend = Some((exchange.into_lease(), from));
+                    continue;
                 }
                 Err(error) => error,
             };
