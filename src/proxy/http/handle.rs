@@ -327,7 +327,7 @@ async fn fail(
         return;
     }
     scratch.watch.start(ambient::now());
-    let reply = respond::to_error(error, account);
+    let reply = respond::to_error(error, account, &scratch.request);
     if give(cx, scratch, client, account, &reply).await.is_err() {
         client.persist = false;
     }
