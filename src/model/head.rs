@@ -191,6 +191,8 @@ pub struct RequestHead {
 impl RequestHead {
     /// Empties the head and keeps its memory.
     pub fn clear(&mut self) {
+        self.method = Method::GET;
+        self.version = Version::HTTP_11;
         self.fields.clear();
         self.target = Span::default();
         self.path_len = 0;

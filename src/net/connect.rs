@@ -38,13 +38,13 @@ pub enum DialError {
     #[error("cannot connect")]
     Connect(#[source] io::Error),
     /// The socket was not connected in time.
-    #[error("connect timed out after {0:?}")]
+    #[error("connect timed out after {0:?} (timeouts.connect)")]
     ConnectTimeout(Duration),
     /// The TLS handshake failed.
     #[error("TLS handshake failed")]
     Tls(#[source] io::Error),
     /// The TLS handshake did not end in time.
-    #[error("TLS handshake timed out after {0:?}")]
+    #[error("TLS handshake timed out after {0:?} (timeouts.tls_handshake)")]
     TlsTimeout(Duration),
 }
 

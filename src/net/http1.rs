@@ -225,6 +225,17 @@ impl Conn {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)
     }
 
+    /// Whether a body is unfinished that would look whole if the connection ended in an orderly way;
+    /// if so, the connection will end in a reset.
+    #[must_use]
+    pub fn breaks_off(&self) -> bool {
+        let unfinished = self.encoding.get() == Encoding::Raw;
+        if unfinished {
+            self.stream.borrow().reset_on_drop();
+        }
+        unfinished
+    }
+
     /// Gives up buffers that an idle connection does not need.
     pub fn rest(&self) {
         self.outbox.borrow_mut().copied.shrink_to(IDLE_KEPT);

@@ -32,6 +32,8 @@ enum State {
     SizeStart,
     /// Within a size, of which so much is known.
     Size(u64),
+    /// In the white space behind a size.
+    Padding(u64),
     /// Within a chunk extension of a chunk of this size.
     Extension(u64),
     /// After the CR that ends a size line.
@@ -79,14 +81,15 @@ impl Decoder {
     fn after(&mut self, byte: u8) -> Result<State, Malformed> {
         let next = match (self.state, byte) {
             (State::SizeStart, _) => State::Size(hex(byte)?),
-            (State::Size(n), b'\r') | (State::Extension(n), b'\r') => State::SizeLf(n),
-            (State::Size(n), b';' | b' ' | b'\t') => State::Extension(n),
+            (State::Size(n) | State::Padding(n) | State::Extension(n), b'\r') => State::SizeLf(n),
+            (State::Size(n) | State::Padding(n), b';') => State::Extension(n),
+            (State::Size(n) | State::Padding(n), b' ' | b'\t') => {
+                self.count_extension()?;
+                State::Padding(n)
+            }
             (State::Size(n), _) if n >> 60 == 0 => State::Size(n << 4 | hex(byte)?),
             (State::Extension(n), b'\t' | b' '..=b'~' | 0x80..) => {
-                self.extension_bytes += 1;
-                if self.extension_bytes > MAX_EXTENSION_BYTES {
-                    return Err(Malformed::Chunk);
-                }
+                self.count_extension()?;
                 State::Extension(n)
             }
             (State::SizeLf(0), b'\n') => State::Trailers,
@@ -96,6 +99,11 @@ impl Decoder {
             _ => return Err(Malformed::Chunk),
         };
         Ok(next)
+    }
+
+    fn count_extension(&mut self) -> Result<(), Malformed> {
+        self.extension_bytes += 1;
+        if self.extension_bytes > MAX_EXTENSION_BYTES { Err(Malformed::Chunk) } else { Ok(()) }
     }
 
     fn take_data(&mut self, left: u64, buf: &mut Bytes) -> Event {

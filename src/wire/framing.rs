@@ -66,6 +66,9 @@ pub fn of_response(method: &Method, head: &ResponseHead) -> Result<Length, Malfo
         if head.fields.has(Known::ContentLength) {
             return Err(Malformed::BothLengths);
         }
+        if head.version < Version::HTTP_11 {
+            return Err(Malformed::TransferEncoding);
+        }
         chunked_only(&head.fields)?;
         return Ok(Length::Chunked);
     }

@@ -32,11 +32,12 @@ pub fn request(buf: &[u8], head: &mut RequestHead, limits: HeadLimits) -> Result
     let len = match parsed.parse_with_uninit_headers(buf, &mut slots) {
         Ok(httparse::Status::Complete(len)) => len,
         Ok(httparse::Status::Partial) if buf.len() < limits.bytes => return Ok(None),
-        Ok(httparse::Status::Partial) => return Err(too_large(buf)),
+        Ok(httparse::Status::Partial) => return Err(too_large(buf, limits.bytes)),
+        Err(httparse::Error::Version) if !names_version(buf) => return Err(Malformed::RequestLine),
         Err(error) => return Err(malformed(error, Malformed::RequestLine)),
     };
     if len > limits.bytes {
-        return Err(too_large(buf));
+        return Err(too_large(buf, limits.bytes));
     }
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Malformed::RequestLine);
@@ -149,6 +150,8 @@ fn take_absolute_target(head: &mut RequestHead, target: &[u8]) -> Result<(), Mal
     }
     match path.first() {
         Some(b'/') => head.set_target(path),
+        // RFC 9112 §3.2.4: meant for the server as a whole.
+        None if head.method == Method::OPTIONS => head.set_target(b"*"),
         _ => head.set_target(&[b"/", path].concat()),
     }
     head.set_authority(authority);
@@ -173,11 +176,18 @@ fn version(minor: u8) -> Version {
     if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 }
 }
 
-/// Which part of a head that never ends is too large: the first line, or the fields.
+/// Whether what stands behind the target is a version at all, and not the rest of a target that
+/// holds a space.
+fn names_version(buf: &[u8]) -> bool {
+    buf.splitn(3, |b| *b == b' ').nth(2).is_some_and(|rest| rest.starts_with(b"HTTP/"))
+}
+
+/// Which part of a head of more than `limit` bytes is too large: the first line, or the fields.
 #[must_use]
-pub fn too_large(buf: &[u8]) -> Malformed {
+pub fn too_large(buf: &[u8], limit: usize) -> Malformed {
     let first_line = memchr::memchr(b'\n', buf);
-    if first_line.is_some() { Malformed::HeadTooLarge } else { Malformed::TargetTooLong }
+    let fits = first_line.is_some_and(|end| end < limit);
+    if fits { Malformed::HeadTooLarge } else { Malformed::TargetTooLong }
 }
 
 fn malformed(error: httparse::Error, first_line: Malformed) -> Malformed {
@@ -241,6 +251,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Malformed::FieldName),
             ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Malformed::RequestLine),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", Malformed::Version),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Malformed::RequestLine),
             ("GET a HTTP/1.1\r\nHost: a\r\n\r\n", Malformed::Target),
             ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", Malformed::Target),
             ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Malformed::Target),

@@ -147,8 +147,12 @@ fn encoding(head: &mut ResponseHead, length: Length, has_body: bool, version: Ve
     }
 }
 
-/// States the length of a body where it is known and the head does not state it.
+/// States the length of a body where it is known and the head does not state it. Where there can
+/// be no body none is stated (RFC 9110 §8.6), as readers exist that would wait for one.
 fn state_length(head: &mut ResponseHead, length: Length, has_body: bool) {
+    if head.status == StatusCode::NO_CONTENT {
+        head.fields.remove_known(Known::ContentLength);
+    }
     if let (true, Some(n), false) = (has_body, length.exact(), head.fields.has(Known::ContentLength)) {
         let mut digits = Vec::with_capacity(20);
         encode::decimal(&mut digits, n);

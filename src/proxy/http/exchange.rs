@@ -62,7 +62,10 @@ impl Exchange {
         response: ResponseFuture,
         stream: Http2Stream,
     ) -> Self {
-        Self::new(lease, Channel::Http2(stream), Held::Http2 { permit, response: Some(response) }, 0)
+        let held = Held::Http2 { permit, response: Some(response) };
+        let mut exchange = Self::new(lease, Channel::Http2(stream), held, 0);
+        exchange.upload.keep();
+        exchange
     }
 
     fn new(lease: Lease, channel: Channel, held: Held, idle_limit: usize) -> Self {
@@ -100,9 +103,20 @@ impl Exchange {
         }
     }
 
-    /// Takes note that the endpoint had closed the connection.
+    /// The number of the first HTTP/2 connection on which to send the request again. One that
+    /// refuses says nothing of the next; but where one is dead, all that were open may be.
+    #[must_use]
+    pub(super) fn resend_from(&self, error: &ProxyError) -> u64 {
+        match &self.held {
+            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused) => permit.number() + 1,
+            _ => self.endpoint().http2.opened(),
+        }
+    }
+
+    /// Takes note that the endpoint had closed the connection, or was about to.
     pub(super) fn found_closed(&self) {
         match &self.held {
+            Held::Http1 { connection, .. } if !connection.is_reused() => {}
             Held::Http1 { connection, .. } => self.endpoint().http1.found_closed(connection),
             Held::Http2 { permit, .. } => permit.retire(),
         }
@@ -178,6 +192,7 @@ impl Exchange {
                 Ok(length)
             }
             Held::Http2 { .. } => {
+                self.upload.take_kept();
                 hop::of_response(head);
                 if self.channel.is_read_done() || !framing::may_have_body(method, head.status) {
                     return Ok(Length::Exact(0));

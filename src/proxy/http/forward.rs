@@ -17,8 +17,9 @@ use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::{Exchange, http2_error};
 use super::watch::Expired;
-use super::{Connection, Scratch, head2};
+use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
+use crate::model::field::Known;
 use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
 use crate::upstream::connection::Http1Connection;
@@ -59,29 +60,31 @@ impl Forward<'_> {
     ) -> Result<Exchange, ProxyError> {
         let mut tried = Vec::new();
         let mut resend = None;
+        let mut kept = None;
         loop {
-            let fresh = resend.is_some();
-            let lease = match resend.take() {
-                Some(lease) => lease,
-                None => self.pick(&tried, account)?,
+            let (lease, fresh) = match resend.take() {
+                Some((lease, from)) => (lease, Some(from)),
+                None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
             let failed = match self.send(lease, fresh, scratch).await {
-                Ok(mut exchange) => match self.head(&mut exchange, scratch, client, account).await {
-                    Ok(()) => return Ok(exchange),
-                    Err(error) => {
-                        if !was_closed(&exchange, &error) {
-                            return Err(error);
-                        }
+                Ok(mut exchange) => {
+                    exchange.upload.repeat(kept.take());
+                    let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
+                        return Ok(exchange);
+                    };
+                    if matches!(error, ProxyError::Refused | ProxyError::NoResponse(_)) {
                         exchange.found_closed();
-                        if !may_resend(&exchange, &error, &scratch.request.method) {
-                            return Err(error);
-                        }
-                        self.count_resend(&exchange);
-                        resend = Some(exchange.into_lease());
-                        continue;
                     }
-                },
+                    if fresh.is_some() || !may_resend(&exchange, &error, &scratch.request.method) {
+                        return Err(error);
+                    }
+                    self.count_resend(&exchange);
+                    kept = exchange.upload.take_kept();
+                    let from = exchange.resend_from(&error);
+                    resend = Some((exchange.into_lease(), from));
+                    continue;
+                }
                 Err(error) => error,
             };
             tried.push(index);
@@ -102,7 +105,12 @@ impl Forward<'_> {
         Ok(lease)
     }
 
-    async fn send(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let mut exchange = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
             UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
@@ -112,12 +120,17 @@ impl Forward<'_> {
         Ok(exchange)
     }
 
-    async fn send_http1(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http1(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let request = &scratch.request;
         let repeatable = request.method.is_idempotent() && self.body.is_empty();
         let purpose = if repeatable { Use::Repeatable } else { Use::Once };
-        let pooled = if fresh { None } else { endpoint.http1.take(purpose, ambient::now()) };
+        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
                 endpoint.shared.metrics.reused(self.cx.worker.shard);
@@ -133,19 +146,24 @@ impl Forward<'_> {
         Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
     }
 
-    async fn send_http2(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http2(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =
             head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
-        let limit = self.pool.shared.settings.connections.concurrent_streams;
-        let mut fresh = fresh;
+        let limits = &self.pool.shared.settings.connections;
+        let mut from = fresh.unwrap_or_default();
         loop {
-            let permit = if fresh {
-                endpoint.http2.fresh(&endpoint, self.dial_timeouts()).await?
-            } else {
-                endpoint.http2.stream(&endpoint, limit, self.dial_timeouts()).await?
-            };
+            let streams = limits.concurrent_streams;
+            let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
+            if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
+                permit.retire();
+            }
             let mut sender = permit.sender();
             let ready = timeout(self.idle(), poll_fn(|cx| sender.poll_ready(cx))).await;
             let ready = ready.map_err(|_| ProxyError::UpstreamIdle(self.idle()))?;
@@ -161,7 +179,7 @@ impl Forward<'_> {
                 // Nothing was sent, so it goes on a new connection whatever it is.
                 Err(_) if permit.is_reused() => {
                     permit.retire();
-                    fresh = true;
+                    from = endpoint.http2.opened();
                 }
                 Err(error) => return Err(http2_error(error)),
             }
@@ -211,6 +229,8 @@ impl Forward<'_> {
             if switching {
                 break;
             }
+            hop::of_response(&mut scratch.response);
+            scratch.response.fields.remove_known(Known::ContentLength);
             client.interim(&scratch.response).await.map_err(|_| ProxyError::ClientGone)?;
         }
         Err(ProxyError::BadResponse(Malformed::StatusLine))
@@ -233,18 +253,18 @@ impl Forward<'_> {
     }
 }
 
-/// Whether `error` means that the connection was a pooled one which the endpoint had closed, or
-/// was about to.
-fn was_closed(exchange: &Exchange, error: &ProxyError) -> bool {
-    exchange.is_on_reused_connection() && matches!(error, ProxyError::Refused | ProxyError::NoResponse(_))
-}
-
-/// Whether the request may be sent again after its connection was found closed: none of the body
-/// was used up, and the endpoint says that it did nothing, or nothing was sent, or the method
-/// allows it (RFC 9112 §9.3.1).
+/// Whether the request may be sent again after `error`, with what is left or kept of its body: the
+/// connection was a pooled one that the endpoint had closed meanwhile, and either nothing was sent
+/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
 fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
-    exchange.upload.moved == 0
-        && (matches!(error, ProxyError::Refused) || method.is_idempotent() || exchange.is_unsent())
+    match error {
+        _ if !exchange.upload.is_repeatable() => false,
+        ProxyError::Refused => true,
+        ProxyError::NoResponse(_) => {
+            exchange.is_on_reused_connection() && (method.is_idempotent() || exchange.is_unsent())
+        }
+        _ => false,
+    }
 }
 
 /// Other endpoints that are asked when one cannot be reached.

@@ -21,7 +21,7 @@ use crate::model::settings::{ClientIdentity, UpstreamProtocol};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
-use crate::upstream::{Listener, Local, Route};
+use crate::upstream::{Listener, Route};
 use crate::wire::parse::split_port;
 use crate::wire::{Length, Malformed, framing};
 
@@ -43,14 +43,14 @@ pub(super) async fn handle(
 ) {
     let local = cx.worker.local();
     let Some(listener) = local.snapshot.listeners.get(cx.listener) else { return };
-    let mut account = Account::open(listener, ambient::now());
+    let mut account = Account::open(&local, listener, ambient::now());
     scratch.watch.start(account.started);
     if listener.access_log.is_some() {
         scratch.target.clear();
         scratch.target.extend_from_slice(scratch.request.target());
     }
     let answered = match body {
-        Ok(body) => answer(cx, &local, scratch, client, &mut account, body).await,
+        Ok(body) => answer(cx, scratch, client, &mut account, body).await,
         Err(error) => Err(error),
     };
     let delivered = match answered {
@@ -65,12 +65,11 @@ pub(super) async fn handle(
     }
 }
 
-async fn answer<'a>(
-    cx: &'a Connection,
-    local: &'a Local,
+async fn answer(
+    cx: &Connection,
     scratch: &mut Scratch,
     client: &mut Client,
-    account: &mut Account<'a>,
+    account: &mut Account<'_>,
     body: Length,
 ) -> Result<Answer, ProxyError> {
     let listener = account.listener;
@@ -81,6 +80,8 @@ async fn answer<'a>(
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
     scratch.watch.set_deadline(route.timeouts.request.map(|limit| account.started + limit));
+    // Before the filters, which may change the host and what is told of the client.
+    prepare(cx, &mut scratch.request, &listener.identity);
     let mut filter_cx = FilterCx {
         client: account.client,
         scheme: cx.peer.scheme,
@@ -93,9 +94,8 @@ async fn answer<'a>(
     }
     let max_body = filter_cx.max_body;
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
-    let pool = local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
+    let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some((branch, pool));
-    prepare(cx, &mut scratch.request, &listener.identity);
     let upgrade =
         asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
     let timeouts = &route.timeouts;
@@ -168,6 +168,8 @@ async fn deliver(
     (exchange, length): (Box<Exchange>, Length),
 ) -> Result<(), ProxyError> {
     let mut exchange = *exchange;
+    // Whether and when the rest of the request comes is open, and nothing else can be read before it.
+    client.persist &= client.channel.is_read_done();
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream(cx, scratch, client, account, exchange).await;

@@ -54,7 +54,9 @@ pub(super) async fn serve(cx: &Connection, conn: Rc<Conn>) {
             Some(()) => cx.worker.take_scratch(),
             None => break,
         };
-        let persist = request(cx, &conn, &mut scratch, &mut timer).await;
+        // Boxed, so that the state of a request is held for as long as one is under way: an idle
+        // connection is a third of the size without it.
+        let persist = Box::pin(request(cx, &conn, &mut scratch, &mut timer)).await;
         cx.worker.give_scratch(scratch);
         count_bytes(cx, &conn, &mut counted);
         if !persist {
@@ -99,6 +101,8 @@ async fn wait_for_request(cx: &Connection, conn: &Conn, timer: &mut Timer) -> Op
 async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer: &mut Timer) -> bool {
     let (header, limits) = with_listener(cx, limits_of).unwrap_or((Duration::ZERO, NO_LIMITS));
     let started = ambient::now();
+    // What is refused before it was read must not look like the request before.
+    scratch.request.clear();
     let read =
         poll_fn(|task| poll_head(conn, &mut scratch.request, limits, (timer, started + header), task)).await;
     let body = match read {
@@ -135,7 +139,7 @@ fn poll_head(
         let parsed = conn.with_unread(|unread| {
             let parsed = if may_be_whole(unread) { parse::request(unread, head, limits) } else { Ok(None) };
             let parsed = match parsed {
-                Ok(None) if unread.len() >= limits.bytes => Err(parse::too_large(unread)),
+                Ok(None) if unread.len() >= limits.bytes => Err(parse::too_large(unread, limits.bytes)),
                 other => other,
             };
             (parsed.ok().flatten().unwrap_or(0), parsed)
@@ -165,7 +169,7 @@ fn may_be_whole(unread: &[u8]) -> bool {
 /// Closes so that the client gets to read what was written: our direction first, then, within
 /// bounds, what the client still sends, because unread bytes would reset the connection.
 async fn linger(conn: &Conn, timer: &mut Timer) {
-    if poll_fn(|task| conn.poll_flush(task)).await.is_err() {
+    if poll_fn(|task| conn.poll_flush(task)).await.is_err() || conn.breaks_off() {
         return;
     }
     timer.set(ambient::now() + LINGER);
@@ -202,7 +206,8 @@ fn count_bytes(cx: &Connection, conn: &Conn, counted: &mut (u64, u64)) {
     *counted = now;
 }
 
-fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
+/// Reads something of the listener that accepted the connection.
+pub(super) fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
     let local = cx.worker.local();
     local.snapshot.listeners.get(cx.listener).map(|listener| read(listener))
 }
@@ -221,4 +226,4 @@ const PARTING: Duration = Duration::from_secs(1);
 /// How long a closing connection is read for.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes of it.
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: usize = 16 * 1024 * 1024;

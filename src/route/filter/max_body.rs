@@ -22,7 +22,7 @@ struct MaxBody {
 impl Filter for MaxBody {
     fn on_request(&self, _head: &mut RequestHead, cx: &mut FilterCx<'_>) -> Verdict {
         if cx.body_length.is_some_and(|length| length > self.limit) {
-            let details = "the request body is larger than the route takes";
+            let details = "the request body exceeds max_body of the route";
             return Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, details).into();
         }
         cx.max_body = Some(cx.max_body.map_or(self.limit, |other| other.min(self.limit)));
