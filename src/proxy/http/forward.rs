@@ -61,6 +61,7 @@ impl Forward<'_> {
         let mut tried = Vec::new();
         let mut resend = None;
         let mut kept = None;
+        let mut resends = 0;
         loop {
             let (lease, fresh) = match resend.take() {
                 Some((lease, from)) => (lease, Some(from)),
@@ -73,12 +74,13 @@ impl Forward<'_> {
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
                         return Ok(exchange);
                     };
-                    if matches!(error, ProxyError::Refused | ProxyError::NoResponse(_)) {
+                    if matches!(error, ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_)) {
                         exchange.found_closed();
                     }
-                    if fresh.is_some() || !may_resend(&exchange, &error, &scratch.request.method) {
+                    if !may_resend(&exchange, &error, &scratch.request.method, resends) {
                         return Err(error);
                     }
+                    resends += 1;
                     self.count_resend(&exchange);
                     kept = exchange.upload.take_kept();
                     let from = exchange.resend_from(&error);
@@ -255,10 +257,13 @@ impl Forward<'_> {
 
 /// Whether the request may be sent again after `error`, with what is left or kept of its body: the
 /// connection was a pooled one that the endpoint had closed meanwhile, and either nothing was sent
-/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
-fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
+/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing. Endpoints
+/// that close a connection after so many requests leave out what is past them again and again.
+fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method, resends: usize) -> bool {
     match error {
         _ if !exchange.upload.is_repeatable() => false,
+        ProxyError::LeftOut => resends < MAX_LEFT_OUT,
+        _ if resends > 0 => false,
         ProxyError::Refused => true,
         ProxyError::NoResponse(_) => {
             exchange.is_on_reused_connection() && (method.is_idempotent() || exchange.is_unsent())
@@ -269,5 +274,7 @@ fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool 
 
 /// Other endpoints that are asked when one cannot be reached.
 const FURTHER_TRIES: usize = 2;
+/// How often a request is sent again because the connection was closed before its turn.
+const MAX_LEFT_OUT: usize = 16;
 /// Interim responses that an endpoint may send for one request.
 const MAX_INTERIM: usize = 16;
