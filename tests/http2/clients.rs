@@ -383,6 +383,23 @@ async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
     });
 }
 
+#[test]
+fn a_client_that_does_not_say_goodbye_is_dropped() {
+    let origin = answers("hello");
+    let listener = "[listener.timeouts]\nkeep_alive = \"200ms\"";
+    let proxy = Plain { listener, ..Plain::default() }.to(&[origin.address()]);
+    let mut frames = Frames::to(proxy.address("web"));
+    frames.request(1, &frames::GET);
+    assert_eq!(frames.outcome(), Ok(200));
+    // Whatever comes is not acknowledged.
+    while frames.next().is_some() {}
+    let mut draining = Frames::to(proxy.address("web"));
+    draining.request(1, &frames::GET);
+    assert_eq!(draining.outcome(), Ok(200));
+    proxy.drain_and_wait();
+    while draining.next().is_some() {}
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_whose_requests_were_reset_is_idle_too() {
     let origin = never_answers();

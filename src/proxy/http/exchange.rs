@@ -108,7 +108,9 @@ impl Exchange {
     #[must_use]
     pub(super) fn resend_from(&self, error: &ProxyError) -> u64 {
         match &self.held {
-            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused | ProxyError::LeftOut) => permit.number() + 1,
+            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused | ProxyError::LeftOut) => {
+                permit.number() + 1
+            }
             _ => self.endpoint().http2.opened(),
         }
     }

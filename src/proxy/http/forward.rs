@@ -74,7 +74,8 @@ impl Forward<'_> {
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
                         return Ok(exchange);
                     };
-                    if matches!(error, ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_)) {
+                    if matches!(error, ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_))
+                    {
                         exchange.found_closed();
                     }
                     if !may_resend(&exchange, &error, &scratch.request.method, resends) {
