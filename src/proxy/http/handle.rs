@@ -99,7 +99,7 @@ async fn answer(
     account.branch = Some((branch, pool));
     let upgrade =
         asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
-    if asked.upgrade && !upgrade {
+    if !upgrade {
         scratch.request.fields.remove_known(Known::Upgrade);
     }
     let timeouts = &route.timeouts;
