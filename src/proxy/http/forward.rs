@@ -2,7 +2,8 @@
 //! be closed is replaced by a new one, to the same endpoint, when nothing can have been processed;
 //! an endpoint that cannot be reached is replaced by another.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -68,7 +69,8 @@ impl Forward<'_> {
                 None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
-            let failed = match self.send_in_time(lease, fresh, scratch, account).await {
+            let sending = self.send_in_time(lease, fresh, scratch, account);
+            let failed = match unless_gone(client, sending).await {
                 Ok(mut exchange) => {
                     exchange.upload.repeat(kept.take());
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
@@ -270,6 +272,21 @@ impl Forward<'_> {
             tls_handshake: pool.tls_handshake,
         }
     }
+}
+
+/// Does `work`, such as opening a connection, for as long as the client waits for it.
+async fn unless_gone<T>(
+    client: &mut Client,
+    work: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, ProxyError> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        client.poll_gone(cx).map(|()| Err(ProxyError::ClientGone))
+    })
+    .await
 }
 
 /// Whether the request may be sent again after `error`, with what is left or kept of its body: the
