@@ -115,6 +115,13 @@ impl Exchange {
         }
     }
 
+    /// Whether an HTTP/2 connection has been silent since the request was sent, for all its streams:
+    /// then the path may be dead, and the next request should not meet the same.
+    #[must_use]
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(&self.held, Held::Http2 { permit, .. } if permit.is_silent())
+    }
+
     /// Takes note that the endpoint had closed the connection, or was about to.
     pub(super) fn found_closed(&self) {
         match &self.held {

@@ -76,9 +76,12 @@ impl Forward<'_> {
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
                         return Ok(exchange);
                     };
-                    if matches!(error, ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_))
-                    {
-                        exchange.found_closed();
+                    match error {
+                        ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => {
+                            exchange.found_closed();
+                        }
+                        ProxyError::UpstreamIdle(_) if exchange.is_silent() => exchange.found_closed(),
+                        _ => {}
                     }
                     if !may_resend(&exchange, &error, &scratch.request.method, resends) {
                         return Err(error);
