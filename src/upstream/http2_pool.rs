@@ -38,6 +38,8 @@ struct Http2Connection {
     requests: Cell<u64>,
     /// Since when it was seen to carry no stream.
     unused_since: Cell<Option<Instant>>,
+    /// Bytes that came from the endpoint.
+    received: Rc<Cell<u64>>,
     closed: Rc<Cell<bool>>,
 }
 
@@ -46,6 +48,7 @@ struct Http2Connection {
 pub struct StreamPermit {
     connection: Rc<Http2Connection>,
     reused: bool,
+    received_before: u64,
 }
 
 /// Why there is no stream.
@@ -145,7 +148,8 @@ impl StreamPermit {
         connection.streams.set(connection.streams.get() + 1);
         connection.requests.set(connection.requests.get() + 1);
         connection.unused_since.set(None);
-        Self { connection, reused }
+        let received_before = connection.received.get();
+        Self { connection, reused, received_before }
     }
 
     /// What sends a request on the connection.
@@ -158,6 +162,12 @@ impl StreamPermit {
     #[must_use]
     pub fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// Whether not a byte came over the connection since the permit was given.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.connection.received.get() == self.received_before
     }
 
     /// The number of the connection, from 0 in the order of opening.
@@ -212,10 +222,13 @@ async fn connect(endpoint: &LocalEndpoint, timeouts: DialTimeouts) -> Result<Htt
     };
     let closed = Rc::new(Cell::new(false));
     let ended = Rc::clone(&closed);
+    let received = Rc::new(Cell::new(0));
+    let total = Rc::clone(&received);
     tokio::task::spawn_local(async move {
         let end = poll_fn(|cx| {
             let end = Pin::new(&mut connection).poll(cx);
             let (received, sent) = traffic.take();
+            total.set(total.get() + received);
             open.count_bytes(received, sent);
             end
         })
@@ -227,7 +240,7 @@ async fn connect(endpoint: &LocalEndpoint, timeouts: DialTimeouts) -> Result<Htt
         }
     });
     let (streams, requests, unused_since) = (Cell::new(0), Cell::new(0), Cell::new(None));
-    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, closed })
+    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, received, closed })
 }
 
 /// Bytes that an endpoint may send on one stream before we have passed them on.

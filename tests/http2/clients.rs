@@ -163,6 +163,25 @@ async fn a_reset_while_the_response_is_under_way_cancels_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_leaves_while_we_connect_is_not_waited_for() {
+    let full = never_accepts();
+    let pools = ["", "protocol = \"http2\"\n"].map(|protocol| {
+        let pool = format!("{protocol}[pool.app.timeouts]\nconnect = \"60s\"");
+        Plain { pool: &pool, ..Plain::default() }.to(&[full.address()])
+    });
+    for proxy in pools {
+        let in_flight = || proxy.metrics().sum("forebay_endpoint_requests_in_flight", &[]);
+        let client = Client::to(proxy.address("web")).await;
+        let mut plain = proxy.connect();
+        plain.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        let (response, stream) = client.start(get("/"), true).await.unwrap();
+        eventually("two in flight", || in_flight() == 2.0);
+        drop((response, stream, plain));
+        eventually("none in flight", || in_flight() == 0.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_response_that_ends_early_ends_in_a_reset() {
     let chunked = Origin::run(|conn| {
         if conn.request().is_some() {
@@ -381,6 +400,23 @@ async fn an_idle_connection_is_ended_and_a_busy_one_is_not() {
     eventually("two timeouts", || {
         proxy.metrics().sum("forebay_client_timeouts_total", &[("timeout", "keep_alive")]) == 2.0
     });
+}
+
+#[test]
+fn a_client_that_does_not_say_goodbye_is_dropped() {
+    let origin = answers("hello");
+    let listener = "[listener.timeouts]\nkeep_alive = \"200ms\"";
+    let proxy = Plain { listener, ..Plain::default() }.to(&[origin.address()]);
+    let mut frames = Frames::to(proxy.address("web"));
+    frames.request(1, &frames::GET);
+    assert_eq!(frames.outcome(), Ok(200));
+    // Whatever comes is not acknowledged.
+    while frames.next().is_some() {}
+    let mut draining = Frames::to(proxy.address("web"));
+    draining.request(1, &frames::GET);
+    assert_eq!(draining.outcome(), Ok(200));
+    proxy.drain_and_wait();
+    while draining.next().is_some() {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -161,6 +162,30 @@ async fn a_dead_connection_is_replaced() {
         assert_eq!(origin.connections(), round + 2);
     }
     assert_eq!(proxy.metrics().sum("forebay_endpoint_failures_total", &[]), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_connection_is_given_up() {
+    // As when the machine is gone and nobody is left to say so.
+    let origin = Origin::scripted(Builder::new(), |mut connection, number| async move {
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            Asked { request, respond, connection: number }.answer("hello").await;
+            if number == 0 {
+                let flushed = tokio::time::timeout(Duration::from_millis(100), connection.accept());
+                drop(flushed.await);
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    let pool = "protocol = \"http2\"\n[pool.app.timeouts]\nidle = \"300ms\"";
+    let proxy = Plain { pool, ..Plain::default() }.to(&[origin.address]);
+    let client = Client::to(proxy.address("web")).await;
+    assert_eq!(client.get("/").await.status, 200);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(client.get("/").await.status, 504);
+    assert_eq!(client.get("/").await.status, 200);
+    assert_eq!(origin.connections(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

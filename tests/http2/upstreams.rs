@@ -64,6 +64,26 @@ async fn http1_clients_reach_http2_endpoints() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_is_not_asked_of_an_http2_endpoint() {
+    let origin = Origin::run(|asked: Asked| async move {
+        let names: Vec<_> = asked.request.headers().keys().map(|name| name.to_string()).collect();
+        asked.answer(names.join(" ")).await;
+    })
+    .await;
+    let proxy = before(&origin, "");
+    let mut client = proxy.connect();
+    for asked in ["h2c", "websocket"] {
+        client.send(format!(
+            "GET / HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {asked}\r\n\
+             HTTP2-Settings: AAMAAABk\r\n\r\n"
+        ));
+        let response = client.response();
+        assert_eq!(response.status(), 200, "{}", response.text());
+        assert!(!response.text().contains("upgrade"), "{}", response.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn http2_all_the_way_is_exact() {
     let origin = Origin::run(|asked: Asked| async move {
         let mut asked = asked;

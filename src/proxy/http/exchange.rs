@@ -108,9 +108,18 @@ impl Exchange {
     #[must_use]
     pub(super) fn resend_from(&self, error: &ProxyError) -> u64 {
         match &self.held {
-            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused) => permit.number() + 1,
+            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused | ProxyError::LeftOut) => {
+                permit.number() + 1
+            }
             _ => self.endpoint().http2.opened(),
         }
+    }
+
+    /// Whether an HTTP/2 connection has been silent since the request was sent, for all its streams:
+    /// then the path may be dead, and the next request should not meet the same.
+    #[must_use]
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(&self.held, Held::Http2 { permit, .. } if permit.is_silent())
     }
 
     /// Takes note that the endpoint had closed the connection, or was about to.
@@ -284,7 +293,10 @@ fn poll_http2_head(
 /// GOAWAY left out, was not processed (RFC 9113 §8.7).
 pub(super) fn http2_error(error: h2::Error) -> ProxyError {
     let graceful = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-    if graceful || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+    if graceful {
+        return ProxyError::LeftOut;
+    }
+    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
         return ProxyError::Refused;
     }
     if error.is_library() || (error.is_reset() && !error.is_remote()) {

@@ -2,7 +2,8 @@
 //! be closed is replaced by a new one, to the same endpoint, when nothing can have been processed;
 //! an endpoint that cannot be reached is replaced by another.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -61,24 +62,31 @@ impl Forward<'_> {
         let mut tried = Vec::new();
         let mut resend = None;
         let mut kept = None;
+        let mut resends = 0;
         loop {
             let (lease, fresh) = match resend.take() {
                 Some((lease, from)) => (lease, Some(from)),
                 None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
-            let failed = match self.send_in_time(lease, fresh, scratch, account).await {
+            let sending = self.send_in_time(lease, fresh, scratch, account);
+            let failed = match unless_gone(client, sending).await {
                 Ok(mut exchange) => {
                     exchange.upload.repeat(kept.take());
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
                         return Ok(exchange);
                     };
-                    if matches!(error, ProxyError::Refused | ProxyError::NoResponse(_)) {
-                        exchange.found_closed();
+                    match error {
+                        ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => {
+                            exchange.found_closed();
+                        }
+                        ProxyError::UpstreamIdle(_) if exchange.is_silent() => exchange.found_closed(),
+                        _ => {}
                     }
-                    if fresh.is_some() || !may_resend(&exchange, &error, &scratch.request.method) {
+                    if !may_resend(&exchange, &error, &scratch.request.method, resends) {
                         return Err(error);
                     }
+                    resends += 1;
                     self.count_resend(&exchange);
                     kept = exchange.upload.take_kept();
                     let from = exchange.resend_from(&error);
@@ -272,12 +280,30 @@ impl Forward<'_> {
     }
 }
 
+/// Does `work`, such as opening a connection, for as long as the client waits for it.
+async fn unless_gone<T>(
+    client: &mut Client,
+    work: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, ProxyError> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        client.poll_gone(cx).map(|()| Err(ProxyError::ClientGone))
+    })
+    .await
+}
+
 /// Whether the request may be sent again after `error`, with what is left or kept of its body: the
 /// connection was a pooled one that the endpoint had closed meanwhile, and either nothing was sent
-/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
-fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
+/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing. Endpoints
+/// that close a connection after so many requests leave out what is past them again and again.
+fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method, resends: usize) -> bool {
     match error {
         _ if !exchange.upload.is_repeatable() => false,
+        ProxyError::LeftOut => resends < MAX_LEFT_OUT,
+        _ if resends > 0 => false,
         ProxyError::Refused => true,
         ProxyError::NoResponse(_) => {
             exchange.is_on_reused_connection() && (method.is_idempotent() || exchange.is_unsent())
@@ -288,5 +314,7 @@ fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method) -> bool 
 
 /// Other endpoints that are asked when one cannot be reached.
 const FURTHER_TRIES: usize = 2;
+/// How often a request is sent again because the connection was closed before its turn.
+const MAX_LEFT_OUT: usize = 16;
 /// Interim responses that an endpoint may send for one request.
 const MAX_INTERIM: usize = 16;

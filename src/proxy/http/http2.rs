@@ -60,6 +60,7 @@ async fn requests(
         let next = poll_fn(|task| {
             if !ending && cx.worker.is_draining() {
                 ending = true;
+                timer.clear();
                 connection.graceful_shutdown();
             }
             let next = connection.poll_accept(task);
@@ -67,19 +68,25 @@ async fn requests(
             if next.is_ready() {
                 return next;
             }
-            if Rc::strong_count(&open) > 1 || ending {
+            if Rc::strong_count(&open) > 1 {
                 timer.clear();
             } else if timer.is_clear() {
-                timer.set(ambient::now() + keep_alive);
+                timer.set(ambient::now() + if ending { GOODBYE } else { keep_alive });
             }
-            if timer.poll_expired(task).is_ready() {
-                timer.clear();
-                ending = true;
-                with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
-                connection.graceful_shutdown();
-                return connection.poll_accept(task);
+            if timer.poll_expired(task).is_pending() {
+                return Poll::Pending;
             }
-            Poll::Pending
+            if ending {
+                return Poll::Ready(None);
+            }
+            ending = true;
+            with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
+            connection.graceful_shutdown();
+            timer.set(ambient::now() + GOODBYE);
+            match connection.poll_accept(task) {
+                Poll::Pending => timer.poll_expired(task).map(|()| None),
+                next => next,
+            }
         })
         .await;
         match next {
@@ -128,6 +135,8 @@ async fn serve_request(
     cx.worker.give_scratch(scratch);
 }
 
+/// How long a client has to acknowledge that a connection without requests ends.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// Bytes that a client may send on one stream before we have passed them on.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Bytes that a client may send on all streams of a connection before we have passed them on.
