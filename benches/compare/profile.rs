@@ -148,6 +148,9 @@ fn part(symbol: &Symbol) -> String {
     if symbol.kernel {
         return "kernel".into();
     }
+    if let Some((_, library)) = STATIC.iter().find(|(prefix, _)| symbol.name.starts_with(prefix)) {
+        return format!("`{library}`");
+    }
     let path = symbol.name.trim_start_matches(['<', '&', '(']);
     match path.split_once("::") {
         Some((root, _)) if root.chars().all(|letter| letter.is_alphanumeric() || letter == '_') => {
@@ -157,6 +160,8 @@ fn part(symbol: &Symbol) -> String {
     }
 }
 
+/// Libraries in C that are linked into the binary, by how their symbols begin.
+const STATIC: [(&str, &str); 3] = [("mi_", "mimalloc"), ("_mi_", "mimalloc"), ("aws_lc", "aws-lc")];
 /// What `perf` may take to start and stop.
 const GRACE: Duration = Duration::from_secs(15);
 /// Symbols told one by one; of the kernel's, half as many.

@@ -78,6 +78,19 @@ pub(crate) struct Series {
     pub(crate) case: Case,
     /// One list per round, in the order of [`Options::proxies`].
     pub(crate) rounds: Vec<Vec<Reading>>,
+    /// Rounds in which other work disturbed a proxy, and that were left out for it.
+    pub(crate) left_out: usize,
+}
+
+impl Series {
+    /// Leaves out the rounds that were disturbed, unless that leaves none.
+    fn new(case: Case, rounds: Vec<Vec<Reading>>) -> Self {
+        let calm = |round: &[Reading]| round.iter().all(|reading| reading.others < DISTURBED);
+        let all = rounds.len();
+        let (calm, disturbed): (Vec<_>, Vec<_>) = rounds.into_iter().partition(|round| calm(round));
+        let rounds = if calm.is_empty() { disturbed } else { calm };
+        Self { case, left_out: all - rounds.len(), rounds }
+    }
 }
 
 /// Measures every case asked for and tells it as Markdown.
@@ -106,7 +119,7 @@ fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) ->
         }
         rounds.push(readings);
     }
-    Ok(Series { case, rounds })
+    Ok(Series::new(case, rounds))
 }
 
 /// Starts every proxy afresh and gives each its window in slices, there and back again (A B C C B A),

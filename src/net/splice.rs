@@ -39,7 +39,12 @@ impl Pipe {
     }
 
     /// Takes up to `most` bytes from `socket` into the empty pipe; 0 at the end of the stream.
-    pub fn poll_fill(&mut self, socket: &TcpStream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_fill(
+        &mut self,
+        socket: &TcpStream,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         debug_assert_eq!(self.filled, 0, "with an empty pipe, only the socket can be what is not ready");
         let Some((_, inlet)) = &self.ends else { return Poll::Ready(Ok(0)) };
         loop {
@@ -63,9 +68,8 @@ impl Pipe {
         let Some((outlet, _)) = &self.ends else { return Poll::Ready(Ok(0)) };
         loop {
             ready!(socket.poll_write_ready(cx))?;
-            let moved = socket.try_io(Interest::WRITABLE, || {
-                Ok(splice(outlet, None, socket, None, self.filled, FLAGS)?)
-            });
+            let moved = socket
+                .try_io(Interest::WRITABLE, || Ok(splice(outlet, None, socket, None, self.filled, FLAGS)?));
             match moved {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),

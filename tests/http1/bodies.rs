@@ -36,7 +36,8 @@ fn chunked(body: &[u8], trailers: &str, seed: u64) -> Vec<u8> {
 
 /// Waits for a word from the test.
 fn wait(told: &Mutex<Receiver<()>>) {
-    told.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+    let told = told.lock().expect("nobody panicked");
+    told.recv_timeout(DEADLINE).expect("the test says so in time");
 }
 
 #[test]

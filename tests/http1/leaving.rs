@@ -19,7 +19,9 @@ fn a_client_that_leaves_while_it_waits_takes_its_request_back() {
             drop(client)
         }
         origin.wait_end(0);
-        eventually("the request is over", || proxy.metrics().sum("forebay_endpoint_in_flight", &[]) == 0.0);
+        eventually("the request is over", || {
+            proxy.metrics().sum("forebay_endpoint_requests_in_flight", &[]) == 0.0
+        });
     }
 }
 

@@ -17,7 +17,7 @@ impl Metrics {
 
     /// The sum of all samples called `name` that have these labels, among others.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.matching(name, labels).map(|(_, value)| value).sum()
+        self.matching(name, labels).fold(0.0, |sum, (_, value)| sum + value)
     }
 
     /// Whether there is a sample called `name` with these labels, among others.

@@ -158,6 +158,17 @@ impl Pump {
     ) -> Result<(), PumpError> {
         self.starved = false;
         while !self.ended && to.has_room() {
+            if let Some(spliced) = self.splice(from, to, cx) {
+                let Poll::Ready(n) = spliced else {
+                    self.starved = true;
+                    return Ok(());
+                };
+                self.count(n.map_err(PumpError::Read)?)?;
+                if from.is_read_done() {
+                    self.finish(to, None)?;
+                }
+                continue;
+            }
             let Poll::Ready(frame) =
                 self.again.next().map_or_else(|| from.poll_frame(cx), |f| Poll::Ready(Ok(f)))
             else {
@@ -170,10 +181,7 @@ impl Pump {
             }
             match frame {
                 Frame::Data(data) => {
-                    self.moved += data.len() as u64;
-                    if self.limit.is_some_and(|limit| self.moved > limit) {
-                        return Err(PumpError::TooLarge);
-                    }
+                    self.count(data.len() as u64)?;
                     to.push(data);
                     if self.again.is_empty() && from.is_read_done() {
                         self.finish(to, None)?;
@@ -183,6 +191,26 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// Moves bytes without a look at them, where both sides are plain sockets and nothing is kept.
+    fn splice(
+        &self,
+        from: &Channel,
+        to: &Channel,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Result<u64, ReadError>>> {
+        match (from, to) {
+            (Channel::Http1(from), Channel::Http1(to)) if self.kept.is_none() && self.again.is_empty() => {
+                from.poll_splice(to, cx)
+            }
+            _ => None,
+        }
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), PumpError> {
+        self.moved += bytes;
+        if self.limit.is_some_and(|limit| self.moved > limit) { Err(PumpError::TooLarge) } else { Ok(()) }
     }
 
     fn finish(&mut self, to: &mut Channel, trailers: Option<Box<Fields>>) -> Result<(), PumpError> {

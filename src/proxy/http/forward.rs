@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Method, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::account::Account;
 use super::channel::Http2Stream;
@@ -67,7 +67,7 @@ impl Forward<'_> {
                 None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
-            let failed = match self.send(lease, fresh, scratch).await {
+            let failed = match self.send_in_time(lease, fresh, scratch, account).await {
                 Ok(mut exchange) => {
                     exchange.upload.repeat(kept.take());
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
@@ -103,6 +103,20 @@ impl Forward<'_> {
         account.endpoint = Some(Rc::clone(lease.endpoint()));
         account.error = None;
         Ok(lease)
+    }
+
+    /// Sends the request, for which the time of the whole request is the limit too.
+    async fn send_in_time(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+        account: &Account<'_>,
+    ) -> Result<Exchange, ProxyError> {
+        let sent = self.send(lease, fresh, scratch);
+        let Some(limit) = self.timeouts.request else { return sent.await };
+        let deadline = (account.started + limit).into();
+        timeout_at(deadline, sent).await.unwrap_or(Err(ProxyError::RequestTimeout(limit)))
     }
 
     async fn send(
@@ -231,7 +245,9 @@ impl Forward<'_> {
             }
             hop::of_response(&mut scratch.response);
             scratch.response.fields.remove_known(Known::ContentLength);
-            client.interim(&scratch.response).await.map_err(|_| ProxyError::ClientGone)?;
+            let passed_on = timeout(self.client_idle, client.interim(&scratch.response)).await;
+            let passed_on = passed_on.map_err(|_| ProxyError::ClientStalled(self.client_idle))?;
+            passed_on.map_err(|_| ProxyError::ClientGone)?;
         }
         Err(ProxyError::BadResponse(Malformed::StatusLine))
     }

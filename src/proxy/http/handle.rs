@@ -17,6 +17,7 @@ use super::watch::Expired;
 use super::{Connection, Scratch, hop, identity, respond, tunnel};
 use crate::ambient;
 use crate::model::RequestHead;
+use crate::model::field::Known;
 use crate::model::settings::{ClientIdentity, UpstreamProtocol};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
@@ -98,6 +99,9 @@ async fn answer(
     account.branch = Some((branch, pool));
     let upgrade =
         asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
+    if !upgrade {
+        scratch.request.fields.remove_known(Known::Upgrade);
+    }
     let timeouts = &route.timeouts;
     let client_idle = listener.timeouts.idle;
     let forward = Forward { cx, pool, body, max_body, upgrade, timeouts, client_idle };
@@ -323,7 +327,7 @@ async fn fail(
         return;
     }
     scratch.watch.start(ambient::now());
-    let reply = respond::to_error(error, account);
+    let reply = respond::to_error(error, account, &scratch.request);
     if give(cx, scratch, client, account, &reply).await.is_err() {
         client.persist = false;
     }
