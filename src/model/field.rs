@@ -69,27 +69,37 @@ impl Known {
     /// The field that `name` is, in whatever case it is written.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let candidates: &[Self] = match name.len() {
-            2 => &[Self::Te],
-            3 => &[Self::Via],
-            4 => &[Self::Host, Self::Date],
-            6 => &[Self::Expect, Self::Cookie, Self::Server],
-            7 => &[Self::Upgrade, Self::Referer, Self::Trailer],
-            8 => &[Self::Location],
-            9 => &[Self::Forwarded],
-            10 => &[Self::Connection, Self::UserAgent, Self::KeepAlive],
-            12 => &[Self::XRequestId, Self::ProxyStatus],
-            13 => &[Self::Authorization],
-            14 => &[Self::ContentLength],
-            15 => &[Self::XForwardedFor],
-            16 => &[Self::XForwardedHost, Self::ProxyConnection],
-            17 => &[Self::TransferEncoding, Self::XForwardedProto],
-            18 => &[Self::ProxyAuthenticate],
-            19 => &[Self::ProxyAuthorization],
-            _ => &[],
+        let Some(first) = name.first() else { return Self::Other };
+        let known = match (name.len(), first.to_ascii_lowercase()) {
+            (2, b't') => Self::Te,
+            (3, b'v') => Self::Via,
+            (4, b'h') => Self::Host,
+            (4, b'd') => Self::Date,
+            (6, b'e') => Self::Expect,
+            (6, b'c') => Self::Cookie,
+            (6, b's') => Self::Server,
+            (7, b'u') => Self::Upgrade,
+            (7, b'r') => Self::Referer,
+            (7, b't') => Self::Trailer,
+            (8, b'l') => Self::Location,
+            (9, b'f') => Self::Forwarded,
+            (10, b'c') => Self::Connection,
+            (10, b'u') => Self::UserAgent,
+            (10, b'k') => Self::KeepAlive,
+            (12, b'x') => Self::XRequestId,
+            (12, b'p') => Self::ProxyStatus,
+            (13, b'a') => Self::Authorization,
+            (14, b'c') => Self::ContentLength,
+            (15, b'x') => Self::XForwardedFor,
+            (16, b'x') => Self::XForwardedHost,
+            (16, b'p') => Self::ProxyConnection,
+            (17, b't') => Self::TransferEncoding,
+            (17, b'x') => Self::XForwardedProto,
+            (18, b'p') => Self::ProxyAuthenticate,
+            (19, b'p') => Self::ProxyAuthorization,
+            _ => return Self::Other,
         };
-        let same = |known: &&Self| name.eq_ignore_ascii_case(known.name().as_bytes());
-        candidates.iter().find(same).copied().unwrap_or(Self::Other)
+        if name.eq_ignore_ascii_case(known.name().as_bytes()) { known } else { Self::Other }
     }
 
     /// The name in lower case; empty for [`Known::Other`].

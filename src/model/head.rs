@@ -2,6 +2,8 @@
 //! head copies it once; forwarding it copies each field once more; order and spelling survive.
 //! Knows HTTP's words, not how they are framed on the wire.
 
+use std::ops::Range;
+
 use http::{Method, StatusCode, Version};
 
 use super::field::Known;
@@ -55,16 +57,12 @@ impl Fields {
     /// Adds a field after all others.
     pub fn append(&mut self, name: &[u8], value: &[u8]) {
         let known = Known::of(name);
-        let name = self.store(name);
-        let value = self.store(value);
-        self.push_entry(Entry { name, value, known });
+        self.append_line(name, value, known);
     }
 
     /// Adds a known field after all others, by its name in lower case.
     pub fn append_known(&mut self, known: Known, value: &[u8]) {
-        let name = self.store(known.name().as_bytes());
-        let value = self.store(value);
-        self.push_entry(Entry { name, value, known });
+        self.append_line(known.name().as_bytes(), value, known);
     }
 
     /// Replaces every field of this name by one.
@@ -146,6 +144,29 @@ impl Fields {
         self.entries.iter().map(|e| (e.known, self.bytes(e.name), self.bytes(e.value)))
     }
 
+    /// Appends the fields to `out` as the lines of HTTP/1. Lines that stand next to each other in the
+    /// buffer, which is the usual case, are copied together.
+    pub fn write_lines(&self, out: &mut Vec<u8>) {
+        let mut run = 0..0;
+        for entry in &self.entries {
+            match self.line(entry) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                Some(line) => {
+                    out.extend_from_slice(self.buf.get(run).unwrap_or_default());
+                    run = line;
+                }
+                None => {
+                    out.extend_from_slice(self.buf.get(run).unwrap_or_default());
+                    run = 0..0;
+                    for part in [self.bytes(entry.name), b": ", self.bytes(entry.value), b"\r\n"] {
+                        out.extend_from_slice(part);
+                    }
+                }
+            }
+        }
+        out.extend_from_slice(self.buf.get(run).unwrap_or_default());
+    }
+
     /// The number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -156,6 +177,28 @@ impl Fields {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Where the field stands in the buffer as `name: value` with its line end, if it stands so.
+    fn line(&self, entry: &Entry) -> Option<Range<usize>> {
+        let start = entry.name.start as usize;
+        let colon = start + entry.name.len as usize;
+        let value = entry.value.start as usize;
+        let end = value + entry.value.len as usize;
+        let is_line = value == colon + 2
+            && self.buf.get(colon..value) == Some(b": ")
+            && self.buf.get(end..end + 2) == Some(b"\r\n");
+        is_line.then_some(start..end + 2)
+    }
+
+    /// Stores a field as the line that it will be on the wire.
+    fn append_line(&mut self, name: &[u8], value: &[u8], known: Known) {
+        self.buf.reserve(name.len() + value.len() + 4);
+        let name = self.store(name);
+        self.store(b": ");
+        let value = self.store(value);
+        self.store(b"\r\n");
+        self.push_entry(Entry { name, value, known });
     }
 
     fn push_entry(&mut self, entry: Entry) {
@@ -244,6 +287,7 @@ impl RequestHead {
     /// Adds a field whose value is the authority, if there is one.
     pub fn append_authority(&mut self, known: Known) {
         if let Some(value) = self.authority {
+            // Shares the value's bytes: it is no line yet, and becomes one when it is written.
             let name = self.fields.store(known.name().as_bytes());
             self.fields.push_entry(Entry { name, value, known });
         }
@@ -354,6 +398,31 @@ mod tests {
         assert!(!f.has(Known::Host) && f.has(Known::Via));
         f.set(b"x-one", b"3");
         assert_eq!(shown(&f), ["Via: 1.1 b", "x-one: 3"]);
+    }
+
+    #[test]
+    fn lines_are_the_same_together_and_one_by_one() {
+        let raw = b"HTTP/1.1 200 OK\r\nA: 1\r\nB:2\r\nC: 3 \r\nD: \r\nE: 5\r\n\r\n";
+        let mut f = Fields::default();
+        f.load(raw);
+        for (name, value) in [
+            ((17, 1), (20, 1)),
+            ((23, 1), (25, 1)),
+            ((28, 1), (31, 1)),
+            ((35, 1), (38, 0)),
+            ((40, 1), (43, 1)),
+        ] {
+            f.push_span(Span::new(name.0, name.1), Span::new(value.0, value.1));
+        }
+        f.append(b"via", b"1.1 x");
+        f.append_known(Known::Te, b"trailers");
+        f.remove(b"d");
+        let mut out = Vec::new();
+        f.write_lines(&mut out);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "A: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nvia: 1.1 x\r\nte: trailers\r\n"
+        );
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Persistence {
 pub fn request(out: &mut Vec<u8>, head: &RequestHead, length: Length, upgrade: bool) {
     put(out, &[head.method.as_str().as_bytes(), b" ", head.target(), b" HTTP/1.1\r\nHost: "]);
     put(out, &[head.authority().unwrap_or_default(), b"\r\n"]);
-    fields(out, &head.fields);
+    head.fields.write_lines(out);
     match length {
         Length::Exact(n) if !head.fields.has(Known::ContentLength) && (n > 0 || expects_length(head)) => {
             content_length(out, n);
@@ -45,7 +45,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, length: Length, upgrade: b
 pub fn response(out: &mut Vec<u8>, head: &ResponseHead, chunked: bool, persistence: Persistence) {
     out.extend_from_slice(b"HTTP/1.1 ");
     put(out, &[head.status.as_str().as_bytes(), b" ", head.reason(), b"\r\n"]);
-    fields(out, &head.fields);
+    head.fields.write_lines(out);
     if chunked {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -84,7 +84,7 @@ pub fn chunk_size(out: &mut Vec<u8>, len: usize) {
 pub fn last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
     if let Some(trailers) = trailers {
-        fields(out, trailers);
+        trailers.write_lines(out);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -111,12 +111,6 @@ pub fn via_version(version: Version) -> &'static str {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2.0",
         _ => "1.1",
-    }
-}
-
-fn fields(out: &mut Vec<u8>, fields: &Fields) {
-    for (_, name, value) in fields.iter() {
-        put(out, &[name, b": ", value, b"\r\n"]);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::upstream::{Lease, LocalEndpoint};
 use crate::wire::parse::HeadLimits;
 use crate::wire::{Length, Malformed, framing, parse};
 
-/// A request that was sent to an endpoint.
+/// A request that was sent to an endpoint. Boxed from the start, because it is handed on a lot.
 #[derive(Debug)]
 pub(super) struct Exchange {
     /// The request body to the endpoint, the response body from it.
@@ -46,7 +46,12 @@ enum Held {
 impl Exchange {
     /// An exchange on an HTTP/1.1 connection on which the request head is queued.
     #[must_use]
-    pub(super) fn http1(lease: Lease, connection: Http1Connection, body: Length, idle_limit: usize) -> Self {
+    pub(super) fn http1(
+        lease: Lease,
+        connection: Http1Connection,
+        body: Length,
+        idle_limit: usize,
+    ) -> Box<Self> {
         let conn = Rc::clone(&connection.conn);
         conn.begin_write(Encoding::of(body));
         let before = (conn.received(), conn.sent());
@@ -61,16 +66,16 @@ impl Exchange {
         permit: StreamPermit,
         response: ResponseFuture,
         stream: Http2Stream,
-    ) -> Self {
+    ) -> Box<Self> {
         let held = Held::Http2 { permit, response: Some(response) };
         let mut exchange = Self::new(lease, Channel::Http2(stream), held, 0);
         exchange.upload.keep();
         exchange
     }
 
-    fn new(lease: Lease, channel: Channel, held: Held, idle_limit: usize) -> Self {
+    fn new(lease: Lease, channel: Channel, held: Held, idle_limit: usize) -> Box<Self> {
         let upload = Pump::default();
-        Self { channel, upload, lease, held, upload_over: false, upload_failed: false, idle_limit }
+        Box::new(Self { channel, upload, lease, held, upload_over: false, upload_failed: false, idle_limit })
     }
 
     /// The endpoint.
@@ -81,7 +86,7 @@ impl Exchange {
 
     /// Gives up the exchange, but not the endpoint.
     #[must_use]
-    pub(super) fn into_lease(self) -> Lease {
+    pub(super) fn into_lease(self: Box<Self>) -> Lease {
         self.lease
     }
 
@@ -231,7 +236,7 @@ impl Exchange {
 
     /// Ends the exchange after the last byte of the response: the connection goes back to its pool
     /// if it can carry another request.
-    pub(super) fn release(self, now: Instant) {
+    pub(super) fn release(self: Box<Self>, now: Instant) {
         let endpoint = Rc::clone(self.lease.endpoint());
         if let Held::Http1 { connection, before, persist } = self.held {
             connection.count_bytes(before);

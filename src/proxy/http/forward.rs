@@ -58,7 +58,7 @@ impl Forward<'_> {
         scratch: &mut Scratch,
         client: &mut Client,
         account: &mut Account<'_>,
-    ) -> Result<Exchange, ProxyError> {
+    ) -> Result<Box<Exchange>, ProxyError> {
         let mut tried = Vec::new();
         let mut resend = None;
         let mut kept = None;
@@ -120,7 +120,7 @@ impl Forward<'_> {
         fresh: Option<u64>,
         scratch: &Scratch,
         account: &Account<'_>,
-    ) -> Result<Exchange, ProxyError> {
+    ) -> Result<Box<Exchange>, ProxyError> {
         let sent = self.send(lease, fresh, scratch);
         let Some(limit) = self.timeouts.request else { return sent.await };
         let deadline = (account.started + limit).into();
@@ -132,7 +132,7 @@ impl Forward<'_> {
         lease: Lease,
         fresh: Option<u64>,
         scratch: &Scratch,
-    ) -> Result<Exchange, ProxyError> {
+    ) -> Result<Box<Exchange>, ProxyError> {
         let mut exchange = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
             UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
@@ -147,7 +147,7 @@ impl Forward<'_> {
         lease: Lease,
         fresh: Option<u64>,
         scratch: &Scratch,
-    ) -> Result<Exchange, ProxyError> {
+    ) -> Result<Box<Exchange>, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let request = &scratch.request;
         let repeatable = request.method.is_idempotent() && self.body.is_empty();
@@ -176,7 +176,7 @@ impl Forward<'_> {
         lease: Lease,
         fresh: Option<u64>,
         scratch: &Scratch,
-    ) -> Result<Exchange, ProxyError> {
+    ) -> Result<Box<Exchange>, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =

@@ -108,7 +108,7 @@ async fn answer(
     let mut exchange = forward.run(scratch, client, account).await?;
     let Scratch { request, response, .. } = scratch;
     let length = exchange.begin_response(&request.method, response).map_err(ProxyError::BadResponse)?;
-    Ok(Answer::Exchange(Box::new(exchange), length))
+    Ok(Answer::Exchange(exchange, length))
 }
 
 /// Puts the target into the one form that routes and endpoints see alike, and notes the host.
@@ -169,9 +169,8 @@ async fn deliver(
     scratch: &mut Scratch,
     client: &mut Client,
     account: &mut Account<'_>,
-    (exchange, length): (Box<Exchange>, Length),
+    (mut exchange, length): (Box<Exchange>, Length),
 ) -> Result<(), ProxyError> {
-    let mut exchange = *exchange;
     // Whether and when the rest of the request comes is open, and nothing else can be read before it.
     client.persist &= client.channel.is_read_done();
     begin(scratch, client, account, length)?;
@@ -212,7 +211,7 @@ async fn stream(
     scratch: &mut Scratch,
     client: &mut Client,
     account: &mut Account<'_>,
-    exchange: Exchange,
+    exchange: Box<Exchange>,
 ) -> Result<(), ProxyError> {
     let limits = Limits::of(account);
     let mut download = Pump::default();
@@ -241,7 +240,8 @@ async fn stream(
             if !by_client && client.poll_gone(task).is_ready() {
                 return Poll::Ready(Err(ProxyError::ClientGone));
             }
-            let progress = client.progress() + held.as_ref().map_or(u64::MAX / 2, Exchange::progress);
+            let progress =
+                client.progress() + held.as_ref().map_or(u64::MAX / 2, |exchange| exchange.progress());
             let idle = if by_client { limits.client_idle } else { limits.upstream_idle };
             return scratch
                 .watch
