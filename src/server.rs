@@ -2,14 +2,13 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -60,6 +59,14 @@ pub struct EndpointReading {
     pub state: &'static str,
     /// Its counts.
     pub totals: EndpointTotals,
+}
+
+/// The signals that the process answers to, and what it waits for them with.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: Runtime,
+    ends: Ends,
+    reopen: Signal,
 }
 
 /// A running server. Dropping it ends it at once.
@@ -156,22 +163,9 @@ impl Server {
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens
     /// access logs.
-    #[must_use]
-    pub fn run_until_signal(self) -> ExitCode {
-        let runtime = match Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => {
-                tracing::error!(%error, "no runtime to wait for signals");
-                return ExitCode::FAILURE;
-            }
-        };
-        match runtime.block_on(self.until_signal()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                tracing::error!(%error, "cannot wait for signals");
-                ExitCode::FAILURE
-            }
-        }
+    pub fn run_until_signal(self, signals: Signals) {
+        let Signals { runtime, ends, reopen } = signals;
+        runtime.block_on(self.until_signal(ends, reopen));
     }
 
     /// Begins to drain at once, without the delay: nothing is accepted any more, and connections
@@ -218,9 +212,7 @@ impl Server {
         Ok(())
     }
 
-    async fn until_signal(mut self) -> io::Result<()> {
-        let mut ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
-        let mut reopen = signal(SignalKind::user_defined1())?;
+    async fn until_signal(mut self, mut ends: Ends, mut reopen: Signal) {
         loop {
             tokio::select! {
                 () = ends.next() => break,
@@ -239,7 +231,6 @@ impl Server {
         self.abort();
         self.join();
         tracing::info!("ended");
-        Ok(())
     }
 
     /// Waits for the workers to end, for the drain timeout or for a second signal.
@@ -297,7 +288,24 @@ impl Drop for Server {
     }
 }
 
+impl Signals {
+    /// Catches the signals from now on. To be called before the server starts, so that none that
+    /// comes early has its usual effect.
+    ///
+    /// # Errors
+    /// When the system has no descriptors to give.
+    pub fn catch() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let caught = runtime.enter();
+        let ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
+        let reopen = signal(SignalKind::user_defined1())?;
+        drop(caught);
+        Ok(Self { runtime, ends, reopen })
+    }
+}
+
 /// The signals that end the process.
+#[derive(Debug)]
 struct Ends {
     term: Signal,
     int: Signal,

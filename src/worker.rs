@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::ambient;
 use crate::net::listen::{BoundSocket, Listener};
@@ -81,15 +81,28 @@ async fn run(assignment: Assignment) -> io::Result<()> {
 }
 
 async fn accept(worker: Rc<Worker>, listener: usize, socket: Listener, mut phase: watch::Receiver<Phase>) {
+    tokio::select! {
+        biased;
+        () = accept_all(&worker, listener, &socket) => {}
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
+    }
+    if *phase.borrow() >= Phase::Aborted {
+        return;
+    }
+    // Closing the socket resets whoever is connected as far as the kernel goes, and may have sent a
+    // request: nobody new is let in until all of those are here.
+    socket.refuse_new();
+    let _ = timeout(HANDSHAKES, accept_all(&worker, listener, &socket)).await;
+    for (stream, peer) in socket.close() {
+        spawn_local(proxy::http::serve(Rc::clone(&worker), listener, stream, peer));
+    }
+}
+
+async fn accept_all(worker: &Rc<Worker>, listener: usize, socket: &Listener) {
     loop {
-        let accepted = tokio::select! {
-            biased;
-            accepted = socket.accept() => accepted,
-            _ = phase.wait_for(|phase| *phase >= Phase::Draining) => return,
-        };
-        match accepted {
+        match socket.accept().await {
             Ok((stream, peer)) => {
-                spawn_local(proxy::http::serve(Rc::clone(&worker), listener, stream, peer));
+                spawn_local(proxy::http::serve(Rc::clone(worker), listener, stream, peer));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -117,5 +130,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long handshakes under way may take when accepting ends: a round trip to clients not too far.
+const HANDSHAKES: Duration = Duration::from_millis(50);
 /// How often idle connections to endpoints are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);

@@ -2,14 +2,13 @@
 //! open until dropped.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::Failure;
 use crate::cases::SMALL;
@@ -29,7 +28,7 @@ impl Idle {
     ) -> Result<Self, Failure> {
         let mut streams = Vec::with_capacity(count);
         for number in 0..count {
-            let mut stream = connect(listener, number, tls)
+            let mut stream = connect(listener, tls)
                 .and_then(|mut stream| ask(&mut *stream).map(|()| stream))
                 .map_err(|failure| format!("connection {number}: {failure}"))?;
             stream.flush()?;
@@ -55,17 +54,8 @@ impl Idle {
 trait Stream: Read + Write {}
 impl<S: Read + Write> Stream for S {}
 
-fn connect(
-    listener: SocketAddr,
-    number: usize,
-    tls: Option<&Arc<ClientConfig>>,
-) -> Result<Box<dyn Stream>, Failure> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // An address has about 28,000 ports for clients: each 20,000 connections get one of their own.
-    let source = Ipv4Addr::new(127, 0, 1, u8::try_from(1 + number / 20_000)?);
-    socket.bind(&SocketAddr::from((source, 0)).into())?;
-    socket.connect(&listener.into())?;
-    let stream = TcpStream::from(socket);
+fn connect(listener: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Box<dyn Stream>, Failure> {
+    let stream = TcpStream::connect(listener)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let Some(config) = tls else { return Ok(Box::new(stream)) };

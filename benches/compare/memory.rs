@@ -21,7 +21,7 @@ use crate::statistics::median;
 /// # Errors
 /// Where a proxy fails, or too few descriptors are allowed for the connections.
 pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Failure> {
-    let count = options.connections;
+    let count = options.connections();
     let room = usize::try_from(ground.files())?;
     if count * 5 / 4 > room {
         return Err(format!("{count} connections need more than the {room} descriptors allowed").into());

@@ -48,9 +48,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 30)]
     patience: u32,
 
-    /// Idle connections that `memory` opens
-    #[arg(long, default_value_t = 10_000)]
-    pub(crate) connections: usize,
+    /// Idle connections that `memory` opens; an address has some 28,000 ports for them
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=25_000))]
+    connections: u16,
 
     /// The core that `scaling` grants one worker, in percent
     #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u32).range(5..=45))]
@@ -87,6 +87,10 @@ impl Options {
 
     pub(crate) fn window(&self) -> Duration {
         Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 4 }).into())
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.into()
     }
 
     /// Before each window.

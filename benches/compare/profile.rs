@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::sleep;
 use std::time::Duration;
 
 use crate::Failure;
@@ -33,15 +34,49 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
     let sampling = sample(ground, serving.id(), options.window(), &data)?;
     // Load lasts a second longer than the sampling, which begins and ends within it.
     load::run(ground, &shape, listener, options.window() + WARM_UP)?;
-    sampling.finish(Duration::from_secs(15))?;
-    let symbols = symbols(&data)?;
-    Ok(tell(proxy, case, &symbols))
+    sampling.finish(GRACE)?;
+    let mut text = tell(proxy, case, &symbols(&data)?);
+    let counting = count_calls(ground, serving.id(), options.window())?;
+    let counted = load::run(ground, &shape, listener, options.window())?;
+    text += &tell_calls(&counting.finish(options.window() + GRACE)?, counted.requests);
+    Ok(text)
+}
+
+/// Counts system calls for longer than the load that follows lasts.
+fn count_calls(ground: &Ground, process: u32, window: Duration) -> Result<Running, Failure> {
+    let mut command = launch::command(LOAD_CORE, "perf");
+    let processes = family(process)?;
+    command.args(["stat", "-x", "\t", "-e", "syscalls:sys_enter_*", "-p", &processes]);
+    command.args(["--", "sleep", &(window + WARM_UP * 3).as_secs().to_string()]);
+    let counting = Running::start(&mut command, &ground.dir().join("perf.out"))?;
+    // Opening hundreds of events takes it a moment.
+    sleep(WARM_UP);
+    Ok(counting)
+}
+
+/// Calls made at least once in a hundred requests, per request.
+fn tell_calls(printed: &str, requests: u64) -> String {
+    let mut calls: Vec<(f64, &str)> = Vec::new();
+    for line in printed.lines() {
+        let count = line.split('\t').next().and_then(|field| field.parse::<f64>().ok());
+        let call = line.split('\t').find_map(|field| field.strip_prefix("syscalls:sys_enter_"));
+        if let (Some(count), Some(call)) = (count, call) {
+            calls.push((count / requests.max(1) as f64, call));
+        }
+    }
+    calls.retain(|(each, _)| *each >= 0.01);
+    calls.sort_by(|(left, _), (right, _)| right.total_cmp(left));
+    let calls: Vec<String> = calls.iter().map(|(each, call)| format!("{each:.2} `{call}`")).collect();
+    format!("\nSystem calls per request: {}.\n", calls.join(", "))
+}
+
+fn family(process: u32) -> Result<String, Failure> {
+    Ok(cpu::family(process)?.iter().map(u32::to_string).collect::<Vec<_>>().join(","))
 }
 
 fn sample(ground: &Ground, process: u32, window: Duration, data: &Path) -> Result<Running, Failure> {
-    let processes: Vec<String> = cpu::family(process)?.iter().map(u32::to_string).collect();
     let mut command = launch::command(LOAD_CORE, "perf");
-    command.args(["record", "-q", "-e", "cpu-clock", "-F", "1999", "-p", &processes.join(","), "-o"]);
+    command.args(["record", "-q", "-e", "cpu-clock", "-F", "1999", "-p", &family(process)?, "-o"]);
     command.arg(data).args(["--", "sleep", &window.as_secs().to_string()]);
     Running::start(&mut command, &ground.dir().join("perf.out"))
 }
@@ -99,10 +134,11 @@ fn tell(proxy: Proxy, case: Case, symbols: &[Symbol]) -> String {
     for (part, share) in parts {
         text += &format!("| {part} | {share:.1} |\n");
     }
-    text += "\n| symbol | % |\n|---|---|\n";
-    for symbol in symbols.iter().take(TOP) {
-        let mode = if symbol.kernel { "kernel: " } else { "" };
-        text += &format!("| {mode}`{}` | {:.1} |\n", symbol.name, symbol.share);
+    for (title, kernel, most) in [("own symbol", false, TOP), ("kernel symbol", true, TOP / 2)] {
+        text += &format!("\n| {title} | % |\n|---|---|\n");
+        for symbol in symbols.iter().filter(|symbol| symbol.kernel == kernel).take(most) {
+            text += &format!("| `{}` | {:.1} |\n", symbol.name, symbol.share);
+        }
     }
     text
 }
@@ -111,6 +147,9 @@ fn tell(proxy: Proxy, case: Case, symbols: &[Symbol]) -> String {
 fn part(symbol: &Symbol) -> String {
     if symbol.kernel {
         return "kernel".into();
+    }
+    if let Some((_, library)) = STATIC.iter().find(|(prefix, _)| symbol.name.starts_with(prefix)) {
+        return format!("`{library}`");
     }
     let path = symbol.name.trim_start_matches(['<', '&', '(']);
     match path.split_once("::") {
@@ -121,5 +160,9 @@ fn part(symbol: &Symbol) -> String {
     }
 }
 
-/// Symbols told one by one.
-const TOP: usize = 30;
+/// Libraries in C that are linked into the binary, by how their symbols begin.
+const STATIC: [(&str, &str); 3] = [("mi_", "mimalloc"), ("_mi_", "mimalloc"), ("aws_lc", "aws-lc")];
+/// What `perf` may take to start and stop.
+const GRACE: Duration = Duration::from_secs(15);
+/// Symbols told one by one; of the kernel's, half as many.
+const TOP: usize = 24;

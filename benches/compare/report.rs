@@ -141,14 +141,21 @@ fn remarks(proxies: &[Proxy], all: &[Series]) -> String {
             }
         }
     }
-    let readings: Vec<&Reading> = all.iter().flat_map(|series| series.rounds.iter().flatten()).collect();
-    let disturbed = readings.iter().filter(|reading| reading.others >= DISTURBED).count();
-    if disturbed > 0 {
+    let left_out: usize = all.iter().map(|series| series.left_out).sum();
+    if left_out > 0 {
+        let share = DISTURBED * 100.0;
         text += &format!(
-            "\nOf {} windows, {disturbed} were disturbed: other work used more than {:.0} % of a core.\n",
-            readings.len(),
-            DISTURBED * 100.0,
+            "\nLeft out: {left_out} rounds, while other work used more than {share:.0} % of a core.\n"
         );
+    }
+    for series in all {
+        let most = series.rounds.iter().flatten().map(|reading| reading.others).fold(0.0, f64::max);
+        if most >= DISTURBED {
+            let (case, most) = (series.case.name(), most * 100.0);
+            text += &format!(
+                "\nEvery round of `{case}` was disturbed: other work used up to {most:.0} % of a core.\n"
+            );
+        }
     }
     text
 }

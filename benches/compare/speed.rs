@@ -78,6 +78,24 @@ pub(crate) struct Series {
     pub(crate) case: Case,
     /// One list per round, in the order of [`Options::proxies`].
     pub(crate) rounds: Vec<Vec<Reading>>,
+    /// Rounds in which other work disturbed a proxy, and that were left out for it.
+    pub(crate) left_out: usize,
+}
+
+impl Series {
+    /// Leaves out the rounds that were disturbed, unless that leaves none.
+    fn new(case: Case, rounds: Vec<Vec<Reading>>) -> Self {
+        let all = rounds.len();
+        let rounds = calm(rounds);
+        Self { case, left_out: all - rounds.len(), rounds }
+    }
+}
+
+/// The rounds that nothing disturbed; all of them, if something disturbed each.
+pub(crate) fn calm<R: AsRef<[Reading]>>(rounds: Vec<R>) -> Vec<R> {
+    let is_calm = |round: &R| round.as_ref().iter().all(|reading| reading.others < DISTURBED);
+    let (calm, disturbed): (Vec<_>, Vec<_>) = rounds.into_iter().partition(is_calm);
+    if calm.is_empty() { disturbed } else { calm }
 }
 
 /// Measures every case asked for and tells it as Markdown.
@@ -106,7 +124,7 @@ fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) ->
         }
         rounds.push(readings);
     }
-    Ok(Series { case, rounds })
+    Ok(Series::new(case, rounds))
 }
 
 /// Starts every proxy afresh and gives each its window in slices, there and back again (A B C C B A),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::{Failure, Proxy, Run, read};
 use crate::config::{self, Plan, Quick};
 use crate::observe;
-use crate::server::{Options, Server};
+use crate::server::{Options, Server, Signals, StartError};
 
 /// Serves what a file says, until a signal ends it.
 ///
@@ -30,6 +30,8 @@ pub fn from_arguments(args: &Proxy) -> Result<ExitCode, Failure> {
 
 fn until_signal(plan: Plan, workers: Option<NonZeroUsize>) -> Result<ExitCode, Failure> {
     observe::log::init(&plan.log.level, plan.log.format)?;
+    let signals = Signals::catch().map_err(StartError::Thread)?;
     let server = Server::start(plan, Options { workers })?;
-    Ok(server.run_until_signal())
+    server.run_until_signal(signals);
+    Ok(ExitCode::SUCCESS)
 }

@@ -10,11 +10,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 use tokio_util::io::poll_read_buf;
 
-use super::stream::Stream;
+use super::splice::Pipe;
+use super::stream::{Socket, Stream};
 use crate::model::Fields;
 use crate::wire::{Length, Malformed, chunked, encode};
 
@@ -102,7 +103,9 @@ impl Conn {
 
     /// Reads more bytes behind the unread ones; `false` at the end of the stream.
     pub fn poll_fill(&self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let more = ready!(poll_read(&mut self.stream.borrow_mut(), cx))?;
+        // A head is small, and what is read of a body along with it cannot be spliced any more.
+        let most = if self.is_read_done() { READ_HEAD } else { READ_MAX };
+        let more = ready!(poll_read(&mut self.stream.borrow_mut(), most, cx))?;
         if more.is_empty() {
             return Poll::Ready(Ok(false));
         }
@@ -158,6 +161,41 @@ impl Conn {
         }
     }
 
+    /// Moves a part of the body that is received into `to`, whose body it is too, without a copy;
+    /// gives the number of bytes. `None` where that cannot be done or is not worth while.
+    pub fn poll_splice(&self, to: &Self, cx: &mut Context<'_>) -> Option<Poll<Result<u64, ReadError>>> {
+        let left = match *self.decoding.borrow() {
+            Decoding::Exact(left) if left >= SPLICE_MIN && self.unread_len() == 0 => left,
+            _ => return None,
+        };
+        let Encoding::Exact(room) = to.encoding.get() else { return None };
+        let stream = self.stream.borrow();
+        let (Stream::Plain(Socket::Tcp(source)), Stream::Plain(Socket::Tcp(_))) =
+            (&*stream, &*to.stream.borrow())
+        else {
+            return None;
+        };
+        let mut outbox = to.outbox.borrow_mut();
+        let mut pipe = match outbox.pipe.take() {
+            Some(pipe) => pipe,
+            None => Pipe::take().ok()?,
+        };
+        let filled = pipe.poll_fill(source, usize::try_from(left.min(room)).unwrap_or(usize::MAX), cx);
+        outbox.pipe = Some(pipe);
+        Some(match filled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(Err(ReadError::Io(error))),
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(ReadError::Truncated)),
+            Poll::Ready(Ok(n)) => {
+                let n = n as u64;
+                self.received.set(self.received.get() + n);
+                *self.decoding.borrow_mut() = Decoding::of(Length::Exact(left - n));
+                to.encoding.set(Encoding::Exact(room - n));
+                Poll::Ready(Ok(n))
+            }
+        })
+    }
+
     /// Queues bytes that `write` appends, such as a head.
     pub fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut outbox = self.outbox.borrow_mut();
@@ -202,7 +240,7 @@ impl Conn {
     #[must_use]
     pub fn is_outbox_full(&self) -> bool {
         let outbox = self.outbox.borrow();
-        !outbox.chunk.is_empty() || outbox.copied.len() >= COPIED_MAX
+        !outbox.chunk.is_empty() || outbox.piped() > 0 || outbox.copied.len() >= COPIED_MAX
     }
 
     /// Writes what is queued.
@@ -238,6 +276,7 @@ impl Conn {
 
     /// Gives up buffers that an idle connection does not need.
     pub fn rest(&self) {
+        self.outbox.borrow_mut().pipe = None;
         self.outbox.borrow_mut().copied.shrink_to(IDLE_KEPT);
     }
 
@@ -302,18 +341,24 @@ impl Encoding {
     }
 }
 
-/// Bytes to be written: small ones copied together, then at most one large piece as it is.
+/// Bytes to be written: small ones copied together, then at most one large piece as it is, or in a
+/// pipe.
 #[derive(Debug, Default)]
 struct Outbox {
     copied: Vec<u8>,
     written: usize,
     chunk: Bytes,
     tail: &'static [u8],
+    pipe: Option<Pipe>,
 }
 
 impl Outbox {
     fn is_empty(&self) -> bool {
-        self.copied.is_empty() && self.chunk.is_empty() && self.tail.is_empty()
+        self.copied.is_empty() && self.chunk.is_empty() && self.tail.is_empty() && self.piped() == 0
+    }
+
+    fn piped(&self) -> usize {
+        self.pipe.as_ref().map_or(0, Pipe::filled)
     }
 
     fn put(&mut self, data: Bytes, is_chunk: bool) {
@@ -329,6 +374,12 @@ impl Outbox {
 
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let copied = self.copied.get(self.written..).unwrap_or_default();
+        if let (true, Some(pipe), Stream::Plain(Socket::Tcp(socket))) =
+            (copied.is_empty(), &mut self.pipe, &*stream)
+            && pipe.filled() > 0
+        {
+            return pipe.poll_drain(socket, cx);
+        }
         let stream = Pin::new(stream);
         let n = ready!(if self.chunk.is_empty() && self.tail.is_empty() {
             stream.poll_write(cx, copied)
@@ -361,13 +412,13 @@ impl Outbox {
 }
 
 /// Reads once through the worker's buffer. Empty at the end of the stream.
-fn poll_read(stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+fn poll_read(stream: &mut Stream, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
     READ_BUFFER.with_borrow_mut(|buffer| {
         // Starting over from the front, when nobody holds a piece any more, keeps the memory in cache.
         if !buffer.try_reclaim(READ_MAX) && buffer.capacity() < READ_MIN {
             buffer.reserve(READ_MAX);
         }
-        ready!(poll_read_buf(Pin::new(stream), cx, buffer))?;
+        ready!(poll_read_buf(Pin::new(stream), cx, &mut (&mut *buffer).limit(most)))?;
         Poll::Ready(Ok(buffer.split().freeze()))
     })
 }
@@ -391,9 +442,13 @@ thread_local! {
 
 /// Bytes offered to a read, at the least.
 const READ_MIN: usize = 16 * 1024;
-/// Size of the read buffer: as much as one read can bring.
-const READ_MAX: usize = 256 * 1024;
+/// Size of the read buffer: as much as one read can bring, and as a client that takes nothing can hold.
+const READ_MAX: usize = 128 * 1024;
+/// Bytes offered to a read that waits for a head.
+const READ_HEAD: usize = 32 * 1024;
 /// Bytes that are copied together for one write; a larger piece is written from where it is.
 const COPIED_MAX: usize = 16 * 1024;
+/// Bytes of a body from which on moving them through a pipe is cheaper than copying them.
+const SPLICE_MIN: u64 = 128 * 1024;
 /// Bytes of write buffer that an idle connection keeps.
 const IDLE_KEPT: usize = 0;

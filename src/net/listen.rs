@@ -1,13 +1,16 @@
 //! Listening sockets. Each worker has its own socket for an IP address (`SO_REUSEPORT`), so that
 //! the kernel spreads connections; a Unix socket is one, shared by all workers.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::stream::Socket;
 use crate::model::Address;
@@ -26,8 +29,8 @@ pub struct Bound {
 pub enum BoundSocket {
     /// TCP.
     Tcp(std::net::TcpListener),
-    /// Unix.
-    Unix(StdUnixListener),
+    /// Unix, with its file.
+    Unix(StdUnixListener, Arc<SocketFile>),
 }
 
 /// A listening socket on a worker.
@@ -35,8 +38,16 @@ pub enum BoundSocket {
 pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
-    /// Unix.
-    Unix(UnixListener),
+    /// Unix, with its file.
+    Unix(UnixListener, Arc<SocketFile>),
+}
+
+/// The file of a Unix socket, removed with the last of its listeners.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: Arc<Path>,
+    /// Device and inode, because by the end the path may be another process's.
+    identity: (u64, u64),
 }
 
 /// Binds `address` once for each of `workers`.
@@ -57,11 +68,12 @@ pub fn bind(address: &Address, workers: usize) -> io::Result<Bound> {
         }
         Address::Unix(path) => {
             let first = bind_unix(path)?;
+            let file = Arc::new(SocketFile { path: Arc::clone(path), identity: identity(path)? });
             let mut sockets = Vec::with_capacity(workers);
             for _ in 1..workers {
-                sockets.push(BoundSocket::Unix(first.try_clone()?));
+                sockets.push(BoundSocket::Unix(first.try_clone()?, Arc::clone(&file)));
             }
-            sockets.push(BoundSocket::Unix(first));
+            sockets.push(BoundSocket::Unix(first, file));
             Ok(Bound { address: address.clone(), sockets })
         }
     }
@@ -75,7 +87,7 @@ impl BoundSocket {
     pub fn listen(self) -> io::Result<Listener> {
         match self {
             Self::Tcp(socket) => Ok(Listener::Tcp(TcpListener::from_std(socket)?)),
-            Self::Unix(socket) => Ok(Listener::Unix(UnixListener::from_std(socket)?)),
+            Self::Unix(socket, file) => Ok(Listener::Unix(UnixListener::from_std(socket)?, file)),
         }
     }
 }
@@ -92,9 +104,91 @@ impl Listener {
                 socket.set_nodelay(true)?;
                 Ok((Socket::Tcp(socket), Some(peer)))
             }
-            Self::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0), None)),
         }
     }
+
+    /// Lets no new connection begin; those of which the handshake has begun still come through
+    /// `accept`. Where the kernel does not support it, nothing changes.
+    pub fn refuse_new(&self) {
+        match self {
+            Self::Tcp(listener) => {
+                if let Err(error) = drop_handshakes(listener) {
+                    tracing::debug!(%error, "new connections are not held off before the socket is closed");
+                }
+            }
+            Self::Unix(_, file) => file.remove(),
+        }
+    }
+
+    /// Stops listening. Gives the connections that the kernel had accepted for us, which it would
+    /// reset otherwise.
+    pub fn close(self) -> Vec<(Socket, Option<SocketAddr>)> {
+        let mut left = Vec::new();
+        match self {
+            Self::Tcp(listener) => {
+                let Ok(listener) = listener.into_std() else { return left };
+                while let Ok((socket, peer)) = listener.accept() {
+                    let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
+                    left.extend(socket.map(|socket| (Socket::Tcp(socket), Some(peer))));
+                }
+            }
+            Self::Unix(listener, _) => {
+                let Ok(listener) = listener.into_std() else { return left };
+                while let Ok((socket, _)) = listener.accept() {
+                    let socket = socket.set_nonblocking(true).and_then(|()| UnixStream::from_std(socket));
+                    left.extend(socket.map(|socket| (Socket::Unix(socket), None)));
+                }
+            }
+        }
+        left
+    }
+}
+
+impl SocketFile {
+    fn remove(&self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "socket file was not removed");
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// Drops segments that open a connection (SYN without ACK), and lets all others through: a filter
+/// for a listening socket, of which the segments begin with the TCP header (RFC 9293 §3.1).
+#[cfg(target_os = "linux")]
+fn drop_handshakes(listener: &TcpListener) -> io::Result<()> {
+    use socket2::SockFilter;
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const FLAGS_AT: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    socket2::SockRef::from(listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_AT),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+#[cfg(not(target_os = "linux"))]
+fn drop_handshakes(_: &TcpListener) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// `SO_REUSEPORT` would also let a second process of the same user in, unnoticed; so the port is
@@ -120,14 +214,15 @@ fn bind_tcp(address: SocketAddr, port: Port) -> io::Result<std::net::TcpListener
     Ok(socket.into())
 }
 
-/// A leftover socket file is replaced; one that somebody listens on is not.
+/// A leftover socket file is replaced; one that somebody listens on is not, nor any other file.
 fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
     let bound = match StdUnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+            if !is_socket || std::os::unix::net::UnixStream::connect(path).is_ok() {
                 return Err(error);
             }
-            std::fs::remove_file(path)?;
+            fs::remove_file(path)?;
             StdUnixListener::bind(path)
         }
         other => other,

@@ -4,5 +4,6 @@
 pub mod connect;
 pub mod http1;
 pub mod listen;
+pub mod splice;
 pub mod stream;
 pub mod timer;

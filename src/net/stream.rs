@@ -1,7 +1,9 @@
 //! One type for every byte stream: TCP or Unix, plain or TLS, from clients or to endpoints.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -44,18 +46,55 @@ impl Stream {
     }
 }
 
-/// A stream of which the first bytes were read already.
+/// A stream of which the first bytes were read already, and whose bytes are counted.
 #[derive(Debug)]
 pub struct Rewound {
     first: Bytes,
     rest: Stream,
+    traffic: Rc<Traffic>,
+}
+
+/// Bytes that went over a stream, payload of TLS, since they were last asked for.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    received: Cell<u64>,
+    sent: Cell<u64>,
 }
 
 impl Rewound {
     /// Reads `first`, then from `rest`.
     #[must_use]
     pub fn new(first: Bytes, rest: Stream) -> Self {
-        Self { first, rest }
+        let traffic = Traffic::default();
+        traffic.received.set(first.len() as u64);
+        Self { first, rest, traffic: Rc::new(traffic) }
+    }
+
+    /// What counts its bytes, to be kept beside whatever takes the stream.
+    #[must_use]
+    pub fn traffic(&self) -> Rc<Traffic> {
+        Rc::clone(&self.traffic)
+    }
+}
+
+impl Traffic {
+    /// The bytes received and sent since this was last called.
+    #[must_use]
+    pub fn take(&self) -> (u64, u64) {
+        (self.received.take(), self.sent.take())
+    }
+
+    /// The bytes received since [`Self::take`] was last called.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(n)) = written {
+            self.sent.set(self.sent.get() + n as u64);
+        }
+        written
     }
 }
 
@@ -136,7 +175,11 @@ impl AsyncRead for Rewound {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
-            return Pin::new(&mut self.rest).poll_read(cx, buf);
+            let before = buf.filled().len();
+            let read = Pin::new(&mut self.rest).poll_read(cx, buf);
+            let n = buf.filled().len().saturating_sub(before) as u64;
+            self.traffic.received.set(self.traffic.received.get() + n);
+            return read;
         }
         let n = self.first.len().min(buf.remaining());
         buf.put_slice(self.first.get(..n).unwrap_or_default());
@@ -147,7 +190,8 @@ impl AsyncRead for Rewound {
 
 impl AsyncWrite for Rewound {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.rest).poll_write(cx, buf)
+        let written = Pin::new(&mut self.rest).poll_write(cx, buf);
+        self.traffic.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -155,7 +199,8 @@ impl AsyncWrite for Rewound {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.rest).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.rest).poll_write_vectored(cx, bufs);
+        self.traffic.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {

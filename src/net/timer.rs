@@ -55,34 +55,34 @@ mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
 
+    use tokio::time::{advance, sleep};
+
     use super::*;
+
+    /// The runtime's present, which stands still until it is moved.
+    fn present() -> Instant {
+        sleep(Duration::ZERO).deadline().into_std()
+    }
+
+    async fn is_expired(timer: &mut Timer) -> bool {
+        poll_fn(|cx| Poll::Ready(timer.poll_expired(cx).is_ready())).await
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_moves_both_ways() {
-        let start = tokio::time::Instant::now().into_std();
+        let start = present();
+        let at = |ms| start + Duration::from_millis(ms);
         let mut timer = Timer::default();
-        let after = |timer: &mut Timer, ms| timer.set(start + Duration::from_millis(ms));
-        after(&mut timer, 100);
-        assert!(poll_fn(|cx| Poll::Ready(timer.poll_expired(cx))).await.is_pending());
-        after(&mut timer, 300);
-        poll_fn(|cx| timer.poll_expired(cx)).await;
-        assert_eq!(start.elapsed_paused(), 300);
-        after(&mut timer, 900);
-        assert!(poll_fn(|cx| Poll::Ready(timer.poll_expired(cx))).await.is_pending());
-        after(&mut timer, 400);
-        poll_fn(|cx| timer.poll_expired(cx)).await;
-        assert_eq!(start.elapsed_paused(), 400);
-        timer.clear();
-        assert!(poll_fn(|cx| Poll::Ready(timer.poll_expired(cx))).await.is_pending());
-    }
-
-    trait ElapsedPaused {
-        fn elapsed_paused(&self) -> u128;
-    }
-
-    impl ElapsedPaused for Instant {
-        fn elapsed_paused(&self) -> u128 {
-            tokio::time::Instant::now().into_std().duration_since(*self).as_millis()
+        for (deadline, from) in [(100, 0), (300, 0), (900, 300), (400, 300)] {
+            timer.set(at(deadline));
+            assert!(!is_expired(&mut timer).await, "{deadline} is not yet at {from}");
+            if deadline == 300 || deadline == 400 {
+                poll_fn(|cx| timer.poll_expired(cx)).await;
+                assert_eq!(present(), at(deadline));
+            }
         }
+        timer.clear();
+        advance(Duration::from_secs(3600)).await;
+        assert!(!is_expired(&mut timer).await && timer.is_clear());
     }
 }

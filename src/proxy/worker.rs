@@ -2,7 +2,7 @@
 //! draining, and memory for requests under way. Only ever touched by the worker's thread.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -75,19 +75,15 @@ impl Worker {
         self.connections.borrow().iter().flatten().for_each(Waker::wake_by_ref);
     }
 
-    /// Makes the calling task known as a connection.
-    pub fn register(self: &Rc<Self>) -> impl Future<Output = Registered> {
-        let worker = Rc::clone(self);
-        poll_fn(move |cx| {
-            let waker = Some(cx.waker().clone());
-            let mut connections = worker.connections.borrow_mut();
-            let place = worker.vacant.borrow_mut().pop().unwrap_or(connections.len());
-            match connections.get_mut(place) {
-                Some(vacant) => *vacant = waker,
-                None => connections.push(waker),
-            }
-            Poll::Ready(Registered { worker: Rc::clone(&worker), place })
-        })
+    /// Counts a connection, at once, so that a drain waits for it.
+    #[must_use]
+    pub fn register(self: &Rc<Self>) -> Registered {
+        let mut connections = self.connections.borrow_mut();
+        let place = self.vacant.borrow_mut().pop().unwrap_or(connections.len());
+        if place == connections.len() {
+            connections.push(None);
+        }
+        Registered { worker: Rc::clone(self), place }
     }
 
     /// Ready once no connection is left.
@@ -120,6 +116,19 @@ impl Worker {
         if kept.len() < KEPT_SCRATCH {
             kept.push(scratch);
         }
+    }
+}
+
+impl Registered {
+    /// Has the calling task woken when a drain begins.
+    pub async fn attend(&self) {
+        poll_fn(|cx| {
+            if let Some(waker) = self.worker.connections.borrow_mut().get_mut(self.place) {
+                *waker = Some(cx.waker().clone());
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 

@@ -1,20 +1,20 @@
 //! Makes paths safe to match: a path is taken as routes and endpoints both will understand it, or
-//! not at all. Removes dot segments and refuses what no path may hold. Other escapes stay as they
-//! are and slashes are not merged, since endpoints may tell them apart.
+//! not at all. Removes dot segments and needless escapes, and refuses what no path may hold. Other
+//! escapes stay as they are and slashes are not merged, since endpoints may tell them apart.
 
 /// What [`normalise`] makes of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Normalised {
     /// It is fine as it is.
     Unchanged,
-    /// It had dot segments; this is the path without them.
+    /// It had dot segments or needless escapes; this is the path without them.
     Rewritten(Vec<u8>),
     /// No route may see it: 400.
     Refused,
 }
 
-/// Removes `.` and `..` segments (RFC 3986 §5.2.4), their dots escaped as `%2e` or not, from a path
-/// without its query. Refuses a path that climbs above the root, does not begin with `/` (`*`, for
+/// Removes `.` and `..` segments (RFC 3986 §5.2.4) and the escapes of characters that need none
+/// (§6.2.2.2), so that `/%61` is `/a`, from a path without its query. Refuses a path that climbs above the root, does not begin with `/` (`*`, for
 /// `OPTIONS`, excepted), or holds a control character, a space or a `#`.
 #[must_use]
 pub fn normalise(path: &[u8]) -> Normalised {
@@ -24,7 +24,48 @@ pub fn normalise(path: &[u8]) -> Normalised {
     if path.first() != Some(&b'/') || path.iter().fold(false, |bad, byte| bad | is_refused(*byte)) {
         return Normalised::Refused;
     }
-    if has_dot_segment(path) { without_dot_segments(path) } else { Normalised::Unchanged }
+    let unescaped = memchr::memchr(b'%', path).and_then(|_| without_needless_escapes(path));
+    let plain = unescaped.as_deref().unwrap_or(path);
+    if has_dot_segment(plain) {
+        return without_dot_segments(plain);
+    }
+    unescaped.map_or(Normalised::Unchanged, Normalised::Rewritten)
+}
+
+/// `None` when there is no such escape.
+fn without_needless_escapes(path: &[u8]) -> Option<Vec<u8>> {
+    let mut kept = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let [first, after @ ..] = rest {
+        match unreserved(rest) {
+            // After a `%` that is no escape, this would make one.
+            Some(byte) if !ends_in_half_an_escape(&kept) => {
+                kept.push(byte);
+                rest = rest.get(3..).unwrap_or_default();
+            }
+            _ => {
+                kept.push(*first);
+                rest = after;
+            }
+        }
+    }
+    (kept.len() < path.len()).then_some(kept)
+}
+
+/// The unreserved character (RFC 3986 §2.3) that `text` begins with the escape of.
+fn unreserved(text: &[u8]) -> Option<u8> {
+    let [b'%', high, low, ..] = text else { return None };
+    let digit = |byte: &u8| char::from(*byte).to_digit(16);
+    let byte = u8::try_from(digit(high)? * 16 + digit(low)?).ok()?;
+    (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)).then_some(byte)
+}
+
+fn ends_in_half_an_escape(text: &[u8]) -> bool {
+    match text {
+        [.., b'%'] => true,
+        [.., b'%', digit] => digit.is_ascii_hexdigit(),
+        _ => false,
+    }
 }
 
 fn is_refused(byte: u8) -> bool {
@@ -32,7 +73,7 @@ fn is_refused(byte: u8) -> bool {
 }
 
 fn has_dot_segment(path: &[u8]) -> bool {
-    memchr::memchr2_iter(b'.', b'%', path).any(|at| {
+    memchr::memchr_iter(b'.', path).any(|at| {
         let (before, from) = path.split_at_checked(at).unwrap_or_default();
         let segment = from.split(|byte| *byte == b'/').next().unwrap_or_default();
         before.last() == Some(&b'/') && Segment::of(segment) != Segment::Plain
@@ -75,19 +116,11 @@ enum Segment {
 
 impl Segment {
     fn of(segment: &[u8]) -> Self {
-        let Some(rest) = after_dot(segment) else { return Self::Plain };
-        match after_dot(rest) {
-            _ if rest.is_empty() => Self::Here,
-            Some([]) => Self::Up,
+        match segment {
+            b"." => Self::Here,
+            b".." => Self::Up,
             _ => Self::Plain,
         }
-    }
-}
-
-fn after_dot(segment: &[u8]) -> Option<&[u8]> {
-    match segment {
-        [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => Some(rest),
-        _ => None,
     }
 }
 
@@ -108,8 +141,9 @@ mod tests {
             "/a/..b",
             "/a../b",
             "/a.b/c.",
-            "/%2e%2e%2e",
-            "/%2E.x",
+            "/%2f%25",
+            "/%%361",
+            "/%6%31",
             "/%252e%252e/a",
             "/a%2f..%2fb",
             "/%",
@@ -118,6 +152,24 @@ mod tests {
             "/a;b=c,d:e@f!$&'()*+=~[]|\\\"<>^`{}",
         ] {
             assert_eq!(normalise(path.as_bytes()), Normalised::Unchanged, "{path}");
+        }
+    }
+
+    #[test]
+    fn needless_escapes_go() {
+        for (path, wanted) in [
+            ("/%61dm%69n", "/admin"),
+            ("/%7Ea%2Db%5fc%30", "/~a-b_c0"),
+            ("/%2e%2e%2e", "/..."),
+            ("/%2E.x", "/..x"),
+            ("/a%/%2e%2e/b", "/b"),
+            ("/%2%61%2f", "/%2%61%2f"),
+            ("/%2f%61%/", "/%2fa%/"),
+        ] {
+            match normalise(path.as_bytes()) {
+                Normalised::Unchanged => assert_eq!(path, wanted),
+                rewritten => assert_eq!(rewritten, Normalised::Rewritten(wanted.into()), "{path}"),
+            }
         }
     }
 
@@ -193,15 +245,24 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_unescaped_holds_no_further_escape() {
+        let pieces = ["/", "%", "2", "6", "1", "e", "%2", "%61", "%36", "%2e", "%25", "."];
+        for seed in 0..50_000_usize {
+            let (mut rest, mut path) = (seed.wrapping_mul(2_654_435_761), String::from("/"));
+            for _ in 0..seed % 9 {
+                path.push_str(pieces[rest % pieces.len()]);
+                rest /= pieces.len();
+            }
+            if let Normalised::Rewritten(kept) = normalise(path.as_bytes()) {
+                assert_eq!(normalise(&kept), Normalised::Unchanged, "seed {seed}: {path}");
+            }
+        }
+    }
+
     /// The algorithm of RFC 3986 §5.2.4 in its own steps; `None` where it would climb above the root.
     fn literally(path: &str) -> Option<String> {
-        let dot = |segment: &str| segment.replace("%2e", ".").replace("%2E", ".");
-        let mut input = path.split('/').skip(1).map(|s| match dot(s).as_str() {
-            "." => ".".to_owned(),
-            ".." => "..".to_owned(),
-            _ => s.to_owned(),
-        });
-        let mut input: String = input.by_ref().map(|s| format!("/{s}")).collect();
+        let mut input = path.replace("%2e", ".").replace("%2E", ".");
         let mut output: Vec<String> = Vec::new();
         while !input.is_empty() {
             if let Some(rest) = input.strip_prefix("/./") {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -37,6 +37,12 @@ impl OpenConnection {
         endpoint.metrics.opened(shard);
         Self { endpoint, shard }
     }
+
+    /// Adds bytes that went over the connection to the endpoint's counters.
+    pub fn count_bytes(&self, received: u64, sent: u64) {
+        self.endpoint.metrics.received(self.shard, received);
+        self.endpoint.metrics.sent(self.shard, sent);
+    }
 }
 
 impl Drop for OpenConnection {
@@ -66,10 +72,16 @@ impl Http1Connection {
         self.requests > 1
     }
 
+    /// How long it has been idle at `now`.
+    #[must_use]
+    pub fn idle_for(&self, now: Instant) -> Duration {
+        self.idle_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
+    }
+
     /// Adds what went over the connection since `before` to the endpoint's counters.
     pub fn count_bytes(&self, before: (u64, u64)) {
-        let metrics = &self.open.endpoint.metrics;
-        metrics.received(self.open.shard, self.conn.received().saturating_sub(before.0));
-        metrics.sent(self.open.shard, self.conn.sent().saturating_sub(before.1));
+        let received = self.conn.received().saturating_sub(before.0);
+        let sent = self.conn.sent().saturating_sub(before.1);
+        self.open.count_bytes(received, sent);
     }
 }

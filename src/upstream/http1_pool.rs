@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use super::connection::Http1Connection;
 
 /// Idle connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Http1Pool {
     idle: RefCell<Vec<Http1Connection>>,
-    /// The shortest time after which the endpoint was seen to have closed an idle connection.
-    closes_after: Cell<Option<Duration>>,
+    /// How long the endpoint keeps an idle connection, as far as is known: grows when one is found
+    /// open for longer, falls when one is found closed.
+    kept: Cell<Duration>,
     swept: Cell<Option<Instant>>,
 }
 
@@ -26,21 +27,31 @@ pub enum Use {
     Once,
 }
 
+impl Default for Http1Pool {
+    fn default() -> Self {
+        Self { idle: RefCell::default(), kept: Cell::new(PRESUMED), swept: Cell::default() }
+    }
+}
+
 impl Http1Pool {
     /// Takes the connection that was used last, if one is still open as far as can be seen
     /// without asking the kernel: the runtime has already been told of what was closed.
     #[must_use]
     pub fn take(&self, purpose: Use, now: Instant) -> Option<Http1Connection> {
+        let mut idle = self.idle.borrow_mut();
         loop {
-            let mut connection = self.idle.borrow_mut().pop()?;
-            let idle =
-                connection.idle_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-            if is_closed(&connection) {
-                self.learn(idle);
-            } else if purpose == Use::Repeatable || idle < self.safe_age() {
+            let last = idle.last()?;
+            let closed = is_closed(last);
+            if !closed && purpose == Use::Once && last.idle_for(now) >= self.safe_age() {
+                // Those below have been idle for longer.
+                return None;
+            }
+            let mut connection = idle.pop()?;
+            if !closed {
                 connection.requests += 1;
                 return Some(connection);
             }
+            self.found_closed(&connection);
         }
     }
 
@@ -56,16 +67,27 @@ impl Http1Pool {
 
     /// Closes connections that were idle for `keep_alive` or that the endpoint has closed.
     pub fn sweep(&self, now: Instant, keep_alive: Duration) {
-        let last_sweep = self.swept.replace(Some(now)).unwrap_or(now);
+        let mut open_for = Duration::ZERO;
         self.idle.borrow_mut().retain(|connection| {
-            let since = connection.idle_since.unwrap_or(now);
-            if is_closed(connection) {
-                // It was open at the last sweep, so that long at least the endpoint keeps it.
-                self.learn(last_sweep.saturating_duration_since(since));
-                return false;
+            let closed = is_closed(connection);
+            let idle = connection.idle_for(now);
+            if closed {
+                self.found_closed(connection);
+            } else {
+                open_for = open_for.max(idle);
             }
-            now.saturating_duration_since(since) < keep_alive
+            !closed && idle < keep_alive
         });
+        self.kept.set(self.kept.get().max(open_for.saturating_sub(UNDER_WAY)));
+        self.swept.set(Some(now));
+    }
+
+    /// Learns from a connection that the endpoint has closed while it was idle, or as it was used
+    /// again. It was open at the last sweep, so that long at least the endpoint had kept it.
+    pub fn found_closed(&self, connection: &Http1Connection) {
+        let Some(since) = connection.idle_since else { return };
+        let kept = self.swept.get().map_or(Duration::ZERO, |swept| swept.saturating_duration_since(since));
+        self.kept.set(self.kept.get().min(kept));
     }
 
     /// The number of idle connections.
@@ -80,15 +102,10 @@ impl Http1Pool {
         self.len() == 0
     }
 
-    fn learn(&self, idle: Duration) {
-        let shortest = self.closes_after.get().map_or(idle, |known| known.min(idle));
-        self.closes_after.set(Some(shortest));
-    }
-
     /// How long a connection may have been idle to be used for a request that is sent once. Half of
-    /// what was learnt leaves room for what is under way on the network.
+    /// what is known leaves room for clocks that are off and for what is under way on the network.
     fn safe_age(&self) -> Duration {
-        self.closes_after.get().map_or(Duration::MAX, |shortest| shortest / 2)
+        self.kept.get() / 2
     }
 }
 
@@ -97,3 +114,9 @@ fn is_closed(connection: &Http1Connection) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     connection.conn.poll_fill(&mut cx).is_ready()
 }
+
+/// How long an endpoint is taken to keep idle connections until more is known.
+const PRESUMED: Duration = Duration::from_millis(500);
+/// How long the news of a closed connection may take to get here: one found open after less than
+/// that says nothing.
+const UNDER_WAY: Duration = Duration::from_millis(100);

@@ -2,31 +2,44 @@
 //! many streams as it may; then another is opened, by one request while the others wait for it.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::LocalEndpoint;
 use super::connection::OpenConnection;
-use super::{Endpoint, LocalEndpoint};
 use crate::net::connect::{DialError, DialTimeouts, dial};
+use crate::net::stream::Rewound;
 
 /// Open connections.
 #[derive(Debug, Default)]
 pub struct Http2Pool {
     open: RefCell<Vec<Rc<Http2Connection>>>,
     opening: Mutex<()>,
+    opened: Cell<u64>,
+    /// Counts attempts to connect that failed.
+    failed: Cell<u64>,
 }
 
 /// A connection, while any request or the pool holds it.
 #[derive(Debug)]
 struct Http2Connection {
+    number: u64,
     send: SendRequest<Bytes>,
     streams: Cell<usize>,
+    requests: Cell<u64>,
+    /// Since when it was seen to carry no stream.
+    unused_since: Cell<Option<Instant>>,
+    /// Bytes that came from the endpoint.
+    received: Rc<Cell<u64>>,
     closed: Rc<Cell<bool>>,
 }
 
@@ -35,6 +48,7 @@ struct Http2Connection {
 pub struct StreamPermit {
     connection: Rc<Http2Connection>,
     reused: bool,
+    received_before: u64,
 }
 
 /// Why there is no stream.
@@ -52,7 +66,14 @@ pub enum OpenError {
 }
 
 impl Http2Pool {
-    /// The right to a stream, on an open connection if one has room.
+    /// The number of connections opened so far, which is the number of the next one.
+    #[must_use]
+    pub fn opened(&self) -> u64 {
+        self.opened.get()
+    }
+
+    /// The right to a stream, on an open connection if one has room, whose number is at least
+    /// `from`: whoever has met a dead connection wants none of its age.
     ///
     /// # Errors
     /// When a connection had to be opened and could not be.
@@ -60,45 +81,75 @@ impl Http2Pool {
         &self,
         endpoint: &LocalEndpoint,
         limit: usize,
+        from: u64,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
-        if let Some(permit) = self.room(limit) {
+        if let Some(permit) = self.room(limit, from) {
             return Ok(permit);
         }
-        let _turn = self.opening.lock().await;
-        if let Some(permit) = self.room(limit) {
+        let failed = self.failed.get();
+        let turn = self.opening.lock().await;
+        if let Some(permit) = self.room(limit, from) {
             return Ok(permit);
         }
-        self.fresh(endpoint, timeouts).await
+        // Whoever waited for an attempt that failed does not queue for the next: with many waiting
+        // for an endpoint that is gone, the last would wait for as many time limits.
+        let _turn = (self.failed.get() == failed).then_some(turn);
+        let opened = self.fresh(endpoint, timeouts).await;
+        if opened.is_err() {
+            self.failed.set(self.failed.get() + 1);
+        }
+        opened
     }
 
-    /// The right to a stream on a connection that is opened for it.
-    ///
-    /// # Errors
-    /// When the connection could not be opened.
-    pub async fn fresh(
+    /// Closes connections that have carried no stream for `keep_alive`.
+    pub fn sweep(&self, now: Instant, keep_alive: Duration) {
+        self.open.borrow_mut().retain(|connection| {
+            if connection.streams.get() > 0 {
+                return true;
+            }
+            let since = connection.unused_since.get().unwrap_or(now);
+            connection.unused_since.set(Some(since));
+            !connection.closed.get() && now.saturating_duration_since(since) < keep_alive
+        });
+    }
+
+    async fn fresh(
         &self,
         endpoint: &LocalEndpoint,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
-        let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard);
-        let connection = Rc::new(connect(&endpoint.shared, open, timeouts).await?);
+        // Boxed, because most requests do not open a connection and need no room for it.
+        let mut connection = Box::pin(connect(endpoint, timeouts)).await?;
+        connection.number = self.opened.replace(self.opened.get() + 1);
+        let connection = Rc::new(connection);
         self.open.borrow_mut().push(Rc::clone(&connection));
         Ok(StreamPermit::new(connection, false))
     }
 
-    fn room(&self, limit: usize) -> Option<StreamPermit> {
+    fn room(&self, limit: usize, from: u64) -> Option<StreamPermit> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| !connection.closed.get());
-        let with_room = open.iter().find(|connection| connection.streams.get() < limit)?;
+        let with_room = open.iter().find(|c| c.number >= from && c.has_room(limit))?;
         Some(StreamPermit::new(Rc::clone(with_room), true))
+    }
+}
+
+impl Http2Connection {
+    /// Whether it may have another stream, as far as `limit` and the endpoint's settings say. A
+    /// request past the latter would wait behind the streams that are there.
+    fn has_room(&self, limit: usize) -> bool {
+        self.streams.get() < limit.min(self.send.current_max_send_streams()).max(1)
     }
 }
 
 impl StreamPermit {
     fn new(connection: Rc<Http2Connection>, reused: bool) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Self { connection, reused }
+        connection.requests.set(connection.requests.get() + 1);
+        connection.unused_since.set(None);
+        let received_before = connection.received.get();
+        Self { connection, reused, received_before }
     }
 
     /// What sends a request on the connection.
@@ -113,6 +164,24 @@ impl StreamPermit {
         self.reused
     }
 
+    /// Whether not a byte came over the connection since the permit was given.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.connection.received.get() == self.received_before
+    }
+
+    /// The number of the connection, from 0 in the order of opening.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.connection.number
+    }
+
+    /// Requests that the connection carried, the present one included.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.connection.requests.get()
+    }
+
     /// Lets no further request use the connection.
     pub fn retire(&self) {
         self.connection.closed.set(true);
@@ -125,34 +194,53 @@ impl Drop for StreamPermit {
     }
 }
 
-async fn connect(
-    endpoint: &Endpoint,
-    open: OpenConnection,
-    timeouts: DialTimeouts,
-) -> Result<Http2Connection, OpenError> {
-    let stream = dial(&endpoint.dial, timeouts).await?;
+async fn connect(endpoint: &LocalEndpoint, timeouts: DialTimeouts) -> Result<Http2Connection, OpenError> {
+    let stream = Rewound::new(Bytes::new(), dial(&endpoint.shared.dial, timeouts).await?);
+    let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard);
+    let traffic = stream.traffic();
     let mut settings = h2::client::Builder::new();
     settings
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEADER_LIST);
-    let handshake = timeout(timeouts.connect, settings.handshake(stream)).await;
-    let (send, connection) = match handshake {
-        Ok(done) => done.map_err(OpenError::Handshake)?,
+    let opening = async {
+        let (send, mut connection) = settings.handshake::<_, Bytes>(stream).await?;
+        // The first thing that an endpoint sends are its settings (RFC 9113 §3.4): after them it is
+        // known to speak HTTP/2, and how many streams it takes.
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(end) => Poll::Ready(end.and(Err(h2::Reason::CONNECT_ERROR.into()))),
+            Poll::Pending if traffic.received() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        Ok((send, connection))
+    };
+    let (send, mut connection) = match timeout(timeouts.connect, opening).await {
+        Ok(opened) => opened.map_err(OpenError::Handshake)?,
         Err(_) => return Err(OpenError::HandshakeTimeout(timeouts.connect)),
     };
     let closed = Rc::new(Cell::new(false));
     let ended = Rc::clone(&closed);
+    let received = Rc::new(Cell::new(0));
+    let total = Rc::clone(&received);
     tokio::task::spawn_local(async move {
-        let end = connection.await;
+        let end = poll_fn(|cx| {
+            let end = Pin::new(&mut connection).poll(cx);
+            let (received, sent) = traffic.take();
+            total.set(total.get() + received);
+            open.count_bytes(received, sent);
+            end
+        })
+        .await;
         ended.set(true);
         drop(open);
         if let Err(error) = end {
             tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
         }
     });
-    Ok(Http2Connection { send, streams: Cell::new(0), closed })
+    let (streams, requests, unused_since) = (Cell::new(0), Cell::new(0), Cell::new(None));
+    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, received, closed })
 }
 
 /// Bytes that an endpoint may send on one stream before we have passed them on.

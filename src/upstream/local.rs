@@ -64,6 +64,7 @@ impl Local {
         for pool in &self.pools {
             for endpoint in &pool.endpoints {
                 endpoint.http1.sweep(now, pool.shared.settings.timeouts.keep_alive);
+                endpoint.http2.sweep(now, pool.shared.settings.timeouts.keep_alive);
             }
         }
     }

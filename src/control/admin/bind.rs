@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net;
 use std::os::unix;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -83,7 +84,9 @@ fn bind_path(path: &Path) -> io::Result<unix::net::UnixListener> {
 
 fn is_abandoned(path: &Path) -> bool {
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    unix::net::UnixStream::connect(path).is_err_and(refused)
+    // Connecting to a file of another kind is refused, too.
+    fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
+        && unix::net::UnixStream::connect(path).is_err_and(refused)
 }
 
 impl Listener {

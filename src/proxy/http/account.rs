@@ -13,11 +13,13 @@ use crate::model::field::Known;
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Listener, LocalEndpoint, LocalPool, Route};
+use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Route};
 
 /// The account of one request.
 #[derive(Debug)]
 pub(super) struct Account<'a> {
+    /// The snapshot under which it runs, whatever is published meanwhile.
+    pub(super) local: &'a Local,
     /// The listener that took it.
     pub(super) listener: &'a Listener,
     /// The route that it took.
@@ -47,8 +49,9 @@ pub(super) struct Account<'a> {
 impl<'a> Account<'a> {
     /// The account of a request that came to `listener` at `started`.
     #[must_use]
-    pub(super) fn open(listener: &'a Listener, started: Instant) -> Self {
+    pub(super) fn open(local: &'a Local, listener: &'a Listener, started: Instant) -> Self {
         Self {
+            local,
             listener,
             route: None,
             branch: None,

@@ -1,6 +1,7 @@
 //! One side of an exchange, whatever its HTTP version: a body to read and a body to write. Moving
 //! a body from one side to the other is the same code for all four pairs of versions.
 
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -58,6 +59,40 @@ pub(super) struct Pump {
     /// Whether it waits for the side that sends the body, rather than for the one that receives it.
     pub(super) starved: bool,
     ended: bool,
+    /// What was moved, while it may have to be moved again.
+    kept: Option<Kept>,
+    /// What was moved to somebody else before and comes first.
+    again: Kept,
+}
+
+/// The beginning of a body, or all of it.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    data: VecDeque<Bytes>,
+    len: usize,
+    end: Option<Option<Box<Fields>>>,
+}
+
+impl Kept {
+    /// Takes in `frame`; whether there was room.
+    fn keep(&mut self, frame: &Frame) -> bool {
+        match frame {
+            Frame::Data(data) => {
+                self.len += data.len();
+                self.data.push_back(data.clone());
+            }
+            Frame::End(trailers) => self.end = Some(trailers.clone()),
+        }
+        self.len <= KEPT_MAX
+    }
+
+    fn next(&mut self) -> Option<Frame> {
+        self.data.pop_front().map(Frame::Data).or_else(|| self.end.take().map(Frame::End))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.data.is_empty() && self.end.is_none()
+    }
 }
 
 impl Pump {
@@ -84,6 +119,27 @@ impl Pump {
         }
     }
 
+    /// Keeps what is moved from now on, as long as it is little.
+    pub(super) fn keep(&mut self) {
+        self.kept = Some(Kept::default());
+    }
+
+    /// Moves `kept` before anything else.
+    pub(super) fn repeat(&mut self, kept: Option<Kept>) {
+        self.again = kept.unwrap_or_default();
+    }
+
+    /// What was kept; nothing is kept any more.
+    pub(super) fn take_kept(&mut self) -> Option<Kept> {
+        self.kept.take()
+    }
+
+    /// Whether nothing was moved that could not be moved again.
+    #[must_use]
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.moved == 0 || self.kept.is_some()
+    }
+
     /// Whether the whole body was read.
     #[must_use]
     pub(super) fn is_read_done(&self) -> bool {
@@ -102,18 +158,32 @@ impl Pump {
     ) -> Result<(), PumpError> {
         self.starved = false;
         while !self.ended && to.has_room() {
-            let Poll::Ready(frame) = from.poll_frame(cx) else {
+            if let Some(spliced) = self.splice(from, to, cx) {
+                let Poll::Ready(n) = spliced else {
+                    self.starved = true;
+                    return Ok(());
+                };
+                self.count(n.map_err(PumpError::Read)?)?;
+                if from.is_read_done() {
+                    self.finish(to, None)?;
+                }
+                continue;
+            }
+            let Poll::Ready(frame) =
+                self.again.next().map_or_else(|| from.poll_frame(cx), |f| Poll::Ready(Ok(f)))
+            else {
                 self.starved = true;
                 return Ok(());
             };
-            match frame.map_err(PumpError::Read)? {
+            let frame = frame.map_err(PumpError::Read)?;
+            if self.kept.as_mut().is_some_and(|kept| !kept.keep(&frame)) {
+                self.kept = None;
+            }
+            match frame {
                 Frame::Data(data) => {
-                    self.moved += data.len() as u64;
-                    if self.limit.is_some_and(|limit| self.moved > limit) {
-                        return Err(PumpError::TooLarge);
-                    }
+                    self.count(data.len() as u64)?;
                     to.push(data);
-                    if from.is_read_done() {
+                    if self.again.is_empty() && from.is_read_done() {
                         self.finish(to, None)?;
                     }
                 }
@@ -121,6 +191,26 @@ impl Pump {
             }
         }
         Ok(())
+    }
+
+    /// Moves bytes without a look at them, where both sides are plain sockets and nothing is kept.
+    fn splice(
+        &self,
+        from: &Channel,
+        to: &Channel,
+        cx: &mut Context<'_>,
+    ) -> Option<Poll<Result<u64, ReadError>>> {
+        match (from, to) {
+            (Channel::Http1(from), Channel::Http1(to)) if self.kept.is_none() && self.again.is_empty() => {
+                from.poll_splice(to, cx)
+            }
+            _ => None,
+        }
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), PumpError> {
+        self.moved += bytes;
+        if self.limit.is_some_and(|limit| self.moved > limit) { Err(PumpError::TooLarge) } else { Ok(()) }
     }
 
     fn finish(&mut self, to: &mut Channel, trailers: Option<Box<Fields>>) -> Result<(), PumpError> {
@@ -287,3 +377,6 @@ fn write_error(error: h2::Error) -> io::Error {
         io::Error::new(io::ErrorKind::ConnectionReset, error)
     }
 }
+
+/// Bytes of a request body that are kept until the response begins.
+const KEPT_MAX: usize = 64 * 1024;

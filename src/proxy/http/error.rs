@@ -57,6 +57,9 @@ pub(super) enum ProxyError {
     /// The endpoint refused the stream without having processed it.
     #[error("the endpoint refused the stream")]
     Refused,
+    /// The endpoint closes the connection, and left the request out.
+    #[error("the endpoint closed the connection without processing the request")]
+    LeftOut,
     /// What the endpoint sent is no HTTP.
     #[error("malformed response: {0}")]
     BadResponse(Malformed),
@@ -101,6 +104,7 @@ impl ProxyError {
             | Self::Http2(_)
             | Self::NoResponse(_)
             | Self::Refused
+            | Self::LeftOut
             | Self::BadResponse(_)
             | Self::Truncated(_) => StatusCode::BAD_GATEWAY,
         }
@@ -124,7 +128,7 @@ impl ProxyError {
             Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => dial_error_type(error),
             Self::Http2(OpenError::Handshake(_)) => "http_protocol_error",
             Self::Http2(OpenError::HandshakeTimeout(_)) => "connection_timeout",
-            Self::NoResponse(_) | Self::Refused => "connection_terminated",
+            Self::NoResponse(_) | Self::Refused | Self::LeftOut => "connection_terminated",
             Self::BadResponse(_) => "http_protocol_error",
             Self::Truncated(_) => "http_response_incomplete",
             Self::UpstreamIdle(_) => "connection_read_timeout",
@@ -145,7 +149,7 @@ impl ProxyError {
             Self::Http2(OpenError::HandshakeTimeout(_)) => Some(FailureKind::ConnectTimeout),
             Self::Truncated(ReadError::Malformed(_)) => Some(FailureKind::Protocol),
             Self::NoResponse(_) | Self::Truncated(_) => Some(FailureKind::Reset),
-            Self::Refused => Some(FailureKind::Refused),
+            Self::Refused | Self::LeftOut => Some(FailureKind::Refused),
             Self::UpstreamIdle(_) | Self::RequestTimeout(_) => Some(FailureKind::Timeout),
             _ => None,
         }

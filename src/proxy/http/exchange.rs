@@ -62,7 +62,10 @@ impl Exchange {
         response: ResponseFuture,
         stream: Http2Stream,
     ) -> Self {
-        Self::new(lease, Channel::Http2(stream), Held::Http2 { permit, response: Some(response) }, 0)
+        let held = Held::Http2 { permit, response: Some(response) };
+        let mut exchange = Self::new(lease, Channel::Http2(stream), held, 0);
+        exchange.upload.keep();
+        exchange
     }
 
     fn new(lease: Lease, channel: Channel, held: Held, idle_limit: usize) -> Self {
@@ -100,10 +103,31 @@ impl Exchange {
         }
     }
 
-    /// Lets nobody else use the connection.
-    pub(super) fn retire(&self) {
-        if let Held::Http2 { permit, .. } = &self.held {
-            permit.retire();
+    /// The number of the first HTTP/2 connection on which to send the request again. One that
+    /// refuses says nothing of the next; but where one is dead, all that were open may be.
+    #[must_use]
+    pub(super) fn resend_from(&self, error: &ProxyError) -> u64 {
+        match &self.held {
+            Held::Http2 { permit, .. } if matches!(error, ProxyError::Refused | ProxyError::LeftOut) => {
+                permit.number() + 1
+            }
+            _ => self.endpoint().http2.opened(),
+        }
+    }
+
+    /// Whether an HTTP/2 connection has been silent since the request was sent, for all its streams:
+    /// then the path may be dead, and the next request should not meet the same.
+    #[must_use]
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(&self.held, Held::Http2 { permit, .. } if permit.is_silent())
+    }
+
+    /// Takes note that the endpoint had closed the connection, or was about to.
+    pub(super) fn found_closed(&self) {
+        match &self.held {
+            Held::Http1 { connection, .. } if !connection.is_reused() => {}
+            Held::Http1 { connection, .. } => self.endpoint().http1.found_closed(connection),
+            Held::Http2 { permit, .. } => permit.retire(),
         }
     }
 
@@ -177,6 +201,7 @@ impl Exchange {
                 Ok(length)
             }
             Held::Http2 { .. } => {
+                self.upload.take_kept();
                 hop::of_response(head);
                 if self.channel.is_read_done() || !framing::may_have_body(method, head.status) {
                     return Ok(Length::Exact(0));
@@ -268,7 +293,10 @@ fn poll_http2_head(
 /// GOAWAY left out, was not processed (RFC 9113 §8.7).
 pub(super) fn http2_error(error: h2::Error) -> ProxyError {
     let graceful = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
-    if graceful || error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+    if graceful {
+        return ProxyError::LeftOut;
+    }
+    if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
         return ProxyError::Refused;
     }
     if error.is_library() || (error.is_reset() && !error.is_remote()) {

@@ -2,14 +2,15 @@
 //! be closed is replaced by a new one, to the same endpoint, when nothing can have been processed;
 //! an endpoint that cannot be reached is replaced by another.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{Method, StatusCode};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::account::Account;
 use super::channel::Http2Stream;
@@ -60,24 +61,38 @@ impl Forward<'_> {
     ) -> Result<Exchange, ProxyError> {
         let mut tried = Vec::new();
         let mut resend = None;
+        let mut kept = None;
+        let mut resends = 0;
         loop {
-            let fresh = resend.is_some();
-            let lease = match resend.take() {
-                Some(lease) => lease,
-                None => self.pick(&tried, account)?,
+            let (lease, fresh) = match resend.take() {
+                Some((lease, from)) => (lease, Some(from)),
+                None => (self.pick(&tried, account)?, None),
             };
             let index = lease.index();
-            let failed = match self.send(lease, fresh, scratch).await {
-                Ok(mut exchange) => match self.head(&mut exchange, scratch, client, account).await {
-                    Ok(()) => return Ok(exchange),
-                    Err(error) if self.may_resend(&exchange, &error, &scratch.request.method) => {
-                        exchange.retire();
-                        self.count_resend(&exchange);
-                        resend = Some(exchange.into_lease());
-                        continue;
+            let sending = self.send_in_time(lease, fresh, scratch, account);
+            let failed = match unless_gone(client, sending).await {
+                Ok(mut exchange) => {
+                    exchange.upload.repeat(kept.take());
+                    let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
+                        return Ok(exchange);
+                    };
+                    match error {
+                        ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => {
+                            exchange.found_closed();
+                        }
+                        ProxyError::UpstreamIdle(_) if exchange.is_silent() => exchange.found_closed(),
+                        _ => {}
                     }
-                    Err(error) => return Err(error),
-                },
+                    if !may_resend(&exchange, &error, &scratch.request.method, resends) {
+                        return Err(error);
+                    }
+                    resends += 1;
+                    self.count_resend(&exchange);
+                    kept = exchange.upload.take_kept();
+                    let from = exchange.resend_from(&error);
+                    resend = Some((exchange.into_lease(), from));
+                    continue;
+                }
                 Err(error) => error,
             };
             tried.push(index);
@@ -98,7 +113,26 @@ impl Forward<'_> {
         Ok(lease)
     }
 
-    async fn send(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    /// Sends the request, for which the time of the whole request is the limit too.
+    async fn send_in_time(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+        account: &Account<'_>,
+    ) -> Result<Exchange, ProxyError> {
+        let sent = self.send(lease, fresh, scratch);
+        let Some(limit) = self.timeouts.request else { return sent.await };
+        let deadline = (account.started + limit).into();
+        timeout_at(deadline, sent).await.unwrap_or(Err(ProxyError::RequestTimeout(limit)))
+    }
+
+    async fn send(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let mut exchange = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
             UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
@@ -108,19 +142,27 @@ impl Forward<'_> {
         Ok(exchange)
     }
 
-    async fn send_http1(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http1(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let request = &scratch.request;
         let repeatable = request.method.is_idempotent() && self.body.is_empty();
         let purpose = if repeatable { Use::Repeatable } else { Use::Once };
-        let pooled = if fresh { None } else { endpoint.http1.take(purpose, ambient::now()) };
+        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
                 endpoint.shared.metrics.reused(self.cx.worker.shard);
                 connection
             }
             None => {
-                Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts()).await?
+                // Boxed, because most requests do not open a connection and need no room for it.
+                let opening =
+                    Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts());
+                Box::pin(opening).await?
             }
         };
         connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
@@ -129,19 +171,24 @@ impl Forward<'_> {
         Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
     }
 
-    async fn send_http2(&self, lease: Lease, fresh: bool, scratch: &Scratch) -> Result<Exchange, ProxyError> {
+    async fn send_http2(
+        &self,
+        lease: Lease,
+        fresh: Option<u64>,
+        scratch: &Scratch,
+    ) -> Result<Exchange, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =
             head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
-        let limit = self.pool.shared.settings.connections.concurrent_streams;
-        let mut fresh = fresh;
+        let limits = &self.pool.shared.settings.connections;
+        let mut from = fresh.unwrap_or_default();
         loop {
-            let permit = if fresh {
-                endpoint.http2.fresh(&endpoint, self.dial_timeouts()).await?
-            } else {
-                endpoint.http2.stream(&endpoint, limit, self.dial_timeouts()).await?
-            };
+            let streams = limits.concurrent_streams;
+            let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
+            if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
+                permit.retire();
+            }
             let mut sender = permit.sender();
             let ready = timeout(self.idle(), poll_fn(|cx| sender.poll_ready(cx))).await;
             let ready = ready.map_err(|_| ProxyError::UpstreamIdle(self.idle()))?;
@@ -157,7 +204,7 @@ impl Forward<'_> {
                 // Nothing was sent, so it goes on a new connection whatever it is.
                 Err(_) if permit.is_reused() => {
                     permit.retire();
-                    fresh = true;
+                    from = endpoint.http2.opened();
                 }
                 Err(error) => return Err(http2_error(error)),
             }
@@ -209,23 +256,11 @@ impl Forward<'_> {
             }
             hop::of_response(&mut scratch.response);
             scratch.response.fields.remove_known(Known::ContentLength);
-            client.interim(&scratch.response).await.map_err(|_| ProxyError::ClientGone)?;
+            let passed_on = timeout(self.client_idle, client.interim(&scratch.response)).await;
+            let passed_on = passed_on.map_err(|_| ProxyError::ClientStalled(self.client_idle))?;
+            passed_on.map_err(|_| ProxyError::ClientGone)?;
         }
         Err(ProxyError::BadResponse(Malformed::StatusLine))
-    }
-
-    /// Whether the request may be sent again after `error`: the connection was a pooled one that
-    /// the endpoint had closed meanwhile, none of the body was used up, and either nothing was
-    /// sent or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing.
-    fn may_resend(&self, exchange: &Exchange, error: &ProxyError, method: &Method) -> bool {
-        if exchange.upload.moved > 0 || !exchange.is_on_reused_connection() {
-            return false;
-        }
-        match error {
-            ProxyError::Refused => true,
-            ProxyError::NoResponse(_) => method.is_idempotent() || exchange.is_unsent(),
-            _ => false,
-        }
     }
 
     fn count_resend(&self, exchange: &Exchange) {
@@ -245,7 +280,41 @@ impl Forward<'_> {
     }
 }
 
+/// Does `work`, such as opening a connection, for as long as the client waits for it.
+async fn unless_gone<T>(
+    client: &mut Client,
+    work: impl Future<Output = Result<T, ProxyError>>,
+) -> Result<T, ProxyError> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        client.poll_gone(cx).map(|()| Err(ProxyError::ClientGone))
+    })
+    .await
+}
+
+/// Whether the request may be sent again after `error`, with what is left or kept of its body: the
+/// connection was a pooled one that the endpoint had closed meanwhile, and either nothing was sent
+/// or the method allows it (RFC 9112 §9.3.1); or the endpoint says that it did nothing. Endpoints
+/// that close a connection after so many requests leave out what is past them again and again.
+fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method, resends: usize) -> bool {
+    match error {
+        _ if !exchange.upload.is_repeatable() => false,
+        ProxyError::LeftOut => resends < MAX_LEFT_OUT,
+        _ if resends > 0 => false,
+        ProxyError::Refused => true,
+        ProxyError::NoResponse(_) => {
+            exchange.is_on_reused_connection() && (method.is_idempotent() || exchange.is_unsent())
+        }
+        _ => false,
+    }
+}
+
 /// Other endpoints that are asked when one cannot be reached.
 const FURTHER_TRIES: usize = 2;
+/// How often a request is sent again because the connection was closed before its turn.
+const MAX_LEFT_OUT: usize = 16;
 /// Interim responses that an endpoint may send for one request.
 const MAX_INTERIM: usize = 16;

@@ -22,7 +22,7 @@ use crate::model::settings::{ClientIdentity, UpstreamProtocol};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
-use crate::upstream::{Listener, Local, Route};
+use crate::upstream::{Listener, Route};
 use crate::wire::parse::split_port;
 use crate::wire::{Length, Malformed, framing};
 
@@ -44,14 +44,14 @@ pub(super) async fn handle(
 ) {
     let local = cx.worker.local();
     let Some(listener) = local.snapshot.listeners.get(cx.listener) else { return };
-    let mut account = Account::open(listener, ambient::now());
+    let mut account = Account::open(&local, listener, ambient::now());
     scratch.watch.start(account.started);
     if listener.access_log.is_some() {
         scratch.target.clear();
         scratch.target.extend_from_slice(scratch.request.target());
     }
     let answered = match body {
-        Ok(body) => answer(cx, &local, scratch, client, &mut account, body).await,
+        Ok(body) => answer(cx, scratch, client, &mut account, body).await,
         Err(error) => Err(error),
     };
     let delivered = match answered {
@@ -66,12 +66,11 @@ pub(super) async fn handle(
     }
 }
 
-async fn answer<'a>(
-    cx: &'a Connection,
-    local: &'a Local,
+async fn answer(
+    cx: &Connection,
     scratch: &mut Scratch,
     client: &mut Client,
-    account: &mut Account<'a>,
+    account: &mut Account<'_>,
     body: Length,
 ) -> Result<Answer, ProxyError> {
     let listener = account.listener;
@@ -96,7 +95,7 @@ async fn answer<'a>(
     }
     let max_body = filter_cx.max_body;
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
-    let pool = local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
+    let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some((branch, pool));
     let upgrade =
         asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
@@ -328,7 +327,7 @@ async fn fail(
         return;
     }
     scratch.watch.start(ambient::now());
-    let reply = respond::to_error(error, account);
+    let reply = respond::to_error(error, account, &scratch.request);
     if give(cx, scratch, client, account, &reply).await.is_err() {
         client.persist = false;
     }

@@ -6,13 +6,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 use crate::model::field::Known;
 use crate::model::{Fields, RequestHead, ResponseHead};
 use crate::wire::Malformed;
-use crate::wire::parse::is_authority;
+use crate::wire::parse::{is_authority, split_port};
 
-/// Takes a request of an HTTP/2 client into `head`.
+/// Takes a request of an HTTP/2 client, of at most `max_fields`, into `head`.
 ///
 /// # Errors
-/// When it names no authority or a malformed one, or more than one `Host`.
-pub(super) fn request_from(request: &Request<()>, head: &mut RequestHead) -> Result<(), Malformed> {
+/// When it names no authority, a malformed one or two that differ, or has too many fields.
+pub(super) fn request_from(
+    request: &Request<()>,
+    head: &mut RequestHead,
+    max_fields: usize,
+) -> Result<(), Malformed> {
     head.clear();
     head.method = request.method().clone();
     head.version = Version::HTTP_2;
@@ -26,8 +30,16 @@ pub(super) fn request_from(request: &Request<()>, head: &mut RequestHead) -> Res
     if let Some(authority) = uri.authority() {
         head.set_authority(authority.as_str().as_bytes());
     }
+    if head.fields.len() > max_fields {
+        return Err(Malformed::TooManyFields);
+    }
     if head.fields.get_all(Known::Host).nth(1).is_some() {
         return Err(Malformed::HostRepeated);
+    }
+    if let (Some(authority), Some(host)) = (head.authority(), head.fields.get(Known::Host))
+        && !split_port(authority).0.eq_ignore_ascii_case(split_port(host).0)
+    {
+        return Err(Malformed::HostInvalid);
     }
     head.take_host();
     match head.authority() {

@@ -13,9 +13,10 @@ use http::Request;
 use super::client::Client;
 use super::error::ProxyError;
 use super::handle::handle;
+use super::http1::with_listener;
 use super::{Connection, head2};
 use crate::ambient;
-use crate::net::stream::{Rewound, Stream};
+use crate::net::stream::{Rewound, Stream, Traffic};
 use crate::net::timer::Timer;
 use crate::observe::metrics::ClientTimeout;
 use crate::wire::{Length, framing};
@@ -32,12 +33,14 @@ pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER);
-    let handshake = tokio::time::timeout(timeouts.header, settings.handshake(Rewound::new(first, stream)));
+    let stream = Rewound::new(first, stream);
+    let traffic = stream.traffic();
+    let handshake = tokio::time::timeout(timeouts.header, settings.handshake(stream));
     let keep_alive = timeouts.keep_alive;
     match handshake.await {
         Ok(Ok(connection)) => {
             drop(local);
-            requests(&cx, connection, keep_alive).await;
+            requests(&cx, (connection, &traffic), keep_alive).await;
         }
         Ok(Err(error)) => tracing::debug!(%error, "HTTP/2 preface failed"),
         Err(_) => listener.metrics.timed_out(cx.worker.shard, ClientTimeout::Header),
@@ -45,7 +48,11 @@ pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
 }
 
 /// Accepts requests until the client, the keep-alive timeout or a drain ends the connection.
-async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Bytes>, keep_alive: Duration) {
+async fn requests(
+    cx: &Rc<Connection>,
+    (mut connection, traffic): (H2Connection<Rewound, Bytes>, &Traffic),
+    keep_alive: Duration,
+) {
     let mut timer = Timer::default();
     let mut ending = false;
     let open = Rc::new(());
@@ -53,23 +60,33 @@ async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Byt
         let next = poll_fn(|task| {
             if !ending && cx.worker.is_draining() {
                 ending = true;
+                timer.clear();
                 connection.graceful_shutdown();
             }
-            if let Poll::Ready(next) = connection.poll_accept(task) {
-                return Poll::Ready(next);
+            let next = connection.poll_accept(task);
+            count_bytes(cx, traffic);
+            if next.is_ready() {
+                return next;
             }
-            if Rc::strong_count(&open) > 1 || ending {
+            if Rc::strong_count(&open) > 1 {
                 timer.clear();
             } else if timer.is_clear() {
-                timer.set(ambient::now() + keep_alive);
+                timer.set(ambient::now() + if ending { GOODBYE } else { keep_alive });
             }
-            if timer.poll_expired(task).is_ready() {
-                timer.clear();
-                ending = true;
-                connection.graceful_shutdown();
-                return connection.poll_accept(task);
+            if timer.poll_expired(task).is_pending() {
+                return Poll::Pending;
             }
-            Poll::Pending
+            if ending {
+                return Poll::Ready(None);
+            }
+            ending = true;
+            with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
+            connection.graceful_shutdown();
+            timer.set(ambient::now() + GOODBYE);
+            match connection.poll_accept(task) {
+                Poll::Pending => timer.poll_expired(task).map(|()| None),
+                next => next,
+            }
         })
         .await;
         match next {
@@ -86,6 +103,17 @@ async fn requests(cx: &Rc<Connection>, mut connection: H2Connection<Rewound, Byt
     }
 }
 
+fn count_bytes(cx: &Connection, traffic: &Traffic) {
+    let (received, sent) = traffic.take();
+    if received + sent == 0 {
+        return;
+    }
+    with_listener(cx, |listener| {
+        listener.metrics.received(cx.worker.shard, received);
+        listener.metrics.sent(cx.worker.shard, sent);
+    });
+}
+
 async fn serve_request(
     cx: Rc<Connection>,
     request: Request<RecvStream>,
@@ -95,7 +123,8 @@ async fn serve_request(
     let mut scratch = cx.worker.take_scratch();
     let (parts, recv) = request.into_parts();
     let is_over = recv.is_end_stream();
-    let read = head2::request_from(&Request::from_parts(parts, ()), &mut scratch.request);
+    let fields = with_listener(&cx, |listener| listener.limits.fields).unwrap_or_default();
+    let read = head2::request_from(&Request::from_parts(parts, ()), &mut scratch.request, fields);
     let body = read.and_then(|()| match framing::content_length(&scratch.request.fields)? {
         _ if is_over => Ok(Length::Exact(0)),
         Some(n) => Ok(Length::Exact(n)),
@@ -106,6 +135,8 @@ async fn serve_request(
     cx.worker.give_scratch(scratch);
 }
 
+/// How long a client has to acknowledge that a connection without requests ends.
+const GOODBYE: Duration = Duration::from_secs(2);
 /// Bytes that a client may send on one stream before we have passed them on.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Bytes that a client may send on all streams of a connection before we have passed them on.

@@ -6,15 +6,14 @@ use http::StatusCode;
 use super::account::Account;
 use super::error::ProxyError;
 use crate::model::field::Known;
-use crate::model::{Fields, ResponseHead};
+use crate::model::{Fields, RequestHead, ResponseHead};
 use crate::route::filter::Reply;
 
-/// The answer to a request that failed.
+/// The answer to `request`, which failed.
 #[must_use]
-pub(super) fn to_error(error: &ProxyError, account: &Account<'_>) -> Reply {
+pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &RequestHead) -> Reply {
     let status = error.status();
     let mut fields = Fields::default();
-    fields.append(b"content-type", b"text/plain; charset=utf-8");
     let next_hop = account.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str());
     let pool = account.branch.map(|(_, pool)| pool.shared.settings.name.as_str());
     let details = match pool {
@@ -26,8 +25,33 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>) -> Reply {
         fields.append(b"retry-after", b"1");
     }
     let reason = status.canonical_reason().unwrap_or("Error");
-    let body = format!("{} {reason}\n{error}\n", status.as_u16());
+    let body = if is_grpc(request) {
+        fields.append(b"content-type", b"application/grpc");
+        fields.append(b"grpc-status", grpc_status(status));
+        fields.append(b"grpc-message", details.as_bytes());
+        String::new()
+    } else {
+        fields.append(b"content-type", b"text/plain; charset=utf-8");
+        format!("{} {reason}\n{error}\n", status.as_u16())
+    };
     Reply { status, fields, body: Bytes::from(body), details: None }
+}
+
+/// Whether the client would take a body for a message of gRPC.
+fn is_grpc(request: &RequestHead) -> bool {
+    request.fields.get_named(b"content-type").any(|value| value.starts_with(b"application/grpc"))
+}
+
+/// The status of gRPC that its clients derive from one of HTTP (`http-grpc-status-mapping.md` of gRPC).
+fn grpc_status(status: StatusCode) -> &'static [u8] {
+    match status.as_u16() {
+        400 => b"13",
+        401 => b"16",
+        403 => b"7",
+        404 => b"12",
+        429 | 502..=504 => b"14",
+        _ => b"2",
+    }
 }
 
 /// The head of `reply`. A refusal says so in `Proxy-Status`.

@@ -15,33 +15,48 @@ use crate::observe::metrics::ClientTimeout;
 use crate::proxy::Worker;
 use crate::upstream::Listener;
 
-/// Serves a connection that `listener` accepted from `peer`.
-pub async fn serve(worker: Rc<Worker>, listener: usize, socket: Socket, peer: Option<SocketAddr>) {
+/// Serves a connection that `listener` accepted from `peer`. It counts as open from the call on,
+/// before anything of it is polled.
+pub fn serve(
+    worker: Rc<Worker>,
+    listener: usize,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+) -> impl Future<Output = ()> {
+    let registered = worker.register();
+    async move {
+        registered.attend().await;
+        accepted(&worker, listener, socket, peer).await;
+    }
+}
+
+/// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
+/// many, does not hold room for them.
+async fn accepted(worker: &Rc<Worker>, listener: usize, socket: Socket, peer: Option<SocketAddr>) {
     let local = worker.local();
     let Some(shared) = local.snapshot.listeners.get(listener).map(Arc::clone) else { return };
     drop(local);
-    let registered = worker.register().await;
-    let counted = Accepted::new(&shared, &worker);
+    let counted = Accepted::new(&shared, worker);
     let ip = peer.map(|peer| peer.ip());
     match &shared.tls {
         None => {
             let peer = Peer::new(ip, "http");
-            let cx = Connection { worker: Rc::clone(&worker), listener, peer, tls_version: None, sni: None };
+            let cx = Connection { worker: Rc::clone(worker), listener, peer, tls_version: None, sni: None };
             plain(cx, Stream::Plain(socket)).await;
         }
         Some(config) => {
             if let Some((cx, stream, is_http2)) =
-                handshake(&worker, listener, (socket, ip), &shared, config).await
+                Box::pin(handshake(worker, listener, (socket, ip), &shared, config)).await
             {
                 if is_http2 {
-                    http2::serve(Rc::new(cx), stream, Bytes::new()).await;
+                    Box::pin(http2::serve(Rc::new(cx), stream, Bytes::new())).await;
                 } else {
                     http1::serve(&cx, Rc::new(Conn::new(stream, Bytes::new()))).await;
                 }
             }
         }
     }
-    drop((counted, registered));
+    drop(counted);
 }
 
 /// Counts a connection as active for as long as it lives.
@@ -68,7 +83,7 @@ async fn plain(cx: Connection, stream: Stream) {
     }
     if let Ok(conn) = Rc::try_unwrap(conn) {
         let (stream, first) = conn.into_parts();
-        http2::serve(Rc::new(cx), stream, first).await;
+        Box::pin(http2::serve(Rc::new(cx), stream, first)).await;
     }
 }
 

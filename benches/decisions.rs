@@ -1,0 +1,108 @@
+//! What a decision costs, in process: choosing an endpoint under every policy, and finding the
+//! route of a request among few and many. Nothing here opens a socket.
+
+#![expect(clippy::print_stdout, reason = "a program that prints a table")]
+#![expect(clippy::disallowed_methods, reason = "measures in real time, outside the proxy")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use forebay::balance::{self, Gauge, Pick};
+use forebay::model::Fields;
+use forebay::route::{HostMatch, PathMatch, Pattern, Rule, Table, View};
+use http::Method;
+
+fn main() {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        println!("decisions: runs under `cargo bench --bench decisions` only");
+        return;
+    }
+    println!("| decision | ns, median | ns, least |\n|---|---|---|");
+    picks();
+    routes();
+}
+
+fn picks() {
+    for kind in balance::KINDS {
+        for endpoints in [3, 16, 256] {
+            for (weights, weight_of) in WEIGHTS {
+                let gauges: Vec<_> = (0..endpoints).map(|at| Arc::new(Gauge::new(weight_of(at)))).collect();
+                let usable: Vec<u32> = (0..endpoints).collect();
+                let (policy, now) = ((kind.build)(), Instant::now());
+                let mut draw = 1_u64;
+                let name = format!("`{}`, {endpoints} endpoints, {weights}", kind.name);
+                measure(&name, || {
+                    // Knuth's multiplier: draws that differ, at next to no cost.
+                    draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    policy.pick(&gauges, &Pick { usable: &usable, key: 0, draw, now })
+                });
+            }
+        }
+    }
+}
+
+type WeightOf = fn(u32) -> u32;
+const WEIGHTS: [(&str, WeightOf); 2] = [("equal weights", |_| 1), ("weights 1 to 4", |at| 1 + at % 4)];
+
+fn routes() {
+    for hosts in [1, 100, 10_000] {
+        let rules = (0..hosts).map(|at| rule(&format!("host-{at}.example"), PathMatch::Any));
+        find(&format!("route: {hosts} hosts"), rules, &format!("host-{}.example", hosts / 2), "/");
+    }
+    for paths in [10, 1000] {
+        let prefix = |at| PathMatch::Prefix(format!("/service-{at}/api"));
+        let rules = (0..paths).map(|at| rule("one.example", prefix(at)));
+        let path = format!("/service-{}/api/items/17", paths / 2);
+        find(&format!("route: one host, {paths} prefixes"), rules, "one.example", &path);
+    }
+    let rules = (0..10).map(|at| rule("one.example", expression(at)));
+    find("route: one host, the tenth of 10 expressions", rules, "one.example", "/service-9/17");
+    let rules = (0..100).map(|at| rule(&format!("*.zone-{at}.example"), PathMatch::Any));
+    find("route: 100 wildcard hosts", rules, "a.b.zone-50.example", "/");
+    let rules = (0..100).map(|at| rule(&format!("host-{at}.example"), PathMatch::Any));
+    find("route: 100 hosts, none of them right", rules, "other.example", "/");
+}
+
+fn expression(number: u32) -> PathMatch {
+    let pattern = Pattern::new(&format!("/service-{number}/[0-9]+"));
+    PathMatch::Regex(pattern.expect("the expression is right"))
+}
+
+fn rule(host: &str, path: PathMatch) -> Rule {
+    let host: HostMatch = host.parse().expect("the host is right");
+    Rule { hosts: vec![host], path, ..Rule::default() }
+}
+
+fn find(name: &str, rules: impl Iterator<Item = Rule>, host: &str, path: &str) {
+    let table = Table::new(rules.zip(0_u32..).collect());
+    let fields = Fields::default();
+    let view = View { method: &Method::GET, host, path: path.as_bytes(), query: None, fields: &fields };
+    measure(name, || table.find(black_box(&view)).copied());
+}
+
+/// Prints what one call takes: the median and the least of several samples, in nanoseconds.
+fn measure<T>(name: &str, mut call: impl FnMut() -> T) {
+    let mut calls = 1_u32;
+    while sample(&mut call, calls) < SAMPLE {
+        calls = calls.saturating_mul(2);
+    }
+    let mut samples: Vec<f64> =
+        (0..SAMPLES).map(|_| sample(&mut call, calls).as_secs_f64() * 1e9 / f64::from(calls)).collect();
+    samples.sort_by(f64::total_cmp);
+    let (median, least) = (samples.get(SAMPLES / 2), samples.first());
+    let shown = |nanoseconds: Option<&f64>| nanoseconds.map_or("–".into(), |value| format!("{value:.1}"));
+    println!("| {name} | {} | {} |", shown(median), shown(least));
+}
+
+fn sample<T>(call: &mut impl FnMut() -> T, calls: u32) -> Duration {
+    let start = Instant::now();
+    for _ in 0..calls {
+        black_box(call());
+    }
+    start.elapsed()
+}
+
+/// Long enough for the clock's coarseness not to matter.
+const SAMPLE: Duration = Duration::from_millis(5);
+const SAMPLES: usize = 21;

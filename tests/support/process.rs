@@ -1,0 +1,167 @@
+//! The program as a process of its own, for what only a process does: answer to signals, exit,
+//! write to standard output.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{Link, Message, eventually};
+
+/// A running program. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    out: Arc<Mutex<String>>,
+    err: Arc<Mutex<String>>,
+    folder: Option<TempDir>,
+}
+
+impl Process {
+    /// Starts `forebay run` with what `toml` says, in a folder of its own, and waits until it
+    /// listens. Without `[admin]` in it, the admin listener takes any free port.
+    #[track_caller]
+    pub(crate) fn run(toml: &str) -> Self {
+        Self::run_with(toml, &[])
+    }
+
+    /// As [`Self::run`], with more arguments.
+    #[track_caller]
+    pub(crate) fn run_with(toml: &str, more: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
+        std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
+        let mut process = Self::spawn(folder.path(), &[&["run", "-c", "f.toml"], more].concat());
+        process.folder = Some(folder);
+        process.wait_until_up();
+        process
+    }
+
+    /// Starts the program in `folder`.
+    #[track_caller]
+    pub(crate) fn spawn(folder: &Path, args: &[&str]) -> Self {
+        Self::spawn_with(folder, args, &[])
+    }
+
+    /// As [`Self::spawn`], with variables in its environment.
+    #[track_caller]
+    pub(crate) fn spawn_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
+        command.current_dir(folder).args(args).env_remove("FOREBAY_LOG").envs(variables.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let out = collect(child.stdout.take().expect("which is piped"));
+        let err = collect(child.stderr.take().expect("which is piped"));
+        Self { child, out, err, folder: None }
+    }
+
+    /// Waits until the program listens.
+    #[track_caller]
+    pub(crate) fn wait_until_up(&mut self) {
+        eventually("the program's start", || {
+            let up = self.err().contains("serving metrics");
+            let ended = self.child.try_wait().expect("it is our child");
+            assert!(up || ended.is_none(), "it ended: {}", self.err());
+            up
+        });
+    }
+
+    /// Where its files are.
+    #[track_caller]
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("it was given one").path()
+    }
+
+    /// The first address of the listener called `name`, as logged.
+    #[track_caller]
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        self.logged_address(&format!("listener={name} "))
+    }
+
+    /// The address of the admin listener, as logged.
+    #[track_caller]
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.logged_address("serving metrics")
+    }
+
+    /// A new client connection to the listener `web`.
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Link {
+        Link::to(self.address("web"))
+    }
+
+    /// The admin listener's answer to `GET` of `target`.
+    #[track_caller]
+    pub(crate) fn ask_admin(&self, target: &str) -> Message {
+        let mut client = Link::to(self.admin());
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\n\r\n"));
+        client.response()
+    }
+
+    /// Sends a signal.
+    #[track_caller]
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is our child");
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the program's end", || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+
+    /// Whether it has ended.
+    #[track_caller]
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it is our child").is_some()
+    }
+
+    /// What it has written to standard output so far.
+    pub(crate) fn out(&self) -> String {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn err(&self) -> String {
+        self.err.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[track_caller]
+    fn logged_address(&self, mark: &str) -> SocketAddr {
+        let log = self.err();
+        let line = log.lines().find(|line| line.contains(mark)).expect("its start is logged");
+        let (_, rest) = line.split_once("address=").expect("with the address");
+        rest.split(' ').next().unwrap_or_default().parse().expect("of IP")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let collected = Arc::clone(&text);
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            let mut text = collected.lock().unwrap_or_else(PoisonError::into_inner);
+            text.push_str(&line);
+            text.push('\n');
+        }
+    });
+    text
+}
