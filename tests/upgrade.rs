@@ -258,6 +258,19 @@ fn an_upgrade_with_a_body_is_not_asked_for() {
     assert_eq!((request.field("upgrade"), request.field("connection")), (None, None));
 }
 
+/// A tunnel of HTTP/2 would carry requests past routes and filters.
+#[test]
+fn no_tunnel_to_http_2_is_asked_for() {
+    let origin = answers("hello");
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n");
+    client.send("HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n");
+    assert_eq!(client.response().text(), "hello");
+    let request = origin.next_request();
+    assert_eq!((request.field("upgrade"), request.field("http2-settings")), (None, None));
+}
+
 #[test]
 fn http_1_0_cannot_upgrade() {
     let origin = answers("hello");

@@ -62,8 +62,11 @@ fn good_client(proxy: &Proxy, name: usize, stop: &Arc<AtomicBool>) -> JoinHandle
         let mut answered = 0;
         while !stop.load(Ordering::Relaxed) || answered < 20 {
             let target = format!("/good-{name}-{answered}");
-            let body = format!("good-{name}-{answered} ").repeat(rng.usize(0..200));
-            if rng.bool() {
+            let mut body = format!("good-{name}-{answered} ").repeat(rng.usize(0..200));
+            if rng.u8(..) < 64 {
+                body.clear();
+                client.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+            } else if rng.bool() {
                 client.send(format!(
                     "POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
                     body.len()
@@ -100,6 +103,7 @@ fn alongside(proxy: &Proxy, count: u64, bad: impl Fn(u64) + Sync) {
             scope.spawn(move || seeds(count).filter(|seed| seed % LANES == lane).for_each(bad));
         }
     });
+    use_all_that_is_kept(proxy);
     stop.store(true, Ordering::Relaxed);
     for client in good {
         assert!(client.join().expect("good clients get what they asked for") >= 20);
@@ -109,6 +113,19 @@ fn alongside(proxy: &Proxy, count: u64, bad: impl Fn(u64) + Sync) {
         metrics.sum("forebay_endpoint_requests_in_flight", &[]) == 0.0
             && metrics.sum("forebay_connections_active", &[("listener", "web")]) == 0.0
     });
+}
+
+/// Asks for so much at once that every connection to the origin that was kept is used again, those
+/// as well that carried damage: all of them have to carry the right answers.
+fn use_all_that_is_kept(proxy: &Proxy) {
+    let mut clients: Vec<_> = (0..150).map(|_| Link::to(proxy.address("good"))).collect();
+    for (name, client) in clients.iter_mut().enumerate() {
+        client.send(format!("GET /last-{name} HTTP/1.1\r\nHost: h\r\n\r\n"));
+    }
+    for (name, client) in clients.iter_mut().enumerate() {
+        let response = client.response();
+        assert_eq!(response.field("x-target"), Some(format!("/last-{name}").as_str()), "{response:?}");
+    }
 }
 
 const LANES: u64 = 6;
@@ -153,11 +170,19 @@ fn damaged_responses_harm_nobody_else() {
     let address = proxy.address("web");
     alongside(&proxy, 400, |seed| {
         let mut client = Link::to(address);
-        client.send(format!("GET /bad/{seed} HTTP/1.1\r\nHost: h\r\n\r\n"));
-        client.send(format!("GET /own-{seed} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+        client.send(format!("GET /bad/{seed} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
         let (came, _) = client.rest();
         let text = String::from_utf8_lossy(&came);
         assert!(!text.contains("good-"), "FOREBAY_SEED={seed}: {text:?}");
         assert!(text.starts_with("HTTP/1.1 "), "FOREBAY_SEED={seed}: {text:?}");
+        // Probably over the connection to the origin that carried the damage, if it was kept.
+        let mut client = Link::to(address);
+        client.send(format!("GET /own-{seed} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        let own = client.response();
+        assert_eq!(
+            own.field("x-target"),
+            Some(format!("/own-{seed}").as_str()),
+            "FOREBAY_SEED={seed}: {own:?}"
+        );
     });
 }

@@ -72,6 +72,56 @@ fn tls_to_a_plain_listener_is_refused() {
 }
 
 #[test]
+fn what_is_no_tls_is_refused_by_a_tls_listener() {
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("cert.pem"), pair.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+    let origin = answers("hello");
+    let proxy = Proxy::start_in(
+        folder.path(),
+        &format!(
+            "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\nprotocol = \"https\"\n\
+             certificates = [{{ cert = \"cert.pem\", key = \"key.pem\" }}]\n\
+             [listener.timeouts]\ntls_handshake = \"200ms\"\n\
+             [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"{}\"]\n",
+            origin.address()
+        ),
+    );
+    let mut tried = 0.0;
+    for seed in seeds(60) {
+        let mut rng = Rng::with_seed(seed);
+        let len = rng.usize(1..2000);
+        let garbage: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(len).collect();
+        let begins: [&[u8]; 4] = [
+            b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"",
+            b"\x16\x03\x01",
+            b"\x16\x03\x01\x00\x20\x01\x00\x00\x1c",
+        ];
+        let mut client = proxy.connect();
+        client.send(begins[rng.usize(0..4)]);
+        let _ = client.try_send(&garbage);
+        tried += 1.0;
+        match rng.u8(0..4) {
+            0 => client.reset(),
+            1 => drop(client),
+            _ => {
+                // An alert at the most.
+                let (came, _) = client.rest();
+                assert!(came.is_empty() || came.starts_with(b"\x15\x03"), "FOREBAY_SEED={seed}: {came:?}");
+            }
+        }
+    }
+    eventually("every handshake failed", || {
+        let metrics = proxy.metrics();
+        metrics.sum("forebay_tls_handshake_failures_total", &[("listener", "web")]) == tried
+            && metrics.sum("forebay_connections_active", &[("listener", "web")]) == 0.0
+    });
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
 fn what_only_begins_like_http_2_ends() {
     let origin = answers("hello");
     let proxy = Plain { listener: SHORT, ..Plain::default() }.to(&[origin.address()]);

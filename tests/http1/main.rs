@@ -5,6 +5,7 @@
 mod support;
 
 mod bodies;
+mod curl;
 mod fields;
 mod framing;
 mod interim;

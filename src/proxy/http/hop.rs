@@ -25,7 +25,9 @@ pub(super) fn of_request(head: &mut RequestHead) -> HopRequest {
     let fields = &mut head.fields;
     let asked = |token: &[u8]| list(fields, Known::Connection).any(|t| t.eq_ignore_ascii_case(token));
     let persist = if old { asked(b"keep-alive") } else { !asked(b"close") };
-    let upgrade = (head.version == Version::HTTP_11 && asked(b"upgrade"))
+    // A tunnel of HTTP/2 would carry requests past routes and filters.
+    let to_http2 = list(fields, Known::Upgrade).any(|t| t.eq_ignore_ascii_case(b"h2c"));
+    let upgrade = (head.version == Version::HTTP_11 && asked(b"upgrade") && !to_http2)
         .then(|| fields.get(Known::Upgrade).map(<[u8]>::to_vec))
         .flatten();
     let trailers = list(fields, Known::Te).any(|t| t.eq_ignore_ascii_case(b"trailers"));
@@ -133,6 +135,8 @@ mod tests {
             request(Version::HTTP_11, &both),
             (HopRequest { persist: true, upgrade: true }, "upgrade".into())
         );
+        let http2 = [("connection", "upgrade"), ("upgrade", "websocket, H2C")];
+        assert_eq!(request(Version::HTTP_11, &http2).1, "");
         assert!(!request(Version::HTTP_11, &both[1..]).0.upgrade);
         assert!(!request(Version::HTTP_10, &both).0.upgrade);
     }
