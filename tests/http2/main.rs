@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
 
+mod adversity;
 mod client;
 mod clients;
 mod frames;
