@@ -6,11 +6,13 @@ mod support;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use forebay::ambient;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use support::*;
 
 /// A client's request number `id` on a kept connection, and the status of the response.
@@ -81,6 +83,38 @@ fn assert_nobody_blamed(proxy: &Proxy) {
     assert!(failures.is_empty(), "{failures:?}");
 }
 
+/// An origin that closes idle connections after a second, and the address of the way there, which
+/// takes 10 ms in each direction. The way is a stand-in, unless `FOREBAY_FAR` names an IP address
+/// and the network namespace that has it:
+///
+/// ```sh
+/// ip netns add far && ip netns exec far ip link set lo up
+/// ip link add near0 type veth peer far0 netns far
+/// ip addr add 10.9.0.1/24 dev near0 && ip link set near0 up
+/// ip netns exec far ip addr add 10.9.0.2/24 dev far0 && ip netns exec far ip link set far0 up
+/// tc qdisc add dev near0 root netem delay 10ms
+/// ip netns exec far tc qdisc add dev far0 root netem delay 10ms
+/// FOREBAY_FAR="10.9.0.2 far" cargo test --test reuse bursts -- --nocapture
+/// ```
+fn far_origin() -> (Origin, SocketAddr) {
+    let idle = Duration::from_secs(1);
+    let Ok(far) = std::env::var("FOREBAY_FAR") else {
+        let origin = closes_idle_after(idle, "hello");
+        let way = network(origin.address(), Duration::from_millis(10));
+        return (origin, way);
+    };
+    let (ip, namespace) = far.split_once(' ').expect("an address and a namespace");
+    let (bind, namespace) = (format!("{ip}:0"), format!("/run/netns/{namespace}"));
+    let listening = thread::spawn(move || {
+        let namespace = std::fs::File::open(namespace).expect("the namespace is there");
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("for root");
+        TcpListener::bind(bind).expect("with the address")
+    });
+    let origin = closes_idle_on(listening.join().expect("no panic"), idle, "hello");
+    let address = origin.address();
+    (origin, address)
+}
+
 /// A stretch of network in front of `to` that takes `delay` each way, for bytes and for the end of
 /// the stream alike.
 fn network(to: SocketAddr, delay: Duration) -> SocketAddr {
@@ -126,7 +160,7 @@ fn deliver(arriving: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
 }
 
 /// Requests of one client in one burst, every third a POST.
-fn burst(client: &mut Link, burst: usize, number: usize) -> Tally {
+fn burst(client: &mut Link, burst: u64, number: usize) -> Tally {
     let mut tally = Tally::default();
     for i in 0..2 {
         let id = format!("{burst}-{number}-{i}");
@@ -140,20 +174,20 @@ fn burst(client: &mut Link, burst: usize, number: usize) -> Tally {
 #[test]
 #[expect(clippy::print_stdout, reason = "the numbers are the point of the measurement")]
 fn bursts_against_origins_that_close_after_a_second_lose_nothing() {
-    let origins: Vec<_> = (0..4).map(|_| closes_idle_after(Duration::from_secs(1), "hello")).collect();
-    let far: Vec<_> = origins.iter().map(|o| network(o.address(), Duration::from_millis(10))).collect();
+    let (origins, far): (Vec<_>, Vec<_>) = (0..4).map(|_| far_origin()).unzip();
     let proxy = Plain::default().to(&far);
     let mut clients: Vec<_> = (0..163).map(|_| proxy.connect()).collect();
     let mut tally = Tally::default();
-    let start = ambient::now();
+    let mut due = ambient::now();
     for round in 0..6 {
-        let due = start + Duration::from_secs(round);
         thread::sleep(due.saturating_duration_since(ambient::now()));
+        // A little more each time, so that some burst meets the end of the origins' patience.
+        due += Duration::from_millis(1000 + 20 * round);
         thread::scope(|scope| {
             let under_way: Vec<_> = clients
                 .iter_mut()
                 .enumerate()
-                .map(|(number, client)| scope.spawn(move || burst(client, round as usize, number)))
+                .map(|(number, client)| scope.spawn(move || burst(client, round, number)))
                 .collect();
             for client in under_way {
                 tally.add(client.join().expect("a client is answered"));

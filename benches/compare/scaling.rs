@@ -12,6 +12,7 @@ use crate::ground::{Ground, LOAD_CORE, PROXY_CORE};
 use crate::load;
 use crate::options::{Dressing, Options};
 use crate::peers::{Proxy, Serving, Start};
+use crate::quiet::DISTURBED;
 use crate::quota::Quota;
 use crate::speed::{self, Reading, WARM_UP};
 use crate::statistics::median;
@@ -24,17 +25,26 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
     let mut rows: Vec<Vec<[Reading; 4]>> = options.proxies.iter().map(|_| Vec::new()).collect();
     for round in 0..options.rounds() {
         for (proxy, readings) in options.proxies.iter().zip(&mut rows) {
-            let mut taken = Vec::new();
-            for trial in TRIALS {
-                let reading = reading(ground, options, *proxy, trial)
-                    .map_err(|failure| format!("{}, {trial:?}: {failure}", proxy.name()))?;
-                eprintln!("scaling, round {}: {:7} {trial:?}: {reading}", round + 1, proxy.name());
-                taken.push(reading);
-            }
-            readings.extend(<[Reading; 4]>::try_from(taken).ok());
+            readings.push(trials(ground, options, *proxy, round)?);
         }
     }
+    let rows: Vec<_> = rows.into_iter().map(speed::calm).collect();
     Ok(tell(options, &rows))
+}
+
+/// All four, in an order that every other round turns round.
+fn trials(ground: &Ground, options: &Options, proxy: Proxy, round: u32) -> Result<[Reading; 4], Failure> {
+    let mut taken = [Reading::default(); 4];
+    let mut order: Vec<_> = taken.iter_mut().zip(TRIALS).collect();
+    if !round.is_multiple_of(2) {
+        order.reverse();
+    }
+    for (reading, trial) in order {
+        *reading = self::reading(ground, options, proxy, trial)
+            .map_err(|failure| format!("{}, {trial:?}: {failure}", proxy.name()))?;
+        eprintln!("scaling, round {}: {:7} {trial:?}: {reading}", round + 1, proxy.name());
+    }
+    Ok(taken)
 }
 
 /// One way of running a proxy.
@@ -96,6 +106,7 @@ fn tell(options: &Options, rows: &[Vec<[Reading; 4]>]) -> String {
         options.window().as_secs(),
         double = share * 2,
     );
+    let mut remarks = String::new();
     for (proxy, rounds) in options.proxies.iter().zip(rows) {
         let of = |figure: &dyn Fn(&[Reading; 4]) -> f64| {
             median(&rounds.iter().map(figure).collect::<Vec<_>>()).unwrap_or(f64::NAN)
@@ -112,6 +123,14 @@ fn tell(options: &Options, rows: &[Vec<[Reading; 4]>]) -> String {
             of(&|[.., two]| two.busy() * 100.0),
             of(&|[.., one, two]| two.rate() / one.rate()),
         );
+        let most = rounds.iter().flatten().map(|reading| reading.others).fold(0.0, f64::max);
+        if most >= DISTURBED {
+            remarks += &format!(
+                "\nEvery round of {} was disturbed: other work used up to {:.0} % of a core.\n",
+                proxy.name(),
+                most * 100.0,
+            );
+        }
     }
-    text
+    text + &remarks
 }

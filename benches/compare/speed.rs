@@ -85,12 +85,17 @@ pub(crate) struct Series {
 impl Series {
     /// Leaves out the rounds that were disturbed, unless that leaves none.
     fn new(case: Case, rounds: Vec<Vec<Reading>>) -> Self {
-        let calm = |round: &[Reading]| round.iter().all(|reading| reading.others < DISTURBED);
         let all = rounds.len();
-        let (calm, disturbed): (Vec<_>, Vec<_>) = rounds.into_iter().partition(|round| calm(round));
-        let rounds = if calm.is_empty() { disturbed } else { calm };
+        let rounds = calm(rounds);
         Self { case, left_out: all - rounds.len(), rounds }
     }
+}
+
+/// The rounds that nothing disturbed; all of them, if something disturbed each.
+pub(crate) fn calm<R: AsRef<[Reading]>>(rounds: Vec<R>) -> Vec<R> {
+    let is_calm = |round: &R| round.as_ref().iter().all(|reading| reading.others < DISTURBED);
+    let (calm, disturbed): (Vec<_>, Vec<_>) = rounds.into_iter().partition(is_calm);
+    if calm.is_empty() { disturbed } else { calm }
 }
 
 /// Measures every case asked for and tells it as Markdown.

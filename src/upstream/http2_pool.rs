@@ -119,7 +119,8 @@ impl Http2Pool {
         endpoint: &LocalEndpoint,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
-        let mut connection = connect(endpoint, timeouts).await?;
+        // Boxed, because most requests do not open a connection and need no room for it.
+        let mut connection = Box::pin(connect(endpoint, timeouts)).await?;
         connection.number = self.opened.replace(self.opened.get() + 1);
         let connection = Rc::new(connection);
         self.open.borrow_mut().push(Rc::clone(&connection));

@@ -15,6 +15,8 @@ pub struct Decoder {
     state: State,
     extension_bytes: usize,
     trailers: Vec<u8>,
+    /// Where in the trailers the present line begins.
+    line_start: usize,
 }
 
 /// What a decoder found.
@@ -48,7 +50,7 @@ enum State {
 
 impl Default for Decoder {
     fn default() -> Self {
-        Self { state: State::SizeStart, extension_bytes: 0, trailers: Vec::new() }
+        Self { state: State::SizeStart, extension_bytes: 0, trailers: Vec::new(), line_start: 0 }
     }
 }
 
@@ -117,11 +119,14 @@ impl Decoder {
         while !buf.is_empty() {
             let line_end = memchr::memchr(b'\n', buf).map_or(buf.len(), |at| at + 1);
             let part = buf.split_to(line_end);
-            let line_start = self.trailers.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
             self.trailers.extend_from_slice(&part);
             if self.trailers.len() > MAX_TRAILER_BYTES {
                 return Err(Malformed::Trailers);
             }
+            if !part.ends_with(b"\n") {
+                continue;
+            }
+            let line_start = std::mem::replace(&mut self.line_start, self.trailers.len());
             if self.trailers.get(line_start..) == Some(b"\r\n") {
                 self.state = State::Done;
                 return Ok(Some(Event::End(read_trailers(&self.trailers)?)));

@@ -1,6 +1,6 @@
 //! Origins by what they do, well or badly. Each is a script for `Origin::run`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use super::{Origin, OriginConn};
@@ -45,8 +45,13 @@ pub(crate) fn closes_after_every_answer(body: &str) -> Origin {
 
 /// Answers as [`answers`] does and closes a connection on which nothing comes for `idle`.
 pub(crate) fn closes_idle_after(idle: Duration, body: &str) -> Origin {
+    closes_idle_on(TcpListener::bind("127.0.0.1:0").expect("there is a free port"), idle, body)
+}
+
+/// As [`closes_idle_after`], on a socket that listens already.
+pub(crate) fn closes_idle_on(listener: TcpListener, idle: Duration, body: &str) -> Origin {
     let response = ok(body);
-    Origin::run(move |conn| {
+    Origin::on(listener, move |conn| {
         while conn.request().is_some() && conn.send(&response) {
             if !comes_within(conn, idle) {
                 return;

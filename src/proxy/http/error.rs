@@ -16,7 +16,7 @@ use crate::wire::Malformed;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProxyError {
     /// The request head is malformed or ambiguous.
-    #[error("malformed request: {0}")]
+    #[error("{}", wrong_with(.0))]
     Malformed(#[from] Malformed),
     /// The path climbs above the root or holds what no path may.
     #[error("malformed request: unacceptable path")]
@@ -168,6 +168,15 @@ impl From<OpenError> for ProxyError {
             OpenError::Dial(error) => Self::Dial(error),
             other => Self::Http2(other),
         }
+    }
+}
+
+/// What is wrong with a request head: a limit that it exceeds is named, the rest is malformed.
+fn wrong_with(fault: &Malformed) -> String {
+    match fault {
+        Malformed::TargetTooLong | Malformed::HeadTooLarge => format!("{fault} (max_head of the listener)"),
+        Malformed::TooManyFields => format!("{fault} (max_fields of the listener)"),
+        _ => format!("malformed request: {fault}"),
     }
 }
 

@@ -159,7 +159,10 @@ impl Forward<'_> {
                 connection
             }
             None => {
-                Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts()).await?
+                // Boxed, because most requests do not open a connection and need no room for it.
+                let opening =
+                    Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts());
+                Box::pin(opening).await?
             }
         };
         connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));

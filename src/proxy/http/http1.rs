@@ -158,12 +158,14 @@ fn poll_head(
     }
 }
 
-/// Whether parsing is worth while: the first bytes always are, since garbage shows at once; after
-/// that only what has an empty line, so that a head that trickles in is not parsed at every byte.
+/// Whether parsing is worth while: the first bytes always are, and so is what begins with bytes
+/// that no request line does, since garbage shows at once; after that only what has an empty
+/// line, so that a head that trickles in is not parsed at every byte.
 fn may_be_whole(unread: &[u8]) -> bool {
-    unread.len() < 16
+    unread.len() < FIRST_BYTES
         || memchr::memmem::find(unread, b"\n\r\n").is_some()
         || memchr::memmem::find(unread, b"\n\n").is_some()
+        || unread.iter().take(FIRST_BYTES).any(|b| !matches!(b, b'\r' | b'\n' | b' '..=b'~'))
 }
 
 /// Closes so that the client gets to read what was written: our direction first, then, within
@@ -218,6 +220,8 @@ fn limits_of(listener: &Listener) -> (Duration, HeadLimits) {
 }
 
 const NO_LIMITS: HeadLimits = HeadLimits { bytes: 0, fields: 0 };
+/// Bytes of a head that are looked at before it is whole.
+const FIRST_BYTES: usize = 16;
 /// What an HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a connection must have been idle to be closed in a drain. The next request may be under

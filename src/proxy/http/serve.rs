@@ -30,6 +30,8 @@ pub fn serve(
     }
 }
 
+/// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
+/// many, does not hold room for them.
 async fn accepted(worker: &Rc<Worker>, listener: usize, socket: Socket, peer: Option<SocketAddr>) {
     let local = worker.local();
     let Some(shared) = local.snapshot.listeners.get(listener).map(Arc::clone) else { return };
@@ -44,10 +46,10 @@ async fn accepted(worker: &Rc<Worker>, listener: usize, socket: Socket, peer: Op
         }
         Some(config) => {
             if let Some((cx, stream, is_http2)) =
-                handshake(worker, listener, (socket, ip), &shared, config).await
+                Box::pin(handshake(worker, listener, (socket, ip), &shared, config)).await
             {
                 if is_http2 {
-                    http2::serve(Rc::new(cx), stream, Bytes::new()).await;
+                    Box::pin(http2::serve(Rc::new(cx), stream, Bytes::new())).await;
                 } else {
                     http1::serve(&cx, Rc::new(Conn::new(stream, Bytes::new()))).await;
                 }
@@ -81,7 +83,7 @@ async fn plain(cx: Connection, stream: Stream) {
     }
     if let Ok(conn) = Rc::try_unwrap(conn) {
         let (stream, first) = conn.into_parts();
-        http2::serve(Rc::new(cx), stream, first).await;
+        Box::pin(http2::serve(Rc::new(cx), stream, first)).await;
     }
 }
 

@@ -1,0 +1,61 @@
+//! The parsers against damaged input, without sockets: the properties that the fuzz targets check,
+//! over seeds.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fastrand::Rng;
+
+use crate::mutation::{REQUESTS, RESPONSES, mutate};
+use crate::{properties, seeds};
+
+/// Checks a property for damaged forms of each of `messages`.
+#[track_caller]
+fn assert_holds(property: fn(&[u8]), messages: &[Vec<u8>], rounds: u64) {
+    for message in messages {
+        property(message);
+    }
+    for seed in seeds(rounds) {
+        let mut rng = Rng::with_seed(seed);
+        let message = rng.choice(messages).expect("there are messages");
+        let damaged = mutate(&mut rng, message);
+        let outcome = catch_unwind(AssertUnwindSafe(|| property(&damaged)));
+        assert!(outcome.is_ok(), "FOREBAY_SEED={seed}: {:?}", String::from_utf8_lossy(&damaged));
+    }
+}
+
+fn bytes(messages: &[&str]) -> Vec<Vec<u8>> {
+    messages.iter().map(|message| message.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn request_heads_have_one_meaning() {
+    assert_holds(properties::request_head, &bytes(REQUESTS), 30_000);
+}
+
+#[test]
+fn response_heads_have_one_meaning() {
+    assert_holds(properties::response_head, &bytes(RESPONSES), 30_000);
+}
+
+#[test]
+fn chunked_bodies_have_one_meaning() {
+    let bodies = [
+        "5\r\nhello\r\n0\r\n\r\n",
+        "5;a=b;c=\"d;e\" \r\nhello\r\n00\r\nX-Sum: 1\r\nx-b: \r\n\r\nGET / HTTP/1.1\r\n",
+        "a  \r\n0123456789\r\n1\r\nx\r\nF\r\n0123456789abcde\r\n0\r\nContent-Length: 5\r\n\r\n",
+    ];
+    assert_holds(properties::chunked_body, &bytes(&bodies), 2_000);
+}
+
+#[test]
+fn configurations_are_understood_or_faulted() {
+    let folders = ["config", "config/examples", "tests/config"].map(|folder| fs::read_dir(folder).unwrap());
+    let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let texts: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    assert!(texts.len() > 10);
+    assert_holds(properties::configuration, &texts, 300);
+}
