@@ -2,7 +2,7 @@
 //! cancellation, without and with TLS. The service is written by hand, so that no compiler of
 //! Protocol Buffers is needed.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 mod support;
 

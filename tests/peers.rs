@@ -1,7 +1,7 @@
 //! The proxy among programs that others wrote: curl, nghttp2 and OpenSSL as clients, nginx as an
 //! endpoint, Prometheus as a reader of metrics. A program that is not installed is skipped.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 mod support;
 

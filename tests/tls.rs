@@ -1,7 +1,7 @@
 //! TLS on both sides, over real sockets: which certificate is shown, which versions are spoken,
 //! what is verified, and what becomes of those who do not speak it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
 mod support;
 

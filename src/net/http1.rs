@@ -240,7 +240,16 @@ impl Conn {
     #[must_use]
     pub fn is_outbox_full(&self) -> bool {
         let outbox = self.outbox.borrow();
-        !outbox.chunk.is_empty() || outbox.piped() > 0 || outbox.copied.len() >= COPIED_MAX
+        !outbox.chunk.is_empty()
+            || !outbox.tail.is_empty()
+            || outbox.piped() > 0
+            || outbox.copied.len() >= COPIED_MAX
+    }
+
+    /// Whether the end of the body may be queued: what marks it must not overtake a large piece.
+    #[must_use]
+    pub fn may_push_end(&self) -> bool {
+        self.encoding.get() != Encoding::Chunked || !self.is_outbox_full()
     }
 
     /// Writes what is queued.

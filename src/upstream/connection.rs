@@ -1,5 +1,6 @@
 //! An HTTP/1.1 connection to an endpoint, counted while it is open.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ pub struct Http1Connection {
     pub requests: u64,
     /// When it was last given back.
     pub idle_since: Option<Instant>,
+    counted: Cell<(u64, u64)>,
     open: OpenConnection,
 }
 
@@ -63,7 +65,8 @@ impl Http1Connection {
     ) -> Result<Self, DialError> {
         let stream = dial(&endpoint.dial, timeouts).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard);
-        Ok(Self { conn: Rc::new(Conn::new(stream, Bytes::new())), requests: 1, idle_since: None, open })
+        let conn = Rc::new(Conn::new(stream, Bytes::new()));
+        Ok(Self { conn, requests: 1, idle_since: None, counted: Cell::default(), open })
     }
 
     /// Whether it has carried a request before.
@@ -78,10 +81,16 @@ impl Http1Connection {
         self.idle_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    /// Adds what went over the connection since `before` to the endpoint's counters.
-    pub fn count_bytes(&self, before: (u64, u64)) {
-        let received = self.conn.received().saturating_sub(before.0);
-        let sent = self.conn.sent().saturating_sub(before.1);
-        self.open.count_bytes(received, sent);
+    /// Adds what went over the connection since this was last called to the endpoint's counters.
+    pub fn count_bytes(&self) {
+        let now = (self.conn.received(), self.conn.sent());
+        let before = self.counted.replace(now);
+        self.open.count_bytes(now.0.saturating_sub(before.0), now.1.saturating_sub(before.1));
+    }
+}
+
+impl Drop for Http1Connection {
+    fn drop(&mut self) {
+        self.count_bytes();
     }
 }

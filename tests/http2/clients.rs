@@ -74,6 +74,19 @@ async fn large_bodies_are_exact() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_chunk_comes_last_whatever_the_size() {
+    let origin = echoes();
+    let proxy = Proxy::to(origin.address());
+    let client = Client::to(proxy.address("web")).await;
+    for len in (15_900..16_400).step_by(50).chain([16_383, 16_384, 16_385, 32_768, 65_535, 65_536]) {
+        let body = pattern(len);
+        // In one frame that also ends the stream, where it fits.
+        let answer = client.ask(post("/"), &body).await.unwrap();
+        assert!(answer.status == 200 && answer.body == body, "{len}: {}", answer.status);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_holds_the_endpoint_back() {
     let (tell, told) = std::sync::mpsc::channel();
     let origin = Origin::run(move |conn| {

@@ -2,7 +2,19 @@
 
 use crate::client::{Client, get, post};
 use crate::origin::{Asked, Origin};
-use crate::support::{Metrics, Proxy, answers_raw, echoes, eventually, refuses};
+use crate::support::{Metrics, Proxy, answers_raw, echoes, eventually, refuses, resets_midway};
+
+#[test]
+fn bytes_of_failed_requests_are_counted_too() {
+    let origin = resets_midway();
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.rest();
+    let metrics = proxy.metrics();
+    assert!(metrics.sum("forebay_endpoint_sent_bytes_total", &[]) > 30.0);
+    assert!(metrics.sum("forebay_endpoint_received_bytes_total", &[]) > 30.0);
+}
 
 /// Requests of each kind from each client.
 const EACH: usize = 30;

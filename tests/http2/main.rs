@@ -1,8 +1,9 @@
 //! HTTP/2 through the proxy, over real sockets: towards clients, towards endpoints, and between
 //! every pair of versions.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
 
+mod adversity;
 mod client;
 mod clients;
 mod frames;

@@ -110,7 +110,8 @@ impl Asked {
 
     /// Answers with the request's body and its trailers.
     pub(crate) async fn echo(mut self) {
-        let mut stream = self.respond.send_response(status(200), false).expect("the stream is open");
+        // As for an answer.
+        let Ok(mut stream) = self.respond.send_response(status(200), false) else { return };
         let (body, trailers) = self.body().await;
         let _ = send_all(&mut stream, body, false).await;
         let _ = stream.send_trailers(trailers.unwrap_or_default());

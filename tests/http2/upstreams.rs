@@ -289,6 +289,31 @@ async fn a_client_that_does_not_read_holds_the_endpoint_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_of_every_size_reach_a_slow_reader_exactly() {
+    let mut settings = Builder::new();
+    settings.max_frame_size(1_000_000);
+    let origin = Origin::with(settings, |mut asked: Asked| async move {
+        let mut stream = asked.respond.send_response(status(200), false).unwrap();
+        let mut body = Bytes::from(pattern(400_000));
+        for size in [1, 16_380, 16_384, 100, 40_000, 3, 16_500].into_iter().cycle() {
+            let piece = body.split_to(size.min(body.len()));
+            send_all(&mut stream, piece, body.is_empty()).await.unwrap();
+            if body.is_empty() {
+                break;
+            }
+        }
+    })
+    .await;
+    let proxy = before(&origin, "");
+    let mut client = proxy.connect();
+    socket2::SockRef::from(client.tcp()).set_recv_buffer_size(32_768).unwrap();
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    let response = client.response();
+    assert!(response.lists("transfer-encoding", "chunked"), "{}", response.head);
+    assert!(response.body == pattern(400_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_stream_leaves_the_others_alone() {
     let origin = Origin::run(|asked: Asked| async move {
         if asked.request.uri().path() == "/large" {

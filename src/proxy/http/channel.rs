@@ -183,7 +183,7 @@ impl Pump {
                 Frame::Data(data) => {
                     self.count(data.len() as u64)?;
                     to.push(data);
-                    if self.again.is_empty() && from.is_read_done() {
+                    if self.again.is_empty() && from.is_read_done() && to.may_push_end() {
                         self.finish(to, None)?;
                     }
                 }
@@ -242,6 +242,14 @@ impl Channel {
         match self {
             Self::Http1(conn) => !conn.is_outbox_full(),
             Self::Http2(stream) => stream.queued.is_empty(),
+        }
+    }
+
+    /// Whether the end of the body may be queued before what is queued was written.
+    fn may_push_end(&self) -> bool {
+        match self {
+            Self::Http1(conn) => conn.may_push_end(),
+            Self::Http2(_) => true,
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Exchange {
 
 #[derive(Debug)]
 enum Held {
-    Http1 { connection: Http1Connection, before: (u64, u64), persist: bool },
+    Http1 { connection: Http1Connection, sent_before: u64, persist: bool },
     Http2 { permit: StreamPermit, response: Option<ResponseFuture> },
 }
 
@@ -54,8 +54,7 @@ impl Exchange {
     ) -> Box<Self> {
         let conn = Rc::clone(&connection.conn);
         conn.begin_write(Encoding::of(body));
-        let before = (conn.received(), conn.sent());
-        let held = Held::Http1 { connection, before, persist: false };
+        let held = Held::Http1 { connection, sent_before: conn.sent(), persist: false };
         Self::new(lease, Channel::Http1(conn), held, idle_limit)
     }
 
@@ -103,7 +102,7 @@ impl Exchange {
     #[must_use]
     pub(super) fn is_unsent(&self) -> bool {
         match &self.held {
-            Held::Http1 { connection, before, .. } => connection.conn.sent() == before.1,
+            Held::Http1 { connection, sent_before, .. } => connection.conn.sent() == *sent_before,
             Held::Http2 { .. } => false,
         }
     }
@@ -238,8 +237,8 @@ impl Exchange {
     /// if it can carry another request.
     pub(super) fn release(self: Box<Self>, now: Instant) {
         let endpoint = Rc::clone(self.lease.endpoint());
-        if let Held::Http1 { connection, before, persist } = self.held {
-            connection.count_bytes(before);
+        if let Held::Http1 { connection, persist, .. } = self.held {
+            connection.count_bytes();
             let clean = self.upload_over && !self.upload_failed && connection.conn.unread_len() == 0;
             if persist && clean {
                 endpoint.http1.put(connection, self.idle_limit, now);
