@@ -301,9 +301,8 @@ fn an_endpoint_that_closes_twice_is_not_asked_for_ever() {
 
 #[test]
 fn one_closed_connection_does_not_keep_posts_off_the_pool_for_good() {
-    let origin = Origin::run(|conn| {
-        while conn.request().is_some() && conn.send(ok("hello")) && conn.number > 0 {}
-    });
+    let origin =
+        Origin::run(|conn| while conn.request().is_some() && conn.send(ok("hello")) && conn.number > 0 {});
     let proxy = Proxy::to(origin.address());
     let mut client = proxy.connect();
     assert_eq!(ask(&mut client, "GET", "first"), 200);
