@@ -264,6 +264,9 @@ impl Server {
     }
 
     fn join(&mut self) {
+        if self.workers.is_empty() {
+            return;
+        }
         for worker in self.workers.drain(..) {
             if let Ok(Err(error)) = worker.join() {
                 tracing::error!(%error, "a worker ended");

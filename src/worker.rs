@@ -90,7 +90,8 @@ async fn accept(worker: Rc<Worker>, listener: usize, socket: Listener, mut phase
         return;
     }
     // Closing the socket resets whoever is connected as far as the kernel goes, and may have sent a
-    // request: nobody new is let in until all of those are here.
+    // request: nobody new is let in until all of those are here. Over a network of 20 ms, with 64
+    // clients that connect for each request, a plain close cost 9 to 37 of them their answer.
     socket.refuse_new();
     let _ = timeout(HANDSHAKES, accept_all(&worker, listener, &socket)).await;
     for (stream, peer) in socket.close() {

@@ -300,6 +300,26 @@ fn an_endpoint_that_closes_twice_is_not_asked_for_ever() {
 }
 
 #[test]
+fn one_closed_connection_does_not_keep_posts_off_the_pool_for_good() {
+    let origin =
+        Origin::run(|conn| while conn.request().is_some() && conn.send(ok("hello")) && conn.number > 0 {});
+    let proxy = Proxy::to(origin.address());
+    let mut client = proxy.connect();
+    assert_eq!(ask(&mut client, "GET", "first"), 200);
+    let open = || proxy.metrics().sum("forebay_endpoint_connections_open", &[]);
+    eventually("the closed connection is found", || open() == 0.0);
+    let reused = || proxy.metrics().sum("forebay_endpoint_connections_reused_total", &[]);
+    let mut posts = 0;
+    eventually("a POST on a pooled connection", || {
+        posts += 1;
+        assert_eq!(ask(&mut client, "POST", &posts.to_string()), 200);
+        reused() > 0.0
+    });
+    assert!(posts > 1, "trusted at once");
+    assert_nobody_blamed(&proxy);
+}
+
+#[test]
 fn connections_are_counted() {
     let origin = answers("hello");
     let proxy = Proxy::to(origin.address());

@@ -40,7 +40,7 @@ pub struct Options {
     pub lines: Arc<LogLines>,
 }
 
-/// An open access log. Dropping it does what [`Self::close`] does.
+/// An open access log. Dropping it does what [`Self::close`] does, unless that was called before.
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
@@ -106,7 +106,9 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
-        self.close(CLOSING);
+        if !self.backlogs.stop.load(Ordering::Acquire) {
+            self.close(CLOSING);
+        }
     }
 }
 
