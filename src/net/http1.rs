@@ -267,6 +267,12 @@ impl Conn {
         }
     }
 
+    /// Whether closing the socket is all that the end of the stream takes, as without TLS.
+    #[must_use]
+    pub fn closes_by_itself(&self) -> bool {
+        matches!(*self.stream.borrow(), Stream::Plain(_))
+    }
+
     /// Ends our direction of the stream.
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.stream.borrow_mut()).poll_shutdown(cx)

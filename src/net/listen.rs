@@ -101,7 +101,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                socket.set_nodelay(true)?;
                 Ok((Socket::Tcp(socket), Some(peer)))
             }
             Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0), None)),
@@ -206,6 +205,8 @@ fn bind_tcp(address: SocketAddr, port: Port) -> io::Result<std::net::TcpListener
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(port == Port::Shared)?;
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     if port == Port::Shared {

@@ -26,6 +26,8 @@ pub(super) struct Client {
     pub(super) channel: Channel,
     /// Whether the connection may carry another request; nothing to HTTP/2.
     pub(super) persist: bool,
+    /// Whether the client said that it sends nothing after this request.
+    pub(super) is_last: bool,
     version: Version,
     respond: Option<SendResponse<Bytes>>,
     started: bool,
@@ -35,14 +37,28 @@ impl Client {
     /// A request on an HTTP/1 connection.
     #[must_use]
     pub(super) fn http1(conn: Rc<Conn>, version: Version) -> Self {
-        Self { channel: Channel::Http1(conn), persist: false, version, respond: None, started: false }
+        Self {
+            channel: Channel::Http1(conn),
+            persist: false,
+            is_last: false,
+            version,
+            respond: None,
+            started: false,
+        }
     }
 
     /// A request on an HTTP/2 stream.
     #[must_use]
     pub(super) fn http2(body: RecvStream, respond: SendResponse<Bytes>) -> Self {
         let channel = Channel::Http2(Http2Stream::new(Some(body), None));
-        Self { channel, persist: true, version: Version::HTTP_2, respond: Some(respond), started: false }
+        Self {
+            channel,
+            persist: true,
+            is_last: false,
+            version: Version::HTTP_2,
+            respond: Some(respond),
+            started: false,
+        }
     }
 
     /// Whether a response head was queued.

@@ -77,6 +77,7 @@ async fn answer(
     normalise_target(scratch)?;
     account.client = cx.peer.client(&scratch.request.fields, &listener.identity);
     let asked = hop::of_request(&mut scratch.request);
+    client.is_last = !asked.persist;
     client.persist = asked.persist && !cx.worker.is_draining();
     let route = find_route(listener, scratch)?;
     account.route = Some(route);

@@ -56,14 +56,16 @@ pub(super) async fn serve(cx: &Connection, conn: Rc<Conn>) {
         };
         // Boxed, so that the state of a request is held for as long as one is under way: an idle
         // connection is a third of the size without it.
-        let persist = Box::pin(request(cx, &conn, &mut scratch, &mut timer)).await;
+        let next = Box::pin(request(cx, &conn, &mut scratch, &mut timer)).await;
         cx.worker.give_scratch(scratch);
         count_bytes(cx, &conn, &mut counted);
-        if !persist {
-            linger(&conn, &mut timer).await;
-            break;
+        match next {
+            Next::Request => conn.rest(),
+            Next::Close { linger: wait } => {
+                linger(&conn, &mut timer, wait).await;
+                break;
+            }
         }
-        conn.rest();
     }
     count_bytes(cx, &conn, &mut counted);
 }
@@ -97,8 +99,16 @@ async fn wait_for_request(cx: &Connection, conn: &Conn, timer: &mut Timer) -> Op
     arrived.then_some(())
 }
 
-/// Reads one request and has it handled; says whether another may follow.
-async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer: &mut Timer) -> bool {
+/// What follows a request.
+enum Next {
+    /// Another one may.
+    Request,
+    /// The end, after a while in which the client's remaining bytes are read, if there may be any.
+    Close { linger: bool },
+}
+
+/// Reads one request and has it handled; says what may follow.
+async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer: &mut Timer) -> Next {
     let (header, limits) = with_listener(cx, limits_of).unwrap_or((Duration::ZERO, NO_LIMITS));
     let started = ambient::now();
     // What is refused before it was read must not look like the request before.
@@ -107,7 +117,7 @@ async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer:
         poll_fn(|task| poll_head(conn, &mut scratch.request, limits, (timer, started + header), task)).await;
     let body = match read {
         Ok(true) => framing::of_request(&scratch.request).map_err(ProxyError::Malformed),
-        Ok(false) => return false,
+        Ok(false) => return Next::Close { linger: false },
         Err(HeadError::Malformed(fault)) => Err(ProxyError::Malformed(fault)),
         Err(HeadError::TimedOut) => Err(ProxyError::HeaderTimeout(header)),
     };
@@ -119,7 +129,10 @@ async fn request(cx: &Connection, conn: &Rc<Conn>, scratch: &mut Scratch, timer:
     }
     let mut client = Client::http1(Rc::clone(conn), scratch.request.version);
     handle(cx, scratch, &mut client, body).await;
-    client.persist && conn.is_read_done()
+    match conn.is_read_done() {
+        true if client.persist => Next::Request,
+        is_read => Next::Close { linger: !(is_read && client.is_last && conn.unread_len() == 0) },
+    }
 }
 
 enum HeadError {
@@ -170,8 +183,11 @@ fn may_be_whole(unread: &[u8]) -> bool {
 
 /// Closes so that the client gets to read what was written: our direction first, then, within
 /// bounds, what the client still sends, because unread bytes would reset the connection.
-async fn linger(conn: &Conn, timer: &mut Timer) {
+async fn linger(conn: &Conn, timer: &mut Timer, wait: bool) {
     if poll_fn(|task| conn.poll_flush(task)).await.is_err() || conn.breaks_off() {
+        return;
+    }
+    if !wait && conn.closes_by_itself() {
         return;
     }
     timer.set(ambient::now() + LINGER);
