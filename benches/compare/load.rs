@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::Failure;
@@ -42,6 +43,66 @@ pub(crate) fn run(
     }
 }
 
+/// A load at a steady rate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    pub(crate) connections: u32,
+    pub(crate) streams: u32,
+    /// Whether HTTP/1.1 is spoken rather than HTTP/2.
+    pub(crate) http1: bool,
+    /// Requests a second over all connections.
+    pub(crate) rate: u32,
+}
+
+/// Loads a listener at a steady rate for a window; gives the median and the 99th percentile of how
+/// long requests took.
+///
+/// # Errors
+/// As [`run`], and where the rate was not kept up.
+pub(crate) fn paced(
+    ground: &Ground,
+    shape: &Shape,
+    listener: SocketAddr,
+    (pace, window): (Pace, Duration),
+) -> Result<(Duration, Duration), Failure> {
+    let scheme = if shape.door == Door::Tls { "https" } else { "http" };
+    let url = format!("{scheme}://{listener}{}", shape.path);
+    let mut command = launch::command(LOAD_CORE, "h2load");
+    if pace.http1 {
+        command.arg("--h1");
+    }
+    command.arg("-t1").arg(format!("-c{}", pace.connections)).arg(format!("-m{}", pace.streams));
+    command.arg(format!("--rps={}", f64::from(pace.rate) / f64::from(pace.connections)));
+    let (mut took, printed) = logged(ground, command, &url, window)?;
+    let p99 = percentile_99(&mut took).ok_or_else(|| format!("h2load saw no response:\n{printed}"))?;
+    let p50 = took.get(took.len() / 2).copied().unwrap_or_default();
+    let reached = took.len() as f64 / window.as_secs_f64();
+    if reached < 0.9 * f64::from(pace.rate) {
+        return Err(format!("{reached:.0} of {} requests/s were answered", pace.rate).into());
+    }
+    Ok((Duration::from_micros(p50), Duration::from_micros(p99)))
+}
+
+/// Runs h2load for a window; gives how long each request took, in microseconds, and what it printed.
+fn logged(
+    ground: &Ground,
+    mut command: Command,
+    url: &str,
+    window: Duration,
+) -> Result<(Vec<u64>, String), Failure> {
+    let log = ground.dir().join("h2load.log");
+    if log.exists() {
+        fs::remove_file(&log)?;
+    }
+    command.arg(format!("-D{}", window.as_secs())).arg(format!("--log-file={}", log.display())).arg(url);
+    let running = Running::start(&mut command, &ground.dir().join("h2load.out"))?;
+    let printed = running.finish(window + GRACE)?;
+    // One line per request: when it started, its status, and how long it took, in microseconds.
+    let lines = fs::read_to_string(&log)?;
+    let took = lines.lines().filter_map(|line| line.rsplit('\t').next()?.parse().ok()).collect();
+    Ok((took, printed))
+}
+
 fn wrk(
     ground: &Ground,
     url: &str,
@@ -79,19 +140,9 @@ fn h2load(
     window: Duration,
     (connections, streams): (u32, u32),
 ) -> Result<Counted, Failure> {
-    let log = ground.dir().join("h2load.log");
-    if log.exists() {
-        fs::remove_file(&log)?;
-    }
     let mut command = launch::command(LOAD_CORE, "h2load");
     command.arg("-t1").arg(format!("-c{connections}")).arg(format!("-m{streams}"));
-    command.arg(format!("-D{}", window.as_secs())).arg(format!("--log-file={}", log.display())).arg(url);
-    let running = Running::start(&mut command, &ground.dir().join("h2load.out"))?;
-    let printed = running.finish(window + GRACE)?;
-    // One line per request: when it started, its status, and how long it took, in microseconds.
-    let lines = fs::read_to_string(&log)?;
-    let mut took: Vec<u64> =
-        lines.lines().filter_map(|line| line.rsplit('\t').next()?.parse().ok()).collect();
+    let (mut took, printed) = logged(ground, command, url, window)?;
     let p99 = percentile_99(&mut took).ok_or_else(|| format!("h2load saw no response:\n{printed}"))?;
     let summary = printed.lines().find_map(|line| line.strip_prefix("requests: ")).unwrap_or_default();
     let counted = |what: &str| {

@@ -9,6 +9,7 @@ mod cases;
 mod connections;
 mod cpu;
 mod ground;
+mod latency;
 mod launch;
 mod load;
 mod machine;
@@ -54,6 +55,7 @@ fn answer(options: &Options) -> Result<(), Failure> {
     for question in options.questions() {
         let section = match question {
             Question::Speed => speed::section(&ground, options)?,
+            Question::Latency => latency::section(&ground, options)?,
             Question::Scaling => scaling::section(&ground, options)?,
             Question::Memory => memory::section(&ground, options)?,
             Question::Profile => profile::section(&ground, options)?,

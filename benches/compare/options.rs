@@ -114,6 +114,8 @@ impl Options {
 pub(crate) enum Question {
     /// CPU per request, requests/s and p99 of each case
     Speed,
+    /// How long requests take at a rate that leaves every proxy room
+    Latency,
     /// What two workers carry against one
     Scaling,
     /// Memory of idle connections
@@ -127,6 +129,7 @@ impl Question {
     pub(crate) fn marker(self) -> &'static str {
         match self {
             Self::Speed => "speed",
+            Self::Latency => "latency",
             Self::Scaling => "scaling",
             Self::Memory => "memory",
             Self::Profile => "profile",
