@@ -37,7 +37,10 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
     for proxy in &options.proxies {
         text += &format!(" {} |", proxy.name());
     }
-    text += &format!(" p99: Forebay's over the better peer's |\n|---|{}---|\n", "---|".repeat(options.proxies.len()));
+    text += &format!(
+        " p99: Forebay's over the better peer's |\n|---|{}---|\n",
+        "---|".repeat(options.proxies.len())
+    );
     for (case, pace) in PACES {
         text += &row(ground, options, case, pace)?;
     }
@@ -49,14 +52,21 @@ fn row(ground: &Ground, options: &Options, case: Case, pace: Pace) -> Result<Str
     for round in 0..options.rounds() as usize {
         for turn in 0..options.proxies.len() {
             let place = (turn + round) % options.proxies.len();
-            let (Some(proxy), Some(readings)) = (options.proxies.get(place), all.get_mut(place)) else { continue };
+            let (Some(proxy), Some(readings)) = (options.proxies.get(place), all.get_mut(place)) else {
+                continue;
+            };
             let start = Start { dressing: Dressing::Added, workers: 1, cores: PROXY_CORE };
             let serving = Serving::start(ground, *proxy, start)?;
             let listener = serving.address(case.shape().door);
             load::paced(ground, &case.shape(), listener, (pace, WARM_UP))?;
             quiet::wait(options.patience())?;
             let (p50, p99) = load::paced(ground, &case.shape(), listener, (pace, options.window()))?;
-            eprintln!("latency {} round {}: {:7} p50 {p50:?} p99 {p99:?}", case.name(), round + 1, proxy.name());
+            eprintln!(
+                "latency {} round {}: {:7} p50 {p50:?} p99 {p99:?}",
+                case.name(),
+                round + 1,
+                proxy.name()
+            );
             readings.push((milliseconds(p50), milliseconds(p99)));
         }
     }
