@@ -16,13 +16,11 @@ struct Layer {
 const WORDS: &[&str] = &["model"];
 const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "route"];
 const MACHINERY: &[&str] =
-    &["model", "wire", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe"];
-const DATA: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe", "upstream",
-];
+    &["model", "wire", "balance", "health", "limit", "route", "ambient", "net", "observe"];
+const DATA: &[&str] =
+    &["model", "wire", "balance", "health", "limit", "route", "ambient", "net", "observe", "upstream"];
 const CONTROL: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "route", "ambient", "drain", "net", "observe", "upstream",
-    "config",
+    "model", "wire", "balance", "health", "limit", "route", "ambient", "net", "observe", "upstream", "config",
 ];
 const EVERYTHING: &[&str] = &["*"];
 
@@ -62,7 +60,6 @@ const LAYERS: &[Layer] = &[
     Layer { module: "route", uses: &["model", "limit"], never: IMPURE },
     Layer { module: "config", uses: JUDGEMENT, never: NO_RUNTIME },
     Layer { module: "ambient", uses: MACHINERY, never: &[] },
-    Layer { module: "drain", uses: MACHINERY, never: NO_CLOCK },
     Layer { module: "net", uses: MACHINERY, never: NO_CLOCK },
     Layer { module: "observe", uses: MACHINERY, never: NO_CLOCK },
     Layer { module: "upstream", uses: MACHINERY, never: NO_CLOCK },

@@ -94,7 +94,7 @@ pub enum Forwarding {
     Append,
     /// Whatever was there is replaced by our hop.
     Replace,
-    /// Nothing is added and nothing removed.
+    /// Nothing is added. Untrusted peers' fields still are dropped, unless both families are off.
     Off,
 }
 
@@ -105,9 +105,9 @@ pub struct ClientIdentity {
     pub x_forwarded: Forwarding,
     /// RFC 7239 `Forwarded`.
     pub forwarded: Forwarding,
-    /// Peers whose forwarding fields and request ids are believed.
+    /// Peers whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether `X-Request-Id` is made where there is none to keep.
+    /// Whether `X-Request-Id` is made where there is none to keep. A sane one is kept from anybody.
     pub request_id: bool,
     /// Whether `Via` is added to requests and responses (RFC 9110 §7.6.3).
     pub via: bool,

@@ -90,18 +90,6 @@ impl Http1Pool {
         self.kept.set(self.kept.get().min(kept));
     }
 
-    /// The number of idle connections.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.idle.borrow().len()
-    }
-
-    /// Whether there is no idle connection.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// How long a connection may have been idle to be used for a request that is sent once. Half of
     /// what is known leaves room for clocks that are off and for what is under way on the network.
     fn safe_age(&self) -> Duration {

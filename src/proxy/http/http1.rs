@@ -54,8 +54,7 @@ pub(super) async fn serve(cx: &Connection, conn: Rc<Conn>) {
             Some(()) => cx.worker.take_scratch(),
             None => break,
         };
-        // Boxed, so that the state of a request is held for as long as one is under way: an idle
-        // connection is a third of the size without it.
+        // Boxed, so that an idle connection, of which there are many, holds no room for a request.
         let next = Box::pin(request(cx, &conn, &mut scratch, &mut timer)).await;
         cx.worker.give_scratch(scratch);
         count_bytes(cx, &conn, &mut counted);
