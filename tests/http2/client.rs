@@ -63,7 +63,8 @@ impl Client {
     pub(crate) async fn ask(&self, request: Request<()>, body: &[u8]) -> Result<Answer, h2::Error> {
         let (response, mut stream) = self.start(request, body.is_empty()).await?;
         if !body.is_empty() {
-            within(send_all(&mut stream, Bytes::copy_from_slice(body), true)).await?;
+            // An answer may be whole before the body is, and then ends the stream (RFC 9113 §8.1).
+            let _ = within(send_all(&mut stream, Bytes::copy_from_slice(body), true)).await;
         }
         whole(response).await
     }

@@ -37,7 +37,10 @@ impl Origin {
         F: Fn(Asked) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        Self::with(Builder::new(), handle).await
+        // However many clients leave at once: their requests are reset on one connection to here.
+        let mut settings = Builder::new();
+        settings.max_pending_accept_reset_streams(10_000).max_concurrent_reset_streams(10_000);
+        Self::with(settings, handle).await
     }
 
     /// As [`Self::run`], with settings of one's own.
