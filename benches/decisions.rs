@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay::balance::{self, Gauge, Pick};
+use forebay::balance::{self, Gauge, Pick, Setup};
 use forebay::model::Fields;
 use forebay::route::{HostMatch, PathMatch, Pattern, Rule, Table, View};
 use http::Method;
@@ -27,9 +27,10 @@ fn picks() {
     for kind in balance::KINDS {
         for endpoints in [3, 16, 256] {
             for (weights, weight_of) in WEIGHTS {
-                let gauges: Vec<_> = (0..endpoints).map(|at| Arc::new(Gauge::new(weight_of(at)))).collect();
+                let gauges: Vec<_> =
+                    (0..endpoints).map(|at| Arc::new(Gauge::new(weight_of(at), Instant::now()))).collect();
                 let usable: Vec<u32> = (0..endpoints).collect();
-                let (policy, now) = ((kind.build)(), Instant::now());
+                let (policy, now) = ((kind.build)(&Setup::default()), Instant::now());
                 let mut draw = 1_u64;
                 let name = format!("`{}`, {endpoints} endpoints, {weights}", kind.name);
                 measure(&name, || {

@@ -13,8 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Plan;
+use crate::control::Control;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
-use crate::control::assemble::{AssembleError, assemble};
+use crate::control::assemble::{AssembleError, Assembled, assemble};
+use crate::control::health::{Health, Record};
 use crate::model::settings::Drain;
 use crate::model::{Address, Name};
 use crate::net::listen::{self, Bound, BoundSocket};
@@ -81,6 +83,7 @@ pub struct Server {
     drain: Drain,
     workers: Vec<JoinHandle<io::Result<()>>>,
     control: Option<JoinHandle<io::Result<()>>>,
+    health: Arc<Health>,
 }
 
 impl Server {
@@ -107,7 +110,9 @@ impl Server {
             }
             listeners.push((listener.name.clone(), addresses));
         }
-        let snapshot = assemble(plan, &registry, workers)?;
+        let Assembled { snapshot, watches, notify } = assemble(plan, &registry, workers)?;
+        let record = Arc::new(Record::default());
+        let health = Health::new(watches, record, notify);
         let (phase, _) = watch::channel(Phase::Serving);
         let mut server = Self {
             listeners,
@@ -119,6 +124,7 @@ impl Server {
             drain,
             workers: Vec::with_capacity(workers),
             control: None,
+            health,
         };
         server.start_threads(sockets, admin).map_err(StartError::Thread)?;
         Ok(server)
@@ -148,12 +154,11 @@ impl Server {
         let snapshot = self.published.load();
         let mut readings = Vec::new();
         for pool in &snapshot.pools {
-            let usable = pool.usable();
-            for (index, endpoint) in (0..).zip(&pool.endpoints) {
+            for endpoint in &pool.endpoints {
                 readings.push(EndpointReading {
                     pool: pool.settings.name.clone(),
                     endpoint: endpoint.name.clone(),
-                    state: if usable.contains(&index) { "up" } else { "down" },
+                    state: endpoint.shown.get().name(),
                     totals: endpoint.metrics.totals(),
                 });
             }
@@ -190,15 +195,12 @@ impl Server {
         sockets: Vec<Vec<(usize, BoundSocket)>>,
         admin: Option<Admin>,
     ) -> io::Result<()> {
+        self.start_control(admin)?;
+        self.await_health();
         for (index, sockets) in sockets.into_iter().enumerate() {
             let published = Arc::clone(&self.published);
             let phase = self.phase.subscribe();
             self.workers.push(worker::start(Assignment { index, published, sockets, phase })?);
-        }
-        if let Some(admin) = admin {
-            self.admin = Some(admin.local_addr()?);
-            let state = Arc::new(AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness)));
-            self.control = Some(start_control(admin, state, self.phase.subscribe())?);
         }
         self.readiness.enter(Readying::Ready);
         for (name, addresses) in &self.listeners {
@@ -210,6 +212,32 @@ impl Server {
             tracing::info!(%address, "serving metrics and readiness");
         }
         Ok(())
+    }
+
+    /// Starts the control thread. It outlives the workers, so that a drain can be watched.
+    fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
+        self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
+        let state = Arc::new(AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness)));
+        let control = Control { admin, state, health: Arc::clone(&self.health) };
+        let mut phase = self.phase.subscribe();
+        let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(control.run(async move {
+                let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
+            }))
+        })?;
+        self.control = Some(running);
+        Ok(())
+    }
+
+    /// Waits until the first checks have said who is well, or may be used regardless. Clients that
+    /// connect meanwhile wait in the sockets' backlogs.
+    fn await_health(&self) {
+        let mut left = HEALTH_WAIT.as_millis() / HEALTH_POLL.as_millis();
+        while left > 0 && !self.health.is_open() {
+            thread::sleep(HEALTH_POLL);
+            left -= 1;
+        }
     }
 
     async fn until_signal(mut self, mut ends: Ends, mut reopen: Signal) {
@@ -274,7 +302,7 @@ impl Server {
         }
         self.move_on(Phase::Aborted);
         if let Some(Ok(Err(error))) = self.control.take().map(JoinHandle::join) {
-            tracing::error!(%error, "the admin listener ended");
+            tracing::error!(%error, "the control thread ended");
         }
         for listener in &self.published.load().listeners {
             if let Some(log) = &listener.access_log {
@@ -323,20 +351,6 @@ impl Ends {
     }
 }
 
-/// The admin listener outlives the workers, so that a drain can be watched.
-fn start_control(
-    admin: Admin,
-    state: Arc<AdminState>,
-    mut phase: watch::Receiver<Phase>,
-) -> io::Result<JoinHandle<io::Result<()>>> {
-    thread::Builder::new().name("control".to_owned()).spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(admin.serve(state, async move {
-            let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
-        }))
-    })
-}
-
 fn bind(address: &Address, workers: usize) -> Result<Bound, StartError> {
     listen::bind(address, workers).map_err(|source| StartError::Bind { address: address.clone(), source })
 }
@@ -352,5 +366,9 @@ fn granted_cores() -> usize {
 
 /// How often a drain looks whether the workers have ended.
 const JOIN_INTERVAL: Duration = Duration::from_millis(5);
+/// The longest that the start waits for checks. Their own limit is shorter.
+const HEALTH_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const HEALTH_POLL: Duration = Duration::from_millis(2);
 /// How long closing an access log may take.
 const LOG_WAIT: Duration = Duration::from_secs(2);

@@ -1,14 +1,21 @@
 //! Which endpoint gets the next request. Policies are pure: they see weights, gauges, a draw and
 //! the time, never sockets or health. To add one: one file, and one line in [`KINDS`].
 
+pub mod bands;
+pub mod estimate;
+mod gauge;
+mod key;
 mod level;
 mod random;
 mod round_robin;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
+
+pub use bands::{Availability, Band, Bands, FailOpen, Member};
+pub use gauge::{FULL, Gauge, UNIT, Waiting};
+pub use key::{HashKey, Origin};
 
 /// Chooses among endpoints. One instance serves one pool on one worker, so that its state is
 /// shared with nobody; it is rebuilt when the pool's membership changes.
@@ -23,54 +30,12 @@ pub struct Pick<'a> {
     /// Indexes of the endpoints that may be used, ascending: neither unhealthy, full, draining nor
     /// tried before in this request.
     pub usable: &'a [u32],
-    /// Hash of what binds a request to an endpoint, for policies that hash.
+    /// Hash of what binds a request to an endpoint, for policies that hash; a draw if nothing does.
     pub key: u64,
     /// A uniformly distributed random number.
     pub draw: u64,
     /// The time.
     pub now: Instant,
-}
-
-/// All that a policy may know of an endpoint. Owned by the endpoint, shared by all workers.
-#[derive(Debug)]
-pub struct Gauge {
-    weight: AtomicU32,
-    in_flight: AtomicU32,
-}
-
-impl Gauge {
-    /// A gauge at rest. `weight` is at least 1.
-    #[must_use]
-    pub fn new(weight: u32) -> Self {
-        Self { weight: AtomicU32::new(weight.max(1)), in_flight: AtomicU32::new(0) }
-    }
-
-    /// The endpoint's share of traffic relative to its siblings'; at least 1.
-    #[must_use]
-    pub fn weight(&self) -> u32 {
-        self.weight.load(Ordering::Relaxed)
-    }
-
-    /// Takes a new weight, as on reload.
-    pub fn set_weight(&self, weight: u32) {
-        self.weight.store(weight.max(1), Ordering::Relaxed);
-    }
-
-    /// Requests under way, on all workers.
-    #[must_use]
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// A request began.
-    pub fn begin(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A request ended, to its last byte.
-    pub fn end(&self) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// A kind of policy: its row in [`KINDS`].
@@ -80,8 +45,21 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for help and reference.
     pub summary: &'static str,
+    /// Whether choices depend on [`Pick::key`], so that it is worth computing.
+    pub hashes: bool,
     /// Makes an instance for one pool on one worker.
-    pub build: fn() -> Box<dyn Policy>,
+    pub build: fn(&Setup<'_>) -> Box<dyn Policy>,
+}
+
+/// What an instance of a policy is made for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Setup<'a> {
+    /// What tells each endpoint from all others, in the order of the gauges: a hash of its address.
+    /// It stays the same when others come and go.
+    pub identities: &'a [u64],
+    /// The most requests in flight that an endpoint may have, as a multiple of its fair share, before
+    /// a policy that hashes passes it over; at least 1. Unbounded when unset.
+    pub balance_factor: Option<f64>,
 }
 
 /// Every policy there is. The first is the default.
@@ -104,10 +82,16 @@ impl Choice {
         self.0.name
     }
 
+    /// Whether choices depend on [`Pick::key`].
+    #[must_use]
+    pub fn hashes(self) -> bool {
+        self.0.hashes
+    }
+
     /// Makes an instance for one pool on one worker.
     #[must_use]
-    pub fn build(self) -> Box<dyn Policy> {
-        (self.0.build)()
+    pub fn build(self, setup: &Setup<'_>) -> Box<dyn Policy> {
+        (self.0.build)(setup)
     }
 }
 

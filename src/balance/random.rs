@@ -6,8 +6,12 @@ use std::sync::Arc;
 use super::level::{Level, weight_of};
 use super::{Gauge, Kind, Pick, Policy};
 
-pub(super) const KIND: Kind =
-    Kind { name: "random", summary: "by lot, in proportion to weight", build: || Box::<Random>::default() };
+pub(super) const KIND: Kind = Kind {
+    name: "random",
+    summary: "by lot, in proportion to weight",
+    hashes: false,
+    build: |_| Box::<Random>::default(),
+};
 
 #[derive(Default)]
 struct Random {
@@ -60,10 +64,11 @@ fn scaled(draw: u64, n: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::balance::tests::START;
 
     #[test]
     fn the_ends_of_the_draw_are_the_ends_of_the_list() {
-        let gauges: Vec<_> = [1, 2, 3].map(|w| Arc::new(Gauge::new(w))).into();
+        let gauges: Vec<_> = [1, 2, 3].map(|w| Arc::new(Gauge::new(w, *START))).into();
         for choose in [evenly, |usable: &[u32], draw| by_weight(&[], usable, draw)] {
             assert_eq!(choose(&[], 7), None);
         }

@@ -12,7 +12,8 @@ use super::{Gauge, Kind, Pick, Policy};
 pub(super) const KIND: Kind = Kind {
     name: "round_robin",
     summary: "turn by turn, in proportion to weight",
-    build: || Box::<RoundRobin>::default(),
+    hashes: false,
+    build: |_| Box::<RoundRobin>::default(),
 };
 
 #[derive(Default)]

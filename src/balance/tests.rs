@@ -1,7 +1,7 @@
 //! What every policy in [`KINDS`] must do, whatever its way of choosing, and the means by which
 //! the policies' own tests choose often.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use super::*;
@@ -21,7 +21,7 @@ fn names_are_unique_and_found() {
 fn nothing_usable_is_no_choice() {
     for kind in KINDS {
         for weights in [&[][..], &[1, 1], &[1, 2]] {
-            let policy = (kind.build)();
+            let policy = (kind.build)(&Setup::default());
             assert_eq!(policy.pick(&at_rest(weights), &at(&[], 9)), None, "{}", kind.name);
         }
     }
@@ -34,7 +34,7 @@ fn only_what_is_usable_is_chosen_while_lists_and_weights_change() {
             let mut lots = draws(seed);
             let mut lot = move |n: u64| lots.next().unwrap_or_default() % n;
             let gauges = at_rest(&vec![1; 1 + lot(9) as usize]);
-            let policy = (kind.build)();
+            let policy = (kind.build)(&Setup::default());
             for _ in 0..300 {
                 if lot(10) == 0 {
                     let place = lot(gauges.len() as u64) as usize;
@@ -60,7 +60,7 @@ fn shares_follow_weights() {
             (&[1000, 1, 1000], &[0, 2]),
             (&[5, 1, 1, 5, 1], &[1, 2, 4]),
         ] {
-            let counts = shares(&*(kind.build)(), &at_rest(weights), usable, 20_000);
+            let counts = shares(&*(kind.build)(&Setup::default()), &at_rest(weights), usable, 20_000);
             let whole: u32 = usable.iter().map(|i| weights[*i as usize]).sum();
             for index in usable {
                 let due = 20_000 * weights[*index as usize] / whole;
@@ -78,7 +78,8 @@ fn turns_are_smooth() {
     for weights in [&[1, 1, 1][..], &[5, 1, 1], &[2, 3], &[1, 10], &[4, 3, 2, 1], &[7, 7, 1, 1, 1]] {
         let gauges = at_rest(weights);
         let usable: Vec<u32> = (0..weights.len() as u32).collect();
-        let order = picks(&*Choice::named("round_robin").unwrap().build(), &gauges, &usable, 200);
+        let order =
+            picks(&*Choice::named("round_robin").unwrap().build(&Setup::default()), &gauges, &usable, 200);
         let whole: f64 = weights.iter().copied().map(f64::from).sum();
         for (index, weight) in weights.iter().enumerate() {
             for n in 1..60 {
@@ -94,14 +95,17 @@ fn turns_are_smooth() {
 
 /// Idle endpoints of these weights.
 pub(super) fn at_rest(weights: &[u32]) -> Vec<Arc<Gauge>> {
-    weights.iter().map(|weight| Arc::new(Gauge::new(*weight))).collect()
+    weights.iter().map(|weight| Arc::new(Gauge::new(*weight, *START))).collect()
 }
 
 /// A choice to make with this draw.
-#[expect(clippy::disallowed_methods, reason = "a test has to begin at some time")]
 pub(super) fn at(usable: &[u32], draw: u64) -> Pick<'_> {
-    Pick { usable, key: draw, draw, now: Instant::now() }
+    Pick { usable, key: draw, draw, now: *START }
 }
+
+/// When every test begins.
+#[expect(clippy::disallowed_methods, reason = "a test has to begin at some time")]
+pub(super) static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The first `n` choices; the first of them with a draw of 0.
 pub(super) fn picks(policy: &dyn Policy, gauges: &[Arc<Gauge>], usable: &[u32], n: usize) -> Vec<usize> {

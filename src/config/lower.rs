@@ -34,6 +34,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
+        zone: None,
     })
 }
 

@@ -5,14 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 
-use crate::balance;
+use crate::balance::{self, FailOpen, HashKey};
+use crate::health::check::Rhythm;
+use crate::health::detector::Chosen;
+use crate::health::pool::Ejection;
+use crate::health::probe::Check;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, RouteTimeouts, UpstreamProtocol,
-    UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, RouteTimeouts, Sticky,
+    UpstreamProtocol, UpstreamTimeouts,
 };
 use crate::model::{Address, Name, Target};
 use crate::route::{Rule, filter::Filters};
@@ -34,6 +39,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// How the process ends.
     pub drain: Drain,
+    /// Where the process runs, for pools that prefer endpoints nearby.
+    pub zone: Option<Name>,
 }
 
 /// Where metrics and readiness are served.
@@ -139,6 +146,22 @@ pub struct PoolPlan {
     pub endpoints: Vec<EndpointPlan>,
     /// How one of them is chosen.
     pub policy: balance::Choice,
+    /// What policies that hash bind a request by.
+    pub hash_key: HashKey,
+    /// The bound on load of policies that hash: a multiple of the fair share, at least 1.
+    pub balance_factor: Option<f64>,
+    /// Sessions that stay with their endpoint.
+    pub sticky: Option<Sticky>,
+    /// Active checks.
+    pub check: Option<CheckPlan>,
+    /// Detectors of outliers, those that are off left out.
+    pub detectors: Vec<Chosen>,
+    /// Bounds on ejection.
+    pub ejection: Ejection,
+    /// From a tenth of the weight to all of it, for an endpoint that joins or returns.
+    pub slow_start: Duration,
+    /// What to do when too few endpoints are available.
+    pub fail_open: FailOpen,
     /// HTTP/1.1 or HTTP/2.
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints.
@@ -156,6 +179,27 @@ pub struct EndpointPlan {
     pub target: Target,
     /// Its share of traffic relative to its siblings', 1 to 1000.
     pub weight: u32,
+    /// The failover level, 0 first; backups come after all that are not.
+    pub level: u32,
+    /// Where it is.
+    pub zone: Option<Name>,
+}
+
+/// How a pool's endpoints are checked.
+#[derive(Debug, Clone)]
+pub struct CheckPlan {
+    /// What is asked and how the answer is judged.
+    pub check: Check,
+    /// When.
+    pub rhythm: Rhythm,
+    /// The port to ask, if not the endpoint's own.
+    pub port: Option<u16>,
+    /// The address to ask, if not the endpoint's own.
+    pub address: Option<Address>,
+    /// Whether the check speaks TLS, as the pool does.
+    pub tls: bool,
+    /// Equal for checks that ask the same: endpoints of several pools are asked once.
+    pub identity: String,
 }
 
 /// TLS towards endpoints.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::names::Names;
 use super::plan::{EndpointPlan, PoolPlan};
 use super::{Cx, tls};
-use crate::balance::{self, Choice};
+use crate::balance::{self, Choice, FailOpen, HashKey};
+use crate::health::pool::Ejection;
 use crate::model::Name;
 use crate::model::options::{Fault, FromValue, Given, OneOf, Options, Problem, Value};
 use crate::model::settings::{ConnectionLimits, UpstreamProtocol, UpstreamTimeouts};
@@ -49,6 +50,14 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         name,
         endpoints,
         policy: options.get_or("policy", Choice::default()),
+        hash_key: HashKey::default(),
+        balance_factor: None,
+        sticky: None,
+        check: None,
+        detectors: Vec::new(),
+        ejection: Ejection::default(),
+        slow_start: SLOW_START,
+        fail_open: FailOpen::default(),
         protocol,
         tls,
         timeouts: timeouts(options.section("timeouts")),
@@ -97,13 +106,13 @@ fn endpoints(options: &Options<'_>, cx: &Cx<'_>) -> Vec<EndpointPlan> {
 /// `"127.0.0.1:9001"` or `{ address = "127.0.0.1:9001", weight = 2 }`.
 fn endpoint(given: &Given<'_>, cx: &Cx<'_>) -> Option<EndpointPlan> {
     if !given.is_table() {
-        return Some(EndpointPlan { target: cx.target(given)?, weight: 1 });
+        return Some(EndpointPlan { target: cx.target(given)?, weight: 1, level: 0, zone: None });
     }
     let options = given.table()?;
     let target = options.required("address").and_then(|given| cx.target(&given));
     let weight = options.within("weight", WEIGHT, 1);
     options.finish();
-    Some(EndpointPlan { target: target?, weight })
+    Some(EndpointPlan { target: target?, weight, level: 0, zone: None })
 }
 
 fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
@@ -130,6 +139,7 @@ fn connections(options: &Options<'_>) -> ConnectionLimits {
 
 /// Tables that are planned and have a meaning in later versions.
 const LATER: [(&str, &str); 2] = [("health", "health checks"), ("outlier", "outlier detection")];
+const SLOW_START: Duration = Duration::from_secs(10);
 const WEIGHT_HINT: &str = "for a greater share, give one endpoint a `weight`";
 const WEIGHT: RangeInclusive<u32> = 1..=1000;
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);

@@ -7,16 +7,23 @@ use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
 use thiserror::Error;
+use tokio::sync::Notify;
+use twox_hash::XxHash3_64;
 
-use crate::balance::Gauge;
+use super::health::Watch;
+use crate::ambient;
+use crate::balance::{Gauge, Member};
 use crate::config::Plan;
 use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
+use crate::health::pool::HealthSettings;
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
 use crate::observe::access_log::{AccessLog, Options};
 use crate::observe::metrics::{Registry, RouteLabels, RouteMetrics};
+use crate::observe::tally::Tally;
 use crate::route::{Rule, Table};
-use crate::upstream::pool::PoolSettings;
+use crate::upstream::endpoint::ShownState;
+use crate::upstream::pool::{Alarm, PoolSettings};
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot};
 
@@ -55,9 +62,11 @@ pub enum AssembleError {
 ///
 /// # Errors
 /// When a name cannot be resolved or a log cannot be opened.
-pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Snapshot, AssembleError> {
-    let pools =
-        plan.pools.into_iter().map(|pool| make_pool(pool, registry)).collect::<Result<Vec<_>, _>>()?;
+pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assembled, AssembleError> {
+    let notify = Arc::new(Notify::new());
+    let making = Making { registry, workers, zone: plan.zone.as_ref(), notify: &notify };
+    let watches = plan.pools.into_iter().map(|pool| making.pool(pool)).collect::<Result<Vec<_>, _>>()?;
+    let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).collect();
     let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
     for route in plan.routes {
         add_route(route, &plan.listeners, &pools, registry, &mut tables);
@@ -67,40 +76,101 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Snaps
         .map(|(listener, routes)| make_listener(listener, routes, registry, workers))
         .collect::<Result<Vec<_>, _>>()?;
     registry.set_config_generation(1);
-    Ok(Snapshot { generation: 1, listeners, pools })
+    Ok(Assembled { snapshot: Snapshot { generation: 1, listeners, pools }, watches, notify })
 }
 
-fn make_pool(plan: PoolPlan, registry: &Registry) -> Result<Arc<Pool>, AssembleError> {
-    let mut endpoints = Vec::with_capacity(plan.endpoints.len());
-    for endpoint in &plan.endpoints {
-        for address in resolve(endpoint, &plan.name)? {
-            endpoints.push(make_endpoint(&plan, endpoint, address, registry)?);
+/// What a plan becomes.
+#[derive(Debug)]
+pub struct Assembled {
+    /// What the data plane runs.
+    pub snapshot: Snapshot,
+    /// What the control plane watches, a pool each.
+    pub watches: Vec<Watch>,
+    /// What the pools' alarms wake.
+    pub notify: Arc<Notify>,
+}
+
+/// What pools and endpoints are made with.
+struct Making<'a> {
+    registry: &'a Registry,
+    workers: usize,
+    zone: Option<&'a Name>,
+    notify: &'a Arc<Notify>,
+}
+
+impl Making<'_> {
+    fn pool(&self, plan: PoolPlan) -> Result<Watch, AssembleError> {
+        let alarm = Alarm::new(Arc::clone(self.notify));
+        let mut endpoints = Vec::with_capacity(plan.endpoints.len());
+        let mut members = Vec::with_capacity(plan.endpoints.len());
+        for endpoint in &plan.endpoints {
+            for address in resolve(endpoint, &plan.name)? {
+                endpoints.push(self.endpoint(&plan, endpoint, address, &alarm)?);
+                members.push(self.member(endpoint));
+            }
         }
+        let settings = PoolSettings {
+            name: plan.name,
+            policy: plan.policy,
+            hash_key: plan.hash_key,
+            balance_factor: plan.balance_factor,
+            sticky: plan.sticky,
+            protocol: plan.protocol,
+            timeouts: plan.timeouts,
+            connections: plan.connections,
+        };
+        let health = HealthSettings {
+            checks: plan.check.as_ref().map(|check| check.rhythm.clone()),
+            detectors: plan.detectors,
+            ejection: plan.ejection,
+            slow_start: plan.slow_start,
+        };
+        Ok(Watch {
+            pool: Arc::new(Pool::new(settings, endpoints, alarm)),
+            members,
+            health,
+            check: plan.check,
+            fail_open: plan.fail_open,
+        })
     }
-    let settings = PoolSettings {
-        name: plan.name,
-        policy: plan.policy,
-        protocol: plan.protocol,
-        timeouts: plan.timeouts,
-        connections: plan.connections,
-    };
-    Ok(Arc::new(Pool::new(settings, endpoints)))
-}
 
-fn make_endpoint(
-    pool: &PoolPlan,
-    plan: &EndpointPlan,
-    address: Address,
-    registry: &Registry,
-) -> Result<Arc<Endpoint>, AssembleError> {
-    let name = address.to_string();
-    let gauge = Arc::new(Gauge::new(plan.weight));
-    let metrics = registry.endpoint(&pool.name, &name, &gauge);
-    let tls = match &pool.tls {
-        Some(tls) => Some((Arc::clone(&tls.config), server_name(tls, &plan.target, &pool.name)?)),
-        None => None,
-    };
-    Ok(Arc::new(Endpoint { name, dial: Dial { address, tls }, gauge, metrics }))
+    /// What bands see of an endpoint. Without a zone of our own, or of its own, it is nearby.
+    fn member(&self, plan: &EndpointPlan) -> Member {
+        let near = match (self.zone, &plan.zone) {
+            (Some(ours), Some(its)) => ours == its,
+            _ => true,
+        };
+        Member { level: plan.level, near, weight: plan.weight }
+    }
+
+    fn endpoint(
+        &self,
+        pool: &PoolPlan,
+        plan: &EndpointPlan,
+        address: Address,
+        alarm: &Arc<Alarm>,
+    ) -> Result<Arc<Endpoint>, AssembleError> {
+        let name = address.to_string();
+        let gauge = Arc::new(Gauge::new(plan.weight, ambient::now()));
+        let metrics = self.registry.endpoint(&pool.name, &name, &gauge);
+        let tls = match &pool.tls {
+            Some(tls) => Some((Arc::clone(&tls.config), server_name(tls, &plan.target, &pool.name)?)),
+            None => None,
+        };
+        let identity = XxHash3_64::oneshot(name.as_bytes());
+        let sticky_id = XxHash3_64::oneshot_with_seed(identity, pool.name.as_str().as_bytes());
+        Ok(Arc::new(Endpoint {
+            name,
+            identity,
+            sticky_id: format!("{sticky_id:016x}").into(),
+            dial: Dial { address, tls },
+            gauge,
+            metrics,
+            tally: Tally::new(self.workers),
+            alarm: Arc::clone(alarm),
+            shown: ShownState::default(),
+        }))
+    }
 }
 
 fn resolve(endpoint: &EndpointPlan, pool: &Name) -> Result<Vec<Address>, AssembleError> {

@@ -3,4 +3,47 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod health;
 pub mod healthcheck;
+pub mod prober;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use admin::{Admin, AdminState};
+use health::Health;
+
+/// Everything that runs on the control thread.
+#[derive(Debug)]
+pub struct Control {
+    /// The admin listener, if there is one.
+    pub admin: Option<Admin>,
+    /// What it tells about.
+    pub state: Arc<AdminState>,
+    /// The health of all pools.
+    pub health: Arc<Health>,
+}
+
+impl Control {
+    /// Runs until `shutdown` completes.
+    ///
+    /// # Errors
+    /// When the runtime does not take the admin listener's socket.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let serving = async {
+            match self.admin {
+                Some(admin) => admin.serve(self.state, shutdown).await,
+                None => {
+                    shutdown.await;
+                    Ok(())
+                }
+            }
+        };
+        tokio::select! {
+            served = serving => served,
+            () = Arc::clone(&self.health).run() => Ok(()),
+            () = prober::run(self.health) => Ok(()),
+        }
+    }
+}

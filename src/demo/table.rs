@@ -185,10 +185,10 @@ mod tests {
         let shard = Shard::worker(0);
         let pool = Name::new("app").unwrap();
         let reading = |endpoint: &str| {
-            let gauge = Arc::new(Gauge::new(1));
+            let gauge = Arc::new(Gauge::new(1, crate::ambient::now()));
             let metrics = registry.endpoint(&pool, endpoint, &gauge);
             if endpoint.ends_with(":1") {
-                gauge.begin();
+                gauge.begin(crate::ambient::now());
                 metrics.requested(shard);
                 metrics.requested(shard);
                 metrics.responded(shard, 503, Duration::from_millis(3));

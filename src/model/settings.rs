@@ -176,3 +176,44 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
+
+/// Sessions that stay with the endpoint that served them first, by a cookie of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sticky {
+    /// The name of the cookie.
+    pub cookie: String,
+    /// How long the client keeps it; until it closes when unset.
+    pub max_age: Option<Duration>,
+    /// The path for which it is sent.
+    pub path: String,
+    /// Whether it is sent over TLS only.
+    pub secure: bool,
+    /// Whether scripts are kept from it.
+    pub http_only: bool,
+    /// Whether it goes with requests from other sites.
+    pub same_site: SameSite,
+}
+
+impl Default for Sticky {
+    fn default() -> Self {
+        Self {
+            cookie: "forebay".to_owned(),
+            max_age: None,
+            path: "/".to_owned(),
+            secure: false,
+            http_only: true,
+            same_site: SameSite::Lax,
+        }
+    }
+}
+
+/// Which requests from other sites carry a cookie (RFC 6265bis §5.6.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// None.
+    Strict,
+    /// Navigation.
+    Lax,
+    /// All; browsers want it with `Secure`.
+    None,
+}

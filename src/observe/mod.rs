@@ -6,5 +6,6 @@ pub mod civil;
 pub mod log;
 pub mod metrics;
 mod shard;
+pub mod tally;
 
 pub use shard::Shard;

@@ -1,20 +1,39 @@
-//! The use of one endpoint by one request, from the choice to the last byte.
+//! The use of one endpoint by one request, from the choice to the last byte: what policies and
+//! detectors learn of it, they learn here.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use super::LocalEndpoint;
+use crate::ambient;
+use crate::balance::estimate;
+use crate::health::{Outcome, Trial};
 
-/// Counts as one request in flight for as long as it lives.
+/// Counts as one request in flight for as long as it lives. Dropped without [`Self::finish`], it says
+/// nothing about the endpoint.
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Rc<LocalEndpoint>,
     index: usize,
+    began: Instant,
+    /// The status of the response; none while it is waited for.
+    status: Cell<Option<u16>>,
+    on_trial: Cell<bool>,
+    finished: Cell<bool>,
 }
 
 impl Lease {
-    pub(super) fn new(endpoint: Rc<LocalEndpoint>, index: usize) -> Self {
-        endpoint.shared.gauge.begin();
-        Self { endpoint, index }
+    pub(super) fn new(endpoint: Rc<LocalEndpoint>, index: usize, on_trial: bool, now: Instant) -> Self {
+        endpoint.shared.gauge.begin(now);
+        Self {
+            endpoint,
+            index,
+            began: now,
+            status: Cell::new(None),
+            on_trial: Cell::new(on_trial),
+            finished: Cell::new(false),
+        }
     }
 
     /// The endpoint.
@@ -28,10 +47,83 @@ impl Lease {
     pub fn index(&self) -> usize {
         self.index
     }
+
+    /// Whether an endpoint that was ejected is judged by this request.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.on_trial.get()
+    }
+
+    /// The head of the response came, with this status.
+    pub fn answered(&self, status: u16, now: Instant) {
+        if self.status.replace(Some(status)).is_some() {
+            return;
+        }
+        let shared = &self.endpoint.shared;
+        shared.gauge.waited(self.began);
+        if matches!(Outcome::of_status(status), Outcome::Success) {
+            let took = now.saturating_duration_since(self.began);
+            estimate::observe(&shared.gauge, took, now);
+            shared.tally.answered(self.endpoint.shard, took);
+        }
+    }
+
+    /// The last byte of the response came: the status decides.
+    pub fn complete(&self, now: Instant) {
+        self.finish(self.status.get().map_or(Outcome::Cancelled, Outcome::of_status), now);
+    }
+
+    /// The exchange ended. What is told first counts.
+    pub fn finish(&self, outcome: Outcome, now: Instant) {
+        if self.finished.replace(true) {
+            return;
+        }
+        let shared = &self.endpoint.shared;
+        match outcome {
+            Outcome::Success => shared.tally.succeeded(self.endpoint.shard),
+            Outcome::Cancelled => {}
+            Outcome::Failure(failure) => {
+                shared.tally.failed(self.endpoint.shard, failure);
+                estimate::penalise(&shared.gauge, now);
+                shared.alarm.raise();
+            }
+        }
+        if self.on_trial.replace(false) {
+            shared.tally.end_trial(match outcome {
+                Outcome::Success => Some(Trial::Passed),
+                Outcome::Failure(_) => Some(Trial::Failed),
+                Outcome::Cancelled => None,
+            });
+            shared.alarm.raise();
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.shared.gauge.end();
+        let shared = &self.endpoint.shared;
+        if self.status.get().is_none() {
+            shared.gauge.waited(self.began);
+            if !self.finished.get() {
+                self.abandon(ambient::now());
+            }
+        }
+        shared.gauge.end();
+        if self.on_trial.get() {
+            shared.tally.end_trial(None);
+        }
+    }
+}
+
+impl Lease {
+    /// Takes note that the client left before there was an answer. That is no failure; but if it had
+    /// waited for longer than the endpoint takes, the endpoint takes longer now.
+    fn abandon(&self, now: Instant) {
+        let shared = &self.endpoint.shared;
+        let waited = now.saturating_duration_since(self.began);
+        if shared.gauge.estimate().is_some_and(|(estimate, _)| waited > estimate) {
+            estimate::observe(&shared.gauge, waited, now);
+            shared.tally.answered(self.endpoint.shard, waited);
+        }
     }
 }

@@ -5,12 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::http1_pool::Http1Pool;
 use super::http2_pool::Http2Pool;
+use super::pool::Selection;
 use super::{Endpoint, Lease, Pool, Snapshot};
-use crate::balance::{Pick, Policy};
+use crate::balance::{Bands, Pick, Policy, Setup};
 use crate::observe::metrics::Shard;
 
 /// A worker's view of one snapshot.
@@ -26,10 +27,30 @@ pub struct Local {
 pub struct LocalPool {
     /// What all workers share of it.
     pub shared: Arc<Pool>,
-    policy: Box<dyn Policy>,
-    usable: RefCell<Arc<Vec<u32>>>,
-    usable_version: Cell<u64>,
+    /// One policy for each band that there has been, so that what one band is dealt does not move
+    /// the turns of another.
+    policies: RefCell<Vec<Box<dyn Policy>>>,
+    identities: Vec<u64>,
+    selection: RefCell<Arc<Selection>>,
+    version: Cell<u64>,
     endpoints: Vec<Rc<LocalEndpoint>>,
+}
+
+/// What a choice among a pool's endpoints depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Choosing<'a> {
+    /// Indexes of those that this request has tried.
+    pub tried: &'a [usize],
+    /// What binds the request to an endpoint, for policies that hash.
+    pub key: Option<u64>,
+    /// The endpoint that its session stays with, by index.
+    pub sticky: Option<usize>,
+    /// Whether the request can be sent again to another endpoint if this one fails.
+    pub safe: bool,
+    /// A uniformly distributed random number.
+    pub draw: u64,
+    /// The time.
+    pub now: Instant,
 }
 
 /// An endpoint on one worker.
@@ -78,38 +99,105 @@ impl Local {
 impl LocalPool {
     fn new(shared: Arc<Pool>, local_endpoint: impl Fn(&Arc<Endpoint>) -> Rc<LocalEndpoint>) -> Self {
         Self {
-            policy: shared.settings.policy.build(),
-            usable_version: Cell::new(shared.usable_version()),
-            usable: RefCell::new(shared.usable()),
+            policies: RefCell::default(),
+            identities: shared.endpoints.iter().map(|endpoint| endpoint.identity).collect(),
+            version: Cell::new(shared.selection_version()),
+            selection: RefCell::new(shared.selection()),
             endpoints: shared.endpoints.iter().map(local_endpoint).collect(),
             shared,
         }
     }
 
-    /// Chooses an endpoint that is not among `tried`, and counts a request as under way there.
+    /// Chooses an endpoint that was not tried, and counts a request as under way there. `None` when
+    /// none may be used.
     #[must_use]
-    pub fn pick(&self, tried: &[usize], draw: u64, now: Instant) -> Option<Lease> {
-        self.refresh_usable();
-        let usable = self.usable.borrow();
-        let untried;
-        let usable = if tried.is_empty() {
-            usable.as_slice()
-        } else {
-            untried = usable.iter().copied().filter(|i| !tried.contains(&(*i as usize))).collect::<Vec<_>>();
-            &untried
-        };
-        let pick = Pick { usable, key: draw, draw, now };
-        let index = self.policy.pick(&self.shared.gauges, &pick)?;
-        Some(Lease::new(Rc::clone(self.endpoints.get(index)?), index))
+    pub fn pick(&self, choosing: &Choosing<'_>) -> Option<Lease> {
+        self.refresh();
+        let selection = self.selection.borrow();
+        if !selection.trials.is_empty()
+            && choosing.tried.is_empty()
+            && let Some(lease) = self.on_trial(&selection.trials, choosing)
+        {
+            return Some(lease);
+        }
+        let bands = &selection.bands;
+        if let Some(index) = choosing.sticky
+            && !choosing.tried.contains(&index)
+            && u32::try_from(index).is_ok_and(|index| bands.contains(index))
+        {
+            return self.lease(index, false, choosing.now);
+        }
+        let hashed = if self.shared.settings.policy.hashes() { choosing.key } else { None };
+        let first = bands.choose(hashed.map_or(choosing.draw, remixed))?;
+        let index = self.pick_in(first, bands, choosing).or_else(|| {
+            let others = (0..bands.list.len()).filter(|place| *place != first);
+            others.into_iter().find_map(|place| self.pick_in(place, bands, choosing))
+        })?;
+        self.lease(index, false, choosing.now)
     }
 
-    fn refresh_usable(&self) {
-        let version = self.shared.usable_version();
-        if version != self.usable_version.get() {
-            *self.usable.borrow_mut() = self.shared.usable();
-            self.usable_version.set(version);
+    /// How long to wait for an endpoint on trial: for several times as long as the slowest of the
+    /// others is taken to need.
+    #[must_use]
+    pub fn trial_patience(&self) -> Duration {
+        let estimates = self.shared.gauges.iter().filter_map(|gauge| gauge.estimate());
+        let slowest = estimates.map(|(estimate, _)| estimate).max().unwrap_or_default();
+        (slowest * 4).max(TRIAL_PATIENCE)
+    }
+
+    fn pick_in(&self, place: usize, bands: &Bands, choosing: &Choosing<'_>) -> Option<usize> {
+        let usable = &bands.list.get(place)?.usable;
+        let untried;
+        let usable = if choosing.tried.is_empty() {
+            usable.as_slice()
+        } else {
+            let is_untried = |index: &u32| !choosing.tried.contains(&(*index as usize));
+            untried = usable.iter().copied().filter(is_untried).collect::<Vec<_>>();
+            &untried
+        };
+        let Choosing { draw, now, .. } = *choosing;
+        let pick = Pick { usable, key: choosing.key.unwrap_or(draw), draw, now };
+        self.policies.borrow().get(place)?.pick(&self.shared.gauges, &pick)
+    }
+
+    fn on_trial(&self, trials: &[u32], choosing: &Choosing<'_>) -> Option<Lease> {
+        let index = trials.iter().map(|index| *index as usize).find(|index| {
+            let endpoint = self.endpoints.get(*index);
+            endpoint.is_some_and(|endpoint| endpoint.shared.tally.take_trial(choosing.safe))
+        })?;
+        self.lease(index, true, choosing.now)
+    }
+
+    fn lease(&self, index: usize, on_trial: bool, now: Instant) -> Option<Lease> {
+        Some(Lease::new(Rc::clone(self.endpoints.get(index)?), index, on_trial, now))
+    }
+
+    fn refresh(&self) {
+        let version = self.shared.selection_version();
+        if version != self.version.get() || self.policies.borrow().is_empty() {
+            *self.selection.borrow_mut() = self.shared.selection();
+            self.version.set(version);
+            let bands = self.selection.borrow().bands.list.len().max(1);
+            let mut policies = self.policies.borrow_mut();
+            while policies.len() < bands {
+                policies.push(self.policy());
+            }
         }
     }
+
+    fn policy(&self) -> Box<dyn Policy> {
+        let settings = &self.shared.settings;
+        let setup = Setup { identities: &self.identities, balance_factor: settings.balance_factor };
+        settings.policy.build(&setup)
+    }
+}
+
+/// A key's bits anew, so that the choice of a band says nothing about the choice within it (the
+/// finaliser of `SplitMix64`).
+fn remixed(key: u64) -> u64 {
+    let z = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }
 
 impl std::fmt::Debug for LocalPool {
@@ -123,3 +211,6 @@ impl LocalEndpoint {
         Self { shared, shard, http1: Http1Pool::default(), http2: Http2Pool::default() }
     }
 }
+
+/// The least time that an endpoint on trial has for its response.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(1);

@@ -12,6 +12,6 @@ pub mod snapshot;
 
 pub use endpoint::Endpoint;
 pub use lease::Lease;
-pub use local::{Local, LocalEndpoint, LocalPool};
+pub use local::{Choosing, Local, LocalEndpoint, LocalPool};
 pub use pool::Pool;
 pub use snapshot::{Listener, Route, Snapshot};

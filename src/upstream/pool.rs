@@ -1,14 +1,16 @@
-//! A pool as all workers share it: its endpoints, which of them may be used, and its settings.
+//! A pool as all workers share it: its endpoints, which of them may be used at present, and its
+//! settings.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use super::Endpoint;
-use crate::balance::{Choice, Gauge};
+use crate::balance::{Bands, Choice, Gauge, HashKey};
 use crate::model::Name;
-use crate::model::settings::{ConnectionLimits, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{ConnectionLimits, Sticky, UpstreamProtocol, UpstreamTimeouts};
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -17,6 +19,12 @@ pub struct PoolSettings {
     pub name: Name,
     /// How an endpoint is chosen.
     pub policy: Choice,
+    /// What policies that hash bind a request by.
+    pub hash_key: HashKey,
+    /// The bound on load of policies that hash.
+    pub balance_factor: Option<f64>,
+    /// Sessions that stay with their endpoint.
+    pub sticky: Option<Sticky>,
     /// HTTP/1.1 or HTTP/2.
     pub protocol: UpstreamProtocol,
     /// Time limits.
@@ -34,40 +42,81 @@ pub struct Pool {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Their gauges, in the same order.
     pub gauges: Vec<Arc<Gauge>>,
-    usable: ArcSwap<Vec<u32>>,
+    /// Tells the control plane that something failed.
+    pub alarm: Arc<Alarm>,
+    selection: ArcSwap<Selection>,
     version: AtomicU64,
 }
 
+/// Which endpoints may be used at present.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Selection {
+    /// Those that share the traffic.
+    pub bands: Bands,
+    /// Indexes of those that may get a trial request, one at a time.
+    pub trials: Vec<u32>,
+}
+
+/// Has the control plane look at a pool before it is due.
+#[derive(Debug)]
+pub struct Alarm {
+    raised: AtomicBool,
+    notify: Arc<Notify>,
+}
+
 impl Pool {
-    /// A pool of which every endpoint may be used.
+    /// A pool of which every endpoint may be used. `alarm` is what its endpoints raise.
     #[must_use]
-    pub fn new(settings: PoolSettings, endpoints: Vec<Arc<Endpoint>>) -> Self {
+    pub fn new(settings: PoolSettings, endpoints: Vec<Arc<Endpoint>>, alarm: Arc<Alarm>) -> Self {
         let gauges = endpoints.iter().map(|e| Arc::clone(&e.gauge)).collect();
-        let usable = (0..).take(endpoints.len()).collect::<Vec<u32>>();
+        let all = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
+        let selection = Selection { bands: Bands::all(all), trials: Vec::new() };
         Self {
             settings,
             endpoints,
             gauges,
-            usable: ArcSwap::from_pointee(usable),
+            alarm,
+            selection: ArcSwap::from_pointee(selection),
             version: AtomicU64::new(0),
         }
     }
 
-    /// Counts the changes of the usable endpoints, so that a worker need not load them each time.
+    /// Counts the changes of the selection, so that a worker need not load it each time.
     #[must_use]
-    pub fn usable_version(&self) -> u64 {
+    pub fn selection_version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Indexes of the endpoints that may be used, ascending.
+    /// Which endpoints may be used.
     #[must_use]
-    pub fn usable(&self) -> Arc<Vec<u32>> {
-        self.usable.load_full()
+    pub fn selection(&self) -> Arc<Selection> {
+        self.selection.load_full()
     }
 
     /// Replaces the endpoints that may be used. One writer: the control plane.
-    pub fn set_usable(&self, usable: Vec<u32>) {
-        self.usable.store(Arc::new(usable));
+    pub fn select(&self, selection: Selection) {
+        self.selection.store(Arc::new(selection));
         self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl Alarm {
+    /// An alarm that wakes whoever waits for `notify`.
+    #[must_use]
+    pub fn new(notify: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { raised: AtomicBool::new(false), notify })
+    }
+
+    /// Something failed, or a trial is over.
+    pub fn raise(&self) {
+        if !self.raised.load(Ordering::Relaxed) && !self.raised.swap(true, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Whether it was raised since this was last called.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        self.raised.load(Ordering::Relaxed) && self.raised.swap(false, Ordering::AcqRel)
     }
 }

@@ -34,7 +34,7 @@ fn sums_over_workers_are_exact() {
     const WORKERS: usize = 4;
     const EACH: u64 = 20_000;
     let registry = Registry::new(WORKERS);
-    let gauge = Arc::new(Gauge::new(1));
+    let gauge = Arc::new(Gauge::new(1, crate::ambient::now()));
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
             let (route, listener) = (registry.route(&route(Some("app"))), registry.listener(&name("web")));
@@ -75,7 +75,7 @@ fn sums_over_workers_are_exact() {
 #[test]
 fn the_same_labels_are_the_same_handle() {
     let registry = Registry::new(1);
-    let gauge = Arc::new(Gauge::new(1));
+    let gauge = Arc::new(Gauge::new(1, crate::ambient::now()));
     assert!(Arc::ptr_eq(&registry.listener(&name("web")), &registry.listener(&name("web"))));
     assert!(Arc::ptr_eq(&registry.route(&route(Some("a"))), &registry.route(&route(Some("a")))));
     assert!(!Arc::ptr_eq(&registry.route(&route(Some("a"))), &registry.route(&route(None))));
@@ -103,10 +103,11 @@ fn what_is_removed_is_shown_once_more() {
 #[test]
 fn requests_in_flight_are_the_gauges() {
     let registry = Registry::new(1);
-    let (old, new) = (Arc::new(Gauge::new(1)), Arc::new(Gauge::new(1)));
+    let (old, new) =
+        (Arc::new(Gauge::new(1, crate::ambient::now())), Arc::new(Gauge::new(1, crate::ambient::now())));
     let endpoint = registry.endpoint(&name("app"), "unix:/run/app", &old);
     let in_flight = r#"forebay_endpoint_requests_in_flight{pool="app",endpoint="unix:/run/app"}"#;
-    old.begin();
+    old.begin(crate::ambient::now());
     assert_eq!(value(&text(&registry), in_flight), 1.0);
     assert_eq!(endpoint.totals().in_flight, 1);
     let _same = registry.endpoint(&name("app"), "unix:/run/app", &new);
@@ -142,7 +143,7 @@ fn the_process_describes_itself() {
 /// A registry with every family in it, and labels that need escaping.
 fn full() -> (Arc<Registry>, impl Sized) {
     let registry = Registry::new(2);
-    let gauge = Arc::new(Gauge::new(1));
+    let gauge = Arc::new(Gauge::new(1, crate::ambient::now()));
     let endpoint = registry.endpoint(&name("app"), "unix:/a \"b\"\\c\nd", &gauge);
     let (routed, answered) = (registry.route(&route(Some("app"))), registry.route(&route(None)));
     let listener = registry.listener(&name("web"));

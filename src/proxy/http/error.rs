@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::health::{Failure, Outcome};
 use crate::net::connect::DialError;
 use crate::net::http1::ReadError;
 use crate::observe::metrics::FailureKind;
@@ -66,6 +67,9 @@ pub(super) enum ProxyError {
     /// The response ended early.
     #[error("the response ended early")]
     Truncated(#[source] ReadError),
+    /// An endpoint that was ejected, and was let in for this request, answered with an error again.
+    #[error("the endpoint, which was on trial after its ejection, answered {0}")]
+    TrialFailed(StatusCode),
     /// The endpoint made no progress in time.
     #[error("the endpoint made no progress for {0:?} (timeouts.idle of the pool or route)")]
     UpstreamIdle(Duration),
@@ -105,6 +109,7 @@ impl ProxyError {
             | Self::NoResponse(_)
             | Self::Refused
             | Self::LeftOut
+            | Self::TrialFailed(_)
             | Self::BadResponse(_)
             | Self::Truncated(_) => StatusCode::BAD_GATEWAY,
         }
@@ -129,7 +134,7 @@ impl ProxyError {
             Self::Http2(OpenError::Handshake(_)) => "http_protocol_error",
             Self::Http2(OpenError::HandshakeTimeout(_)) => "connection_timeout",
             Self::NoResponse(_) | Self::Refused | Self::LeftOut => "connection_terminated",
-            Self::BadResponse(_) => "http_protocol_error",
+            Self::BadResponse(_) | Self::TrialFailed(_) => "http_protocol_error",
             Self::Truncated(_) => "http_response_incomplete",
             Self::UpstreamIdle(_) => "connection_read_timeout",
             Self::RequestTimeout(_) => "http_response_timeout",
@@ -153,6 +158,20 @@ impl ProxyError {
             Self::UpstreamIdle(_) | Self::RequestTimeout(_) => Some(FailureKind::Timeout),
             _ => None,
         }
+    }
+
+    /// What it says of the endpoint; `by_client` when the client was what was waited for.
+    #[must_use]
+    pub(super) fn outcome(&self, by_client: bool) -> Outcome {
+        Outcome::Failure(match self {
+            Self::Dial(_) | Self::Http2(_) => Failure::Connect,
+            Self::NoResponse(_) | Self::Refused => Failure::Reset,
+            Self::BadResponse(_) | Self::Truncated(ReadError::Malformed(_)) => Failure::Protocol,
+            Self::Truncated(_) => Failure::Truncated,
+            Self::UpstreamIdle(_) => Failure::Timeout,
+            Self::RequestTimeout(_) if !by_client => Failure::Timeout,
+            _ => return Outcome::Cancelled,
+        })
     }
 
     /// Whether nothing was sent to the endpoint, so that another one may be asked instead.

@@ -43,38 +43,49 @@ enum Held {
     Http2 { permit: StreamPermit, response: Option<ResponseFuture> },
 }
 
-impl Exchange {
-    /// An exchange on an HTTP/1.1 connection on which the request head is queued.
+/// A request that was sent and that nobody is charged with yet.
+#[derive(Debug)]
+pub(super) struct Sent {
+    channel: Channel,
+    held: Held,
+    idle_limit: usize,
+}
+
+impl Sent {
+    /// On an HTTP/1.1 connection on which the request head is queued.
     #[must_use]
-    pub(super) fn http1(
-        lease: Lease,
-        connection: Http1Connection,
-        body: Length,
-        idle_limit: usize,
-    ) -> Box<Self> {
+    pub(super) fn http1(connection: Http1Connection, body: Length, idle_limit: usize) -> Self {
         let conn = Rc::clone(&connection.conn);
         conn.begin_write(Encoding::of(body));
         let held = Held::Http1 { connection, sent_before: conn.sent(), persist: false };
-        Self::new(lease, Channel::Http1(conn), held, idle_limit)
+        Self { channel: Channel::Http1(conn), held, idle_limit }
     }
 
-    /// An exchange on an HTTP/2 stream on which the request head was sent.
+    /// On an HTTP/2 stream on which the request head was sent.
     #[must_use]
-    pub(super) fn http2(
-        lease: Lease,
-        permit: StreamPermit,
-        response: ResponseFuture,
-        stream: Http2Stream,
-    ) -> Box<Self> {
+    pub(super) fn http2(permit: StreamPermit, response: ResponseFuture, stream: Http2Stream) -> Self {
         let held = Held::Http2 { permit, response: Some(response) };
-        let mut exchange = Self::new(lease, Channel::Http2(stream), held, 0);
-        exchange.upload.keep();
-        exchange
+        Self { channel: Channel::Http2(stream), held, idle_limit: 0 }
+    }
+}
+
+impl Exchange {
+    /// The exchange of a request that was sent under `lease`, whose body may be `limit` bytes long.
+    #[must_use]
+    pub(super) fn new(lease: Lease, sent: Sent, limit: Option<u64>) -> Box<Self> {
+        let Sent { channel, held, idle_limit } = sent;
+        let mut upload = Pump::default();
+        upload.limit = limit;
+        if matches!(held, Held::Http2 { .. }) {
+            upload.keep();
+        }
+        Box::new(Self { channel, upload, lease, held, upload_over: false, upload_failed: false, idle_limit })
     }
 
-    fn new(lease: Lease, channel: Channel, held: Held, idle_limit: usize) -> Box<Self> {
-        let upload = Pump::default();
-        Box::new(Self { channel, upload, lease, held, upload_over: false, upload_failed: false, idle_limit })
+    /// The use of the endpoint.
+    #[must_use]
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// The endpoint.
@@ -122,12 +133,21 @@ impl Exchange {
     /// Whether an HTTP/2 connection has been silent since the request was sent, for all its streams:
     /// then the path may be dead, and the next request should not meet the same.
     #[must_use]
-    pub(super) fn is_silent(&self) -> bool {
+    fn is_silent(&self) -> bool {
         matches!(&self.held, Held::Http2 { permit, .. } if permit.is_silent())
     }
 
+    /// Learns what an error before the response says of the connection.
+    pub(super) fn learn_from(&self, error: &ProxyError) {
+        match error {
+            ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => self.found_closed(),
+            ProxyError::UpstreamIdle(_) if self.is_silent() => self.found_closed(),
+            _ => {}
+        }
+    }
+
     /// Takes note that the endpoint had closed the connection, or was about to.
-    pub(super) fn found_closed(&self) {
+    fn found_closed(&self) {
         match &self.held {
             Held::Http1 { connection, .. } if !connection.is_reused() => {}
             Held::Http1 { connection, .. } => self.endpoint().http1.found_closed(connection),
@@ -237,6 +257,7 @@ impl Exchange {
     /// if it can carry another request.
     pub(super) fn release(self: Box<Self>, now: Instant) {
         let endpoint = Rc::clone(self.lease.endpoint());
+        self.lease.complete(now);
         if let Held::Http1 { connection, persist, .. } = self.held {
             connection.count_bytes();
             let clean = self.upload_over && !self.upload_failed && connection.conn.unread_len() == 0;

@@ -16,16 +16,17 @@ use super::account::Account;
 use super::channel::Http2Stream;
 use super::client::Client;
 use super::error::ProxyError;
-use super::exchange::{Exchange, http2_error};
+use super::exchange::{Exchange, Sent, http2_error};
 use super::watch::Expired;
 use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
+use crate::health::{Failure, Outcome};
 use crate::model::field::Known;
 use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
 use crate::upstream::connection::Http1Connection;
 use crate::upstream::http1_pool::Use;
-use crate::upstream::{Lease, LocalPool};
+use crate::upstream::{Choosing, Lease, LocalPool};
 use crate::wire::{Length, Malformed, encode};
 
 /// A request on its way to a pool.
@@ -60,54 +61,85 @@ impl Forward<'_> {
         account: &mut Account<'_>,
     ) -> Result<Box<Exchange>, ProxyError> {
         let mut tried = Vec::new();
+        let mut trials = 0;
         let mut resend = None;
         let mut kept = None;
         let mut resends = 0;
         loop {
             let (lease, fresh) = match resend.take() {
                 Some((lease, from)) => (lease, Some(from)),
-                None => (self.pick(&tried, account)?, None),
+                None => (self.pick(&tried, scratch, account)?, None),
             };
-            let index = lease.index();
-            let sending = self.send_in_time(lease, fresh, scratch, account);
+            let (index, on_trial) = (lease.index(), lease.is_on_trial());
+            let sending = self.send_in_time(&lease, fresh, scratch, account);
             let failed = match unless_gone(client, sending).await {
-                Ok(mut exchange) => {
+                Ok(sent) => {
+                    let mut exchange = Exchange::new(lease, sent, self.max_body);
                     exchange.upload.repeat(kept.take());
                     let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
                         return Ok(exchange);
                     };
-                    match error {
-                        ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => {
-                            exchange.found_closed();
-                        }
-                        ProxyError::UpstreamIdle(_) if exchange.is_silent() => exchange.found_closed(),
-                        _ => {}
+                    exchange.learn_from(&error);
+                    if may_resend(&exchange, &error, &scratch.request.method, resends) {
+                        resends += 1;
+                        self.count_resend(&exchange);
+                        kept = exchange.upload.take_kept();
+                        let from = exchange.resend_from(&error);
+                        resend = Some((exchange.into_lease(), from));
+                        continue;
                     }
-                    if !may_resend(&exchange, &error, &scratch.request.method, resends) {
-                        return Err(error);
-                    }
-                    resends += 1;
-                    self.count_resend(&exchange);
-                    kept = exchange.upload.take_kept();
-                    let from = exchange.resend_from(&error);
-                    resend = Some((exchange.into_lease(), from));
-                    continue;
+                    let by_client = exchange.waits_for_client();
+                    exchange.lease().finish(error.outcome(by_client), ambient::now());
+                    error
                 }
-                Err(error) => error,
+                Err(error) => {
+                    lease.finish(error.outcome(false), ambient::now());
+                    error
+                }
             };
             tried.push(index);
-            if !failed.is_unsent()
-                || tried.len() > FURTHER_TRIES
-                || tried.len() >= self.pool.shared.endpoints.len()
-            {
+            trials += usize::from(on_trial);
+            if !self.may_go_elsewhere(&failed, on_trial, scratch) || tried.len() - trials > FURTHER_TRIES {
+                return Err(failed);
+            }
+            if tried.len() >= self.pool.shared.endpoints.len() {
                 return Err(failed);
             }
             account.fail(self.cx, &failed);
         }
     }
 
-    fn pick(&self, tried: &[usize], account: &mut Account<'_>) -> Result<Lease, ProxyError> {
-        let lease = self.pool.pick(tried, ambient::draw(), account.started).ok_or(ProxyError::NoEndpoint)?;
+    /// Whether another endpoint may be asked after `failed`: nothing was sent; or the request can be
+    /// repeated, and either no byte of an answer came, or the endpoint was on trial.
+    fn may_go_elsewhere(&self, failed: &ProxyError, on_trial: bool, scratch: &Scratch) -> bool {
+        match failed {
+            _ if failed.is_unsent() => true,
+            ProxyError::NoResponse(_) => self.is_repeatable(scratch),
+            ProxyError::ClientGone => false,
+            _ => on_trial && self.is_repeatable(scratch),
+        }
+    }
+
+    fn is_repeatable(&self, scratch: &Scratch) -> bool {
+        scratch.request.method.is_idempotent() && self.body.is_empty()
+    }
+
+    fn pick(
+        &self,
+        tried: &[usize],
+        scratch: &Scratch,
+        account: &mut Account<'_>,
+    ) -> Result<Lease, ProxyError> {
+        let now = if tried.is_empty() { account.started } else { ambient::now() };
+        let choosing = Choosing {
+            tried,
+            key: None,
+            sticky: None,
+            safe: self.is_repeatable(scratch),
+            draw: ambient::draw(),
+            now,
+        };
+        let lease = self.pool.pick(&choosing).ok_or(ProxyError::NoEndpoint)?;
         account.endpoint = Some(Rc::clone(lease.endpoint()));
         account.error = None;
         Ok(lease)
@@ -116,42 +148,35 @@ impl Forward<'_> {
     /// Sends the request, for which the time of the whole request is the limit too.
     async fn send_in_time(
         &self,
-        lease: Lease,
+        lease: &Lease,
         fresh: Option<u64>,
         scratch: &Scratch,
         account: &Account<'_>,
-    ) -> Result<Box<Exchange>, ProxyError> {
+    ) -> Result<Sent, ProxyError> {
         let sent = self.send(lease, fresh, scratch);
         let Some(limit) = self.timeouts.request else { return sent.await };
         let deadline = (account.started + limit).into();
         timeout_at(deadline, sent).await.unwrap_or(Err(ProxyError::RequestTimeout(limit)))
     }
 
-    async fn send(
-        &self,
-        lease: Lease,
-        fresh: Option<u64>,
-        scratch: &Scratch,
-    ) -> Result<Box<Exchange>, ProxyError> {
-        let mut exchange = match self.pool.shared.settings.protocol {
+    async fn send(&self, lease: &Lease, fresh: Option<u64>, scratch: &Scratch) -> Result<Sent, ProxyError> {
+        let sent = match self.pool.shared.settings.protocol {
             UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
             UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
         };
-        exchange.upload.limit = self.max_body;
-        exchange.endpoint().shared.metrics.requested(self.cx.worker.shard);
-        Ok(exchange)
+        lease.endpoint().shared.metrics.requested(self.cx.worker.shard);
+        Ok(sent)
     }
 
     async fn send_http1(
         &self,
-        lease: Lease,
+        lease: &Lease,
         fresh: Option<u64>,
         scratch: &Scratch,
-    ) -> Result<Box<Exchange>, ProxyError> {
+    ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let request = &scratch.request;
-        let repeatable = request.method.is_idempotent() && self.body.is_empty();
-        let purpose = if repeatable { Use::Repeatable } else { Use::Once };
+        let purpose = if self.is_repeatable(scratch) { Use::Repeatable } else { Use::Once };
         let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
@@ -168,15 +193,15 @@ impl Forward<'_> {
         connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
         let limits = &self.pool.shared.settings.connections;
         let spent = limits.requests.is_some_and(|limit| connection.requests >= limit);
-        Ok(Exchange::http1(lease, connection, self.body, if spent { 0 } else { limits.idle }))
+        Ok(Sent::http1(connection, self.body, if spent { 0 } else { limits.idle }))
     }
 
     async fn send_http2(
         &self,
-        lease: Lease,
+        lease: &Lease,
         fresh: Option<u64>,
         scratch: &Scratch,
-    ) -> Result<Box<Exchange>, ProxyError> {
+    ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request =
@@ -199,7 +224,7 @@ impl Forward<'_> {
                         endpoint.shared.metrics.reused(self.cx.worker.shard);
                     }
                     let stream = Http2Stream::new(None, (!is_over).then_some(stream));
-                    return Ok(Exchange::http2(lease, permit, response, stream));
+                    return Ok(Sent::http2(permit, response, stream));
                 }
                 // Nothing was sent, so it goes on a new connection whatever it is.
                 Err(_) if permit.is_reused() => {
@@ -219,6 +244,7 @@ impl Forward<'_> {
         client: &mut Client,
         account: &mut Account<'_>,
     ) -> Result<(), ProxyError> {
+        let patience = self.patience(exchange.lease());
         for _ in 0..=MAX_INTERIM {
             let Scratch { response, watch, .. } = scratch;
             poll_fn(|cx| {
@@ -230,7 +256,7 @@ impl Forward<'_> {
                     return Poll::Ready(Err(ProxyError::ClientGone));
                 }
                 let by_client = exchange.waits_for_client();
-                let idle = if by_client { self.client_idle } else { self.idle() };
+                let idle = if by_client { self.client_idle } else { patience };
                 watch.poll(exchange.progress() + client.progress(), idle, cx).map(|expired| {
                     Err(match expired {
                         Expired::Deadline => {
@@ -249,7 +275,8 @@ impl Forward<'_> {
                 account.first_byte = Some(now);
                 let took = now.saturating_duration_since(account.started);
                 exchange.endpoint().shared.metrics.responded(self.cx.worker.shard, status.as_u16(), took);
-                return Ok(());
+                exchange.lease().answered(status.as_u16(), now);
+                return self.accept(exchange, status, scratch);
             }
             if switching {
                 break;
@@ -263,8 +290,25 @@ impl Forward<'_> {
         Err(ProxyError::BadResponse(Malformed::StatusLine))
     }
 
+    /// Refuses an answer that failed its endpoint's trial, if the request can be repeated elsewhere.
+    fn accept(&self, exchange: &Exchange, status: StatusCode, scratch: &Scratch) -> Result<(), ProxyError> {
+        let failed = matches!(Outcome::of_status(status.as_u16()), Outcome::Failure(Failure::Gateway));
+        let elsewhere = self.pool.shared.endpoints.len() > 1 && self.is_repeatable(scratch);
+        if exchange.lease().is_on_trial() && failed && elsewhere {
+            exchange.lease().complete(ambient::now());
+            return Err(ProxyError::TrialFailed(status));
+        }
+        Ok(())
+    }
+
     fn count_resend(&self, exchange: &Exchange) {
         exchange.endpoint().shared.metrics.resent(self.cx.worker.shard);
+    }
+
+    /// How long the endpoint may make no progress before its response; less for one on trial, whose
+    /// request goes elsewhere then.
+    fn patience(&self, lease: &Lease) -> Duration {
+        if lease.is_on_trial() { self.idle().min(self.pool.trial_patience()) } else { self.idle() }
     }
 
     fn idle(&self) -> Duration {

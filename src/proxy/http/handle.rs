@@ -108,8 +108,14 @@ async fn answer(
     let forward = Forward { cx, pool, body, max_body, upgrade, timeouts, client_idle };
     let mut exchange = forward.run(scratch, client, account).await?;
     let Scratch { request, response, .. } = scratch;
-    let length = exchange.begin_response(&request.method, response).map_err(ProxyError::BadResponse)?;
-    Ok(Answer::Exchange(exchange, length))
+    match exchange.begin_response(&request.method, response) {
+        Ok(length) => Ok(Answer::Exchange(exchange, length)),
+        Err(fault) => {
+            let error = ProxyError::BadResponse(fault);
+            exchange.lease().finish(error.outcome(false), ambient::now());
+            Err(error)
+        }
+    }
 }
 
 /// Puts the target into the one form that routes and endpoints see alike, and notes the host.
@@ -178,6 +184,8 @@ async fn deliver(
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream(cx, scratch, client, account, exchange).await;
     }
+    // What happens in a tunnel is between the two: the endpoint has done its part.
+    exchange.lease().complete(ambient::now());
     let idle = account.branch.map_or(Duration::MAX, |(_, pool)| pool.shared.settings.timeouts.tunnel);
     (account.received, account.sent) = tunnel::run(client, &mut exchange, &mut scratch.watch, idle).await;
     client.persist = false;
@@ -217,7 +225,8 @@ async fn stream(
     let limits = Limits::of(account);
     let mut download = Pump::default();
     let mut held = Some(exchange);
-    poll_fn(|task| {
+    let mut by_client = false;
+    let streamed = poll_fn(|task| {
         loop {
             if let Some(exchange) = &mut held {
                 exchange.poll_upload(client, task)?;
@@ -232,7 +241,7 @@ async fn stream(
                 account.settle(cx, scratch);
             }
             let flushed = client.channel.poll_flush(task).map_err(|_| ProxyError::ClientGone)?;
-            let by_client = flushed.is_pending();
+            by_client = flushed.is_pending();
             match &held {
                 None if !by_client => return Poll::Ready(Ok(())),
                 Some(_) if !by_client && !download.starved => continue,
@@ -250,7 +259,12 @@ async fn stream(
                 .map(|expired| Err(limits.error(expired, by_client)));
         }
     })
-    .await
+    .await;
+    if let (Err(error), Some(exchange)) = (&streamed, &held) {
+        let by_client = by_client || exchange.waits_for_client();
+        exchange.lease().finish(error.outcome(by_client), ambient::now());
+    }
+    streamed
 }
 
 /// The time limits that hold while a response is passed on.

@@ -1,0 +1,254 @@
+//! The health of every pool while the program runs: reads what workers counted, asks the pure core,
+//! puts what it decides into force, and passes on why. The one writer of each pool's selection and
+//! of its endpoints' factors.
+
+mod record;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+pub use record::Record;
+
+use crate::ambient;
+use crate::balance::{Availability, Bands, FailOpen, Member};
+use crate::config::plan::CheckPlan;
+use crate::health::check::CheckResult;
+use crate::health::journal::{Event, Order, What};
+use crate::health::pool::HealthSettings;
+use crate::health::{PoolHealth, Sample, Standing};
+use crate::observe::tally::TallyReader;
+use crate::upstream::Pool;
+use crate::upstream::pool::Selection;
+
+/// A pool to watch.
+#[derive(Debug)]
+pub struct Watch {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Levels, zones and weights of its endpoints.
+    pub members: Vec<Member>,
+    /// What its endpoints are judged by.
+    pub health: HealthSettings,
+    /// How they are checked.
+    pub check: Option<CheckPlan>,
+    /// What to do when too few are available.
+    pub fail_open: FailOpen,
+}
+
+/// The health of all pools.
+#[derive(Debug)]
+pub struct Health {
+    pools: Vec<Watched>,
+    record: Arc<Record>,
+    notify: Arc<Notify>,
+}
+
+/// A pool that is watched. Only the control thread takes the lock for longer than to read.
+#[derive(Debug)]
+struct Watched {
+    watch: Watch,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    health: PoolHealth,
+    readers: Vec<TallyReader>,
+    selection: Selection,
+    /// The version of the standings that is in force.
+    applied: Option<u64>,
+    /// Since when each endpoint has waited for its trial request.
+    on_trial_since: Vec<Option<Instant>>,
+}
+
+impl Health {
+    /// Begins to watch, at the start of the process.
+    #[must_use]
+    pub fn new(watches: Vec<Watch>, record: Arc<Record>, notify: Arc<Notify>) -> Arc<Self> {
+        let now = ambient::now();
+        let pools = watches.into_iter().map(|watch| Watched::new(watch, now)).collect();
+        let health = Self { pools, record, notify };
+        for index in 0..health.pools.len() {
+            health.change(index, now, |_, _, _| {});
+        }
+        Arc::new(health)
+    }
+
+    /// Looks at every pool several times a second, and at one that raises its alarm soon. Never ends.
+    pub async fn run(self: Arc<Self>) {
+        let mut due = ambient::now();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {
+                    (0..self.pools.len()).for_each(|pool| self.tick(pool));
+                    due = ambient::now() + TICK;
+                }
+                () = self.notify.notified() => {
+                    for (index, watched) in self.pools.iter().enumerate() {
+                        if watched.watch.pool.alarm.take() {
+                            self.tick(index);
+                        }
+                    }
+                    // Not again at once: failures come in crowds.
+                    tokio::time::sleep(ALARM_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The pools, in the order of the configuration.
+    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
+        self.pools.iter().map(|watched| &watched.watch)
+    }
+
+    /// Takes the result of an active check.
+    pub fn on_check(&self, pool: usize, endpoint: usize, result: &CheckResult) {
+        let now = ambient::now();
+        self.change(pool, now, |state, log, now| state.health.on_check(endpoint, result, now, log));
+    }
+
+    /// When the endpoint is to be checked next, counted from now; `None` if not for the time being.
+    #[must_use]
+    pub fn next_check(&self, pool: usize, endpoint: usize) -> Option<Duration> {
+        let watched = self.pools.get(pool)?;
+        watched.state().health.next_check(endpoint, ambient::draw())
+    }
+
+    /// Takes an order from outside.
+    pub fn on_order(&self, pool: usize, endpoint: usize, order: Order) {
+        let now = ambient::now();
+        self.change(pool, now, |state, log, now| state.health.on_order(endpoint, order, now, log));
+    }
+
+    /// What is done with each endpoint of a pool at present.
+    #[must_use]
+    pub fn standings(&self, pool: usize) -> Vec<Standing> {
+        self.pools.get(pool).map(|watched| watched.state().health.standings().to_vec()).unwrap_or_default()
+    }
+
+    /// Whether every pool has had its chance to find out who is well.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let all_unchecked = |watched: &Watched| {
+            let state = watched.state();
+            let mut standings = state.health.standings().iter();
+            standings.all(|standing| standing.state == crate::health::State::Unchecked)
+        };
+        !self.pools.iter().any(all_unchecked)
+    }
+
+    fn tick(&self, pool: usize) {
+        let Some(watched) = self.pools.get(pool) else { return };
+        let now = ambient::now();
+        self.change(pool, now, |state, log, now| {
+            let samples = state.samples(&watched.watch.pool, now);
+            self.record.interval(&watched.watch.pool, &samples, now);
+            state.health.on_tick(&samples, now, ambient::draw(), log);
+        });
+    }
+
+    /// Has something change the pool's health, then puts what follows into force.
+    fn change(&self, pool: usize, now: Instant, by: impl FnOnce(&mut State, &mut Vec<Event>, Instant)) {
+        let Some(watched) = self.pools.get(pool) else { return };
+        let mut state = watched.state();
+        let mut log = Vec::new();
+        by(&mut state, &mut log, now);
+        // Trials have a clock of their own; everything else follows from the standings.
+        if state.applied != Some(state.health.version()) || !state.selection.trials.is_empty() {
+            state.applied = Some(state.health.version());
+            state.apply(&watched.watch, now, &mut log);
+        }
+        self.record.events(&watched.watch.pool, &log, &state.health);
+    }
+}
+
+impl Watched {
+    fn new(watch: Watch, now: Instant) -> Self {
+        let levels: Vec<_> = watch.members.iter().map(|member| member.level).collect();
+        let state = State {
+            health: PoolHealth::new(watch.health.clone(), &levels, now),
+            readers: levels.iter().map(|_| TallyReader::default()).collect(),
+            selection: Selection::clone(&watch.pool.selection()),
+            applied: None,
+            on_trial_since: vec![None; levels.len()],
+        };
+        Self { watch, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn samples(&mut self, pool: &Pool, now: Instant) -> Vec<Sample> {
+        let endpoints = pool.endpoints.iter().zip(&mut self.readers);
+        let read = endpoints.map(|(endpoint, reader)| {
+            let waiting = endpoint.gauge.waiting(now);
+            Sample { waiting: waiting.requests, waiting_age: waiting.age, ..reader.read(&endpoint.tally) }
+        });
+        read.collect()
+    }
+
+    /// Puts into force what the pure core decided.
+    fn apply(&mut self, watch: &Watch, now: Instant, log: &mut Vec<Event>) {
+        let standings = self.health.standings();
+        let mut trials = Vec::new();
+        let endpoints = watch.pool.endpoints.iter().zip(standings).zip(&mut self.on_trial_since);
+        for (index, ((endpoint, standing), since)) in (0..).zip(endpoints) {
+            if endpoint.gauge.factor() != standing.factor {
+                endpoint.gauge.set_factor(standing.factor);
+            }
+            endpoint.shown.set(standing.state);
+            if standing.on_trial {
+                let since = *since.get_or_insert(now);
+                endpoint.tally.open_trial(now.saturating_duration_since(since) >= TRIAL_BY_ANYTHING);
+                trials.push(index);
+            } else if since.take().is_some() {
+                endpoint.tally.close_trial();
+            }
+        }
+        let availability = standings.iter().map(|standing| match standing {
+            Standing { excluded: true, .. } => Availability::Excluded,
+            Standing { available: true, .. } => Availability::Available,
+            _ => Availability::Unavailable,
+        });
+        let members: Vec<_> = watch.members.iter().copied().zip(availability).collect();
+        let bands = Bands::of(&members, watch.fail_open);
+        let selection = Selection { bands, trials };
+        if selection != self.selection {
+            log.extend(fail_open_event(watch, &members, &self.selection.bands, &selection.bands));
+            watch.pool.select(selection.clone());
+            self.selection = selection;
+        }
+    }
+}
+
+fn fail_open_event(
+    watch: &Watch,
+    members: &[(Member, Availability)],
+    before: &Bands,
+    after: &Bands,
+) -> Option<Event> {
+    if before.failed_open == after.failed_open {
+        return None;
+    }
+    let count = |wanted| members.iter().filter(|(_, availability)| *availability == wanted).count();
+    let available = count(Availability::Available);
+    let of = available + count(Availability::Unavailable);
+    let what = if after.failed_open {
+        What::FailedOpen { available, of, try_all: watch.fail_open.try_all }
+    } else {
+        What::FailOpenOver
+    };
+    Some(Event { endpoint: None, what, state: None })
+}
+
+/// How often pools are looked at when nothing fails.
+const TICK: Duration = Duration::from_millis(200);
+/// How long after an alarm the next is heard.
+const ALARM_PAUSE: Duration = Duration::from_millis(20);
+/// After how long a trial need no longer be a request that can be sent again.
+const TRIAL_BY_ANYTHING: Duration = Duration::from_secs(5);

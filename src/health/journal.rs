@@ -1,0 +1,147 @@
+//! What is recorded of each change of an endpoint's or a pool's state, with its reasons, and how it
+//! reads in words. Keeps nothing itself.
+
+use std::time::Duration;
+
+use super::check::CheckResult;
+use super::detector::Evidence;
+use super::pool::State;
+
+/// One thing that happened to a pool or one of its endpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The endpoint's index in the pool; `None` for what concerns the pool as a whole.
+    pub endpoint: Option<usize>,
+    /// What happened.
+    pub what: What,
+    /// The endpoint's state after it; `None` for what concerns the pool as a whole.
+    pub state: Option<State>,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// The endpoint is known from now on.
+    Joined,
+    /// A check went another way than the verdict, or confirmed a change that was under way.
+    Checked {
+        /// What it found.
+        result: CheckResult,
+        /// Results of this kind in a row.
+        row: u32,
+        /// How many change the verdict.
+        needed: u32,
+    },
+    /// Checks found it down.
+    WentDown,
+    /// Checks found it up.
+    CameUp,
+    /// A detector found it an outlier.
+    Detected {
+        /// The detector.
+        detector: &'static str,
+        /// Why.
+        evidence: Evidence,
+        /// What was made of it.
+        effect: Effect,
+    },
+    /// Its ejection is over; a trial request decides.
+    OnTrial,
+    /// A trial request ended well; so many are still needed.
+    TrialPassed {
+        /// Trials that are to follow.
+        left: u32,
+    },
+    /// A trial request failed: ejected again.
+    TrialFailed {
+        /// For how long.
+        ejected_for: Duration,
+        /// Ejections in a row, this one included.
+        times: u32,
+    },
+    /// It gets traffic again, at first a share of its weight.
+    Returned {
+        /// How long until it has all of it.
+        slow_start: Duration,
+    },
+    /// It has its whole weight again.
+    Recovered,
+    /// An order from outside.
+    Ordered(Order),
+    /// An order that was to last for a time ended by itself.
+    OrderOver(Command),
+    /// Checks pass while requests fail.
+    Disagreement,
+    /// All degrade together: nobody is ejected, and ejections that belong to it are lifted.
+    CorrelatedFailure {
+        /// Endpoints that detectors complain of.
+        suspects: usize,
+        /// Endpoints that take part.
+        of: usize,
+    },
+    /// No longer.
+    CorrelationOver,
+    /// Too few are available.
+    FailedOpen {
+        /// Endpoints that are available.
+        available: usize,
+        /// Endpoints that could be.
+        of: usize,
+        /// Whether all are tried; otherwise none.
+        try_all: bool,
+    },
+    /// Enough are available again.
+    FailOpenOver,
+    /// No check has passed within the time for it: the pool is used as it is.
+    OpenedUnchecked {
+        /// The time for it.
+        after: Duration,
+    },
+}
+
+/// What was made of a finding.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ejected.
+    Ejected {
+        /// For how long.
+        lasts: Duration,
+        /// Ejections in a row, this one included.
+        times: u32,
+    },
+    /// It gets a tenth of its weight.
+    Degraded,
+    /// Recorded only, because the detector observes.
+    Observed,
+    /// Nothing, because as many as may be are ejected already.
+    Capped {
+        /// Endpoints of the level that are ejected.
+        ejected: usize,
+        /// How many may be.
+        cap: usize,
+    },
+    /// Nothing, because all degrade together.
+    Correlated,
+}
+
+/// An order from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// What to do.
+    pub command: Command,
+    /// After which time it is undone by itself.
+    pub lasts: Option<Duration>,
+}
+
+/// What an order says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// No new requests; those under way may end.
+    Drain,
+    /// The end of [`Self::Drain`].
+    Undrain,
+    /// No traffic at all, and no checks.
+    Disable,
+    /// The end of [`Self::Disable`].
+    Enable,
+}

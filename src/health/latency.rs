@@ -1,0 +1,127 @@
+//! Times to the first byte, counted in buckets that grow by an eighth of their power of two, so that
+//! a quantile is known within about 12 %. Small enough to keep per endpoint and worker.
+
+use std::time::Duration;
+
+/// Times counted by bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Latencies(
+    /// [`BUCKETS`] of them, or none while nothing was counted.
+    Vec<u32>,
+);
+
+impl Latencies {
+    /// Counts one that took `took`.
+    pub fn record(&mut self, took: Duration) {
+        self.add(bucket(took), 1);
+    }
+
+    /// Adds `count` to the bucket at `index`; nothing past the last.
+    pub fn add(&mut self, index: usize, count: u32) {
+        if count == 0 {
+            return;
+        }
+        self.0.resize(BUCKETS, 0);
+        if let Some(bucket) = self.0.get_mut(index) {
+            *bucket = bucket.saturating_add(count);
+        }
+    }
+
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (index, count) in other.counts() {
+            self.add(index, count);
+        }
+    }
+
+    /// How many were counted.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// The buckets that are not empty, with their counts.
+    pub fn counts(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.0.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+    }
+
+    /// The time that a share `q` of all, 0 to 1, did not exceed: the middle of its bucket. `None` when
+    /// nothing was counted.
+    #[must_use]
+    pub fn quantile(&self, q: f64) -> Option<Duration> {
+        let rank = ((self.count() as f64 * q).ceil() as u64).max(1);
+        let mut seen = 0;
+        for (index, count) in self.counts() {
+            seen += u64::from(count);
+            if seen >= rank {
+                return Some(middle(index));
+            }
+        }
+        None
+    }
+}
+
+/// The bucket of a time.
+#[must_use]
+pub fn bucket(took: Duration) -> usize {
+    let units = u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / UNIT_MICROS;
+    let power = u64::BITS - (units | 1).leading_zeros() - 1;
+    let index = if power < SUB_BITS {
+        units
+    } else {
+        let within = (units >> (power - SUB_BITS)) & (SUB - 1);
+        u64::from(power - SUB_BITS + 1) * SUB + within
+    };
+    usize::try_from(index).unwrap_or(BUCKETS).min(BUCKETS - 1)
+}
+
+/// The middle of a bucket.
+fn middle(index: usize) -> Duration {
+    let index = index as u64;
+    let (group, within) = (index / SUB, index % SUB);
+    let (from, width) =
+        if group == 0 { (within, 1) } else { ((SUB + within) << (group - 1), 1 << (group - 1)) };
+    Duration::from_micros(from * UNIT_MICROS + width * UNIT_MICROS / 2)
+}
+
+/// How many buckets there are: the last begins at about two minutes.
+pub const BUCKETS: usize = 152;
+/// The width of the first buckets, in microseconds.
+const UNIT_MICROS: u64 = 64;
+const SUB_BITS: u32 = 3;
+/// Buckets to each power of two.
+const SUB: u64 = 1 << SUB_BITS;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_time_is_within_an_eighth_of_its_bucket() {
+        let mut before = 0;
+        for exponent in 0..1000 {
+            let took = Duration::from_secs_f64(100e-6 * 1.0139_f64.powi(exponent));
+            let index = bucket(took);
+            assert!(index >= before, "{took:?}");
+            before = index;
+            let off = middle(index).as_secs_f64() / took.as_secs_f64() - 1.0;
+            assert!(off.abs() < 0.33 || index == BUCKETS - 1, "{took:?}: {off}");
+            if took > Duration::from_millis(1) && took < Duration::from_secs(100) {
+                assert!(off.abs() < 0.08, "{took:?}: {off}");
+            }
+        }
+        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+        assert_eq!(bucket(Duration::ZERO), 0);
+        assert!(middle(BUCKETS - 1) > Duration::from_secs(100));
+    }
+
+    #[test]
+    fn quantiles_are_of_what_was_counted() {
+        let mut latencies = Latencies::default();
+        assert_eq!(latencies.quantile(0.5), None);
+        (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
+        let near =
+            |q: f64, ms: f64| (latencies.quantile(q).unwrap().as_secs_f64() * 1e3 / ms - 1.0).abs() < 0.08;
+        assert!(near(0.5, 50.0) && near(0.9, 90.0) && near(1.0, 100.0) && near(0.0, 1.0));
+    }
+}
