@@ -7,6 +7,7 @@ pub mod field;
 pub mod head;
 pub mod name;
 pub mod options;
+pub mod percent;
 pub mod settings;
 pub mod units;
 
