@@ -58,7 +58,6 @@ impl Policy for Least {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
     use crate::balance::estimate::observe;
     use crate::balance::tests::{START, at_rest, shares};
     use crate::balance::{Choice, Setup};
