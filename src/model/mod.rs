@@ -4,6 +4,7 @@ pub mod address;
 pub mod expand;
 pub mod field;
 pub mod head;
+pub mod json;
 pub mod name;
 pub mod options;
 pub mod percent;
