@@ -17,8 +17,8 @@ pub struct Lease {
     endpoint: Rc<LocalEndpoint>,
     index: usize,
     began: Instant,
-    /// The status of the response; none while it is waited for.
-    status: Cell<Option<u16>>,
+    /// What the response says so far; nothing while it is waited for.
+    answer: Cell<Option<Outcome>>,
     on_trial: Cell<bool>,
     finished: Cell<bool>,
 }
@@ -30,7 +30,7 @@ impl Lease {
             endpoint,
             index,
             began: now,
-            status: Cell::new(None),
+            answer: Cell::new(None),
             on_trial: Cell::new(on_trial),
             finished: Cell::new(false),
         }
@@ -54,23 +54,23 @@ impl Lease {
         self.on_trial.get()
     }
 
-    /// The head of the response came, with this status.
-    pub fn answered(&self, status: u16, now: Instant) {
-        if self.status.replace(Some(status)).is_some() {
+    /// The head of the response came, which by itself would mean `outcome`.
+    pub fn answered(&self, outcome: Outcome, now: Instant) {
+        if self.answer.replace(Some(outcome)).is_some() {
             return;
         }
         let shared = &self.endpoint.shared;
         shared.gauge.waited(self.began);
-        if matches!(Outcome::of_status(status), Outcome::Success) {
+        if outcome == Outcome::Success {
             let took = now.saturating_duration_since(self.began);
             estimate::observe(&shared.gauge, took, now);
             shared.tally.answered(self.endpoint.shard, took);
         }
     }
 
-    /// The last byte of the response came: the status decides.
-    pub fn complete(&self, now: Instant) {
-        self.finish(self.status.get().map_or(Outcome::Cancelled, Outcome::of_status), now);
+    /// The last byte of the response came. What its trailers say counts, if they say something.
+    pub fn complete(&self, trailers: Option<Outcome>, now: Instant) {
+        self.finish(trailers.or(self.answer.get()).unwrap_or(Outcome::Cancelled), now);
     }
 
     /// The exchange ended. What is told first counts.
@@ -102,7 +102,7 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let shared = &self.endpoint.shared;
-        if self.status.get().is_none() {
+        if self.answer.get().is_none() {
             shared.gauge.waited(self.began);
             if !self.finished.get() {
                 self.abandon(ambient::now());

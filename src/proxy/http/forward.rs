@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use tokio::time::{timeout, timeout_at};
 
 use super::account::Account;
-use super::channel::Http2Stream;
+use super::channel::{Http2Stream, grpc_outcome};
 use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Sent, http2_error};
@@ -21,6 +21,7 @@ use super::watch::Expired;
 use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
 use crate::health::{Failure, Outcome};
+use crate::model::ResponseHead;
 use crate::model::field::Known;
 use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
@@ -275,8 +276,9 @@ impl Forward<'_> {
                 account.first_byte = Some(now);
                 let took = now.saturating_duration_since(account.started);
                 exchange.endpoint().shared.metrics.responded(self.cx.worker.shard, status.as_u16(), took);
-                exchange.lease().answered(status.as_u16(), now);
-                return self.accept(exchange, status, scratch);
+                let outcome = self.outcome(&scratch.response);
+                exchange.lease().answered(outcome, now);
+                return self.accept(exchange, outcome, scratch);
             }
             if switching {
                 break;
@@ -290,13 +292,22 @@ impl Forward<'_> {
         Err(ProxyError::BadResponse(Malformed::StatusLine))
     }
 
+    /// What the head of a response says of its endpoint.
+    fn outcome(&self, head: &ResponseHead) -> Outcome {
+        let by_status = Outcome::of_status(head.status.as_u16());
+        // Only HTTP/2 carries gRPC.
+        match self.pool.shared.settings.protocol {
+            UpstreamProtocol::Http2 => grpc_outcome(&head.fields).unwrap_or(by_status),
+            UpstreamProtocol::Http1 => by_status,
+        }
+    }
+
     /// Refuses an answer that failed its endpoint's trial, if the request can be repeated elsewhere.
-    fn accept(&self, exchange: &Exchange, status: StatusCode, scratch: &Scratch) -> Result<(), ProxyError> {
-        let failed = matches!(Outcome::of_status(status.as_u16()), Outcome::Failure(Failure::Gateway));
+    fn accept(&self, exchange: &Exchange, outcome: Outcome, scratch: &Scratch) -> Result<(), ProxyError> {
         let elsewhere = self.pool.shared.endpoints.len() > 1 && self.is_repeatable(scratch);
-        if exchange.lease().is_on_trial() && failed && elsewhere {
-            exchange.lease().complete(ambient::now());
-            return Err(ProxyError::TrialFailed(status));
+        if exchange.lease().is_on_trial() && outcome == Outcome::Failure(Failure::Gateway) && elsewhere {
+            exchange.lease().finish(outcome, ambient::now());
+            return Err(ProxyError::TrialFailed(scratch.response.status));
         }
         Ok(())
     }

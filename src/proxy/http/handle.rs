@@ -185,11 +185,11 @@ async fn deliver(
         return stream(cx, scratch, client, account, exchange).await;
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
-    exchange.lease().complete(ambient::now());
+    exchange.lease().complete(None, ambient::now());
     let idle = account.branch.map_or(Duration::MAX, |(_, pool)| pool.shared.settings.timeouts.tunnel);
     (account.received, account.sent) = tunnel::run(client, &mut exchange, &mut scratch.watch, idle).await;
     client.persist = false;
-    exchange.release(ambient::now());
+    exchange.release(None, ambient::now());
     account.settle(cx, scratch);
     Ok(())
 }
@@ -237,7 +237,7 @@ async fn stream(
             if download.is_read_done()
                 && let Some(exchange) = held.take()
             {
-                exchange.release(ambient::now());
+                exchange.release(download.grpc, ambient::now());
                 account.settle(cx, scratch);
             }
             let flushed = client.channel.poll_flush(task).map_err(|_| ProxyError::ClientGone)?;
