@@ -304,6 +304,11 @@ impl<'a> Given<'a> {
         }
     }
 
+    /// These entries, read as a table that stands in this value's place.
+    pub fn options_of<'b>(&'b self, entries: &'b [(Key, Value)]) -> Options<'b> {
+        Options::at(entries, self.place.clone())
+    }
+
     /// The value itself, for readers that accept several kinds.
     #[must_use]
     pub fn value(&self) -> &'a Value {
