@@ -55,7 +55,8 @@ fn json(process: &Process, target: &str) -> Value {
 }
 
 fn state(process: &Process, endpoint: SocketAddr) -> String {
-    json(process, &format!("/endpoints/app/{endpoint}"))["state"].as_str().expect("a word").to_owned()
+    let shown = json(process, &format!("/endpoints/app/{endpoint}"));
+    shown.get("state").and_then(Value::as_str).expect("a word").to_owned()
 }
 
 /// An origin that answers every request with 503.
