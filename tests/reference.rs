@@ -14,7 +14,7 @@ use tempfile::TempDir;
 const REFERENCE: &str = include_str!("../config/reference.toml");
 
 /// Keys of later versions, which are known only to be refused.
-const LATER: [&str; 2] = ["pool.*.health", "pool.*.outlier"];
+const LATER: [&str; 1] = ["pool.*.outlier"];
 
 /// Every choice between a short and a long form, taken the long way: what the reference writes
 /// short, this makes the readers look for at length.
@@ -22,6 +22,9 @@ const AT_LENGTH: &str = r#"
     listener = [{ access_log = {}, certificates = [{}], protocol = "https" }]
     route = [{ headers = { x = {} }, query = { x = {} }, timeouts = {} }]
     pool = { app = { endpoints = [{}], tls = {}, timeouts = {} } }
+    pool.bytes.health = { kind = "tcp", send = {}, expect = {} }
+    pool.web.health = { kind = "http", headers = { x = "" }, body = {} }
+    pool.calls.health = { kind = "grpc" }
 "#;
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::{EndpointPlan, PoolPlan};
-use super::{Cx, tls};
+use super::{Cx, health, tls};
 use crate::balance::{self, Choice, FailOpen, HashKey};
 use crate::health::pool::Ejection;
 use crate::model::Name;
@@ -46,6 +46,8 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
     let endpoints = endpoints(&options, cx);
     let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
+    let asked = health::Asked { protocol, tls: tls.is_some(), endpoints: &endpoints };
+    let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
     let plan = PoolPlan {
         name,
         endpoints,
@@ -53,7 +55,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         hash_key: HashKey::default(),
         balance_factor: None,
         sticky: None,
-        check: None,
+        check,
         detectors: Vec::new(),
         ejection: Ejection::default(),
         slow_start: SLOW_START,
@@ -138,7 +140,7 @@ fn connections(options: &Options<'_>) -> ConnectionLimits {
 }
 
 /// Tables that are planned and have a meaning in later versions.
-const LATER: [(&str, &str); 2] = [("health", "health checks"), ("outlier", "outlier detection")];
+const LATER: [(&str, &str); 1] = [("outlier", "outlier detection")];
 const SLOW_START: Duration = Duration::from_secs(10);
 const WEIGHT_HINT: &str = "for a greater share, give one endpoint a `weight`";
 const WEIGHT: RangeInclusive<u32> = 1..=1000;
