@@ -8,7 +8,9 @@
 mod cases;
 mod connections;
 mod cpu;
+mod faults;
 mod ground;
+mod health;
 mod latency;
 mod launch;
 mod load;
@@ -59,6 +61,8 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Scaling => scaling::section(&ground, options)?,
             Question::Memory => memory::section(&ground, options)?,
             Question::Profile => profile::section(&ground, options)?,
+            Question::Health => health::section(&ground, options)?,
+            Question::Faults => faults::section(&ground, options)?,
         };
         let text = format!("{}\n{section}", machine::heading(&ground, options)?);
         println!("\n{text}");

@@ -122,6 +122,10 @@ pub(crate) enum Question {
     Memory,
     /// Where Forebay's time goes
     Profile,
+    /// What judging endpoints costs a request
+    Health,
+    /// What clients notice of a fault
+    Faults,
 }
 
 impl Question {
@@ -133,6 +137,8 @@ impl Question {
             Self::Scaling => "scaling",
             Self::Memory => "memory",
             Self::Profile => "profile",
+            Self::Health => "health",
+            Self::Faults => "faults",
         }
     }
 }

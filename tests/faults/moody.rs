@@ -141,7 +141,7 @@ impl Shared {
                 if n == 0 {
                     return Ok(());
                 }
-                buffer.extend_from_slice(&piece[..n]);
+                buffer.extend_from_slice(piece.get(..n).unwrap_or_default());
             }
             let check = buffer.starts_with(b"GET /healthz");
             buffer.clear();
