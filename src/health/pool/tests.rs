@@ -1,0 +1,1 @@
+//! Stories of a pool, in virtual time.
