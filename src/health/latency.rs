@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Times counted by bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Latencies(
-    /// [`BUCKETS`] of them, or none while nothing was counted.
+    /// [`BUCKETS`] of them, or none before anything was counted.
     Vec<u32>,
 );
 
@@ -38,6 +38,24 @@ impl Latencies {
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|count| *count == 0)
+    }
+
+    /// How many took longer than `bound`, by the middles of their buckets.
+    #[must_use]
+    pub fn above(&self, bound: Duration) -> u64 {
+        let above = self.counts().filter(|(index, _)| middle(*index) > bound);
+        above.map(|(_, count)| u64::from(count)).sum()
+    }
+
+    /// Forgets all, and keeps the room for others.
+    pub fn clear(&mut self) {
+        self.0.fill(0);
     }
 
     /// The buckets that are not empty, with their counts.
@@ -122,6 +140,8 @@ mod tests {
         (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
         let near =
             |q: f64, ms: f64| (latencies.quantile(q).unwrap().as_secs_f64() * 1e3 / ms - 1.0).abs() < 0.08;
+        assert_eq!(latencies.above(Duration::from_millis(49)) / 5, 10);
+        assert_eq!((latencies.above(Duration::ZERO), latencies.above(Duration::MAX)), (100, 0));
         assert!(near(0.5, 50.0) && near(0.9, 90.0) && near(1.0, 100.0) && near(0.0, 1.0));
     }
 }
