@@ -258,7 +258,7 @@ impl PoolHealth {
             .map(|(sample, endpoint)| Seen {
                 endpoint: endpoint.index,
                 level: self.levels.get(endpoint.level).map_or(0, |level| level.number),
-                serving: endpoint.is_serving(),
+                serving: endpoint.is_available(),
                 sample,
             })
             .collect();
