@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use forebay::config::{self, Plan, Reading};
+use forebay::health::detector;
 use forebay::route::filter;
 use tempfile::TempDir;
 
@@ -43,6 +44,10 @@ fn the_reference_names_every_key() {
         let text = format!("route = [{{ filters = [{{ {} = {{}} }}] }}]", kind.name);
         known.extend(folder.read(&text).known_keys);
         assert!(named.contains(&format!("route[].filters[].{}", kind.name)), "{} is not named", kind.name);
+    }
+    for kind in detector::KINDS {
+        let text = format!("pool = {{ app = {{ outlier = {{ {} = {{}} }} }} }}", kind.name);
+        known.extend(folder.read(&text).known_keys);
     }
     let missing: Vec<_> = known
         .iter()

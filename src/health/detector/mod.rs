@@ -129,7 +129,7 @@ impl Make {
 
 impl fmt::Debug for Make {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Make").finish_non_exhaustive()
+        self.make().fmt(f)
     }
 }
 
