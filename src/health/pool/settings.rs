@@ -65,6 +65,3 @@ pub(super) fn varied(length: Duration, jitter: f64, draw: u64) -> Duration {
     let factor = (1.0 + jitter * swing).max(0.0);
     Duration::try_from_secs_f64(length.as_secs_f64() * factor).unwrap_or(length)
 }
-
-/// The default of [`HealthSettings::slow_start`].
-pub const SLOW_START: Duration = Duration::from_secs(10);
