@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::PoolPlan;
-use super::{Cx, tls};
+use super::{Cx, health, tls};
 use crate::health::pool::SLOW_START;
 use crate::model::Name;
 use crate::model::options::{OneOf, Options, Problem};
@@ -42,16 +42,13 @@ pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
 }
 
 fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
-    for (key, what) in LATER {
-        if options.given(key).is_some() {
-            options.problem(key, format!("this version has no {what} yet"), Some("leave it out".into()));
-        }
-    }
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
     let endpoints = endpoints::endpoints(&options, cx);
     let balance = balance::balance(&options);
     let outlier = outlier::outlier(&options);
     let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
+    let asked = health::Asked { protocol, tls: tls.is_some(), endpoints: &endpoints };
+    let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
     let plan = PoolPlan {
         name,
         endpoints,
@@ -59,7 +56,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         hash_key: balance.hash_key,
         balance_factor: balance.factor,
         sticky: options.table("sticky").map(sticky::sticky),
-        check: None,
+        check,
         detectors: outlier.detectors,
         ejection: outlier.ejection,
         slow_start: options.within("slow_start", PAUSE, SLOW_START),
@@ -100,8 +97,6 @@ fn connections(options: &Options<'_>) -> ConnectionLimits {
     }
 }
 
-/// Tables that are planned and have a meaning in later versions.
-const LATER: [(&str, &str); 1] = [("health", "health checks")];
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const IDLE: RangeInclusive<usize> = 0..=1_000_000;
