@@ -14,7 +14,7 @@ mod verdict;
 use std::time::{Duration, Instant};
 
 pub use findings::Count;
-pub use settings::{Ejection, HealthSettings};
+pub use settings::{Ejection, HealthSettings, SLOW_START};
 pub use standing::{Standing, State};
 
 use super::check::CheckResult;
@@ -258,7 +258,7 @@ impl PoolHealth {
             .map(|(sample, endpoint)| Seen {
                 endpoint: endpoint.index,
                 level: self.levels.get(endpoint.level).map_or(0, |level| level.number),
-                serving: endpoint.is_serving(),
+                serving: endpoint.is_available(),
                 sample,
             })
             .collect();

@@ -87,13 +87,13 @@ impl Entry {
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> String {
-        words(&self.event)
+        self.event.words()
     }
 
     /// The entry as an object: `at`, `pool`, `endpoint`, `state`, `words`, and what the event has.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut object = match to_json(&self.event) {
+        let mut object = match self.event.to_json() {
             Value::Object(fields) => fields,
             other => serde_json::Map::from_iter([("event".to_owned(), other)]),
         };
@@ -104,14 +104,6 @@ impl Entry {
         object.insert("words".to_owned(), json!(self.words()));
         Value::Object(object)
     }
-}
-
-fn words(event: &Event) -> String {
-    format!("{:?}", event.what)
-}
-
-fn to_json(event: &Event) -> Value {
-    json!(format!("{:?}", event.what))
 }
 
 /// Entries that are kept: days of a quiet life, minutes of a bad one. About 5 MB at most.

@@ -10,6 +10,7 @@ use super::journal::{Entry, Journal};
 use crate::ambient;
 use crate::health::check::CheckResult;
 use crate::health::journal::{Effect, Event, What};
+use crate::health::pool::Count;
 use crate::health::{PoolHealth, Sample, State};
 use crate::observe::metrics::{EndpointHealth, PoolHealthMetrics, Registry};
 use crate::upstream::Pool;
@@ -32,6 +33,11 @@ pub(super) struct PoolRecord {
     endpoints: Vec<EndpointRecord>,
     /// The version of the standings that is shown.
     shown: Option<u64>,
+    /// What detectors did, as far as it is counted.
+    counted: Vec<Count>,
+    /// Whether an endpoint is shown whose checks pass while its requests fail: this ends without an
+    /// event.
+    disagreeing: bool,
 }
 
 /// What is told of one endpoint.
@@ -107,7 +113,7 @@ impl PoolRecord {
         let shown = pool.endpoints.iter().map(|endpoint| endpoint.name.clone());
         let members = Members { pool: name.clone(), endpoints: shown.zip(levels).collect() };
         let index = record.with_intervals(|intervals| intervals.introduce(members));
-        Self { record, index, metrics, endpoints, shown: None }
+        Self { record, index, metrics, endpoints, shown: None, counted: Vec::new(), disagreeing: false }
     }
 
     /// What is told of an endpoint.
@@ -135,7 +141,7 @@ impl PoolRecord {
 
     /// Takes events of the pool, in their order, and shows how things stand after them.
     pub(super) fn events(&mut self, pool: &Pool, events: &[Event], health: &PoolHealth) {
-        if self.shown == Some(health.version()) && events.is_empty() {
+        if self.shown == Some(health.version()) && events.is_empty() && !self.disagreeing {
             return;
         }
         self.shown = Some(health.version());
@@ -143,8 +149,11 @@ impl PoolRecord {
         for event in events {
             self.tell(pool, event, at);
         }
+        self.disagreeing = false;
         for (index, (endpoint, standing)) in self.endpoints.iter_mut().zip(health.standings()).enumerate() {
-            endpoint.metrics.stands(standing, health.disagrees(index));
+            let disagrees = health.disagrees(index);
+            self.disagreeing |= disagrees;
+            endpoint.metrics.stands(standing, disagrees);
             if endpoint.state != standing.state {
                 endpoint.state = standing.state;
                 endpoint.since = at;
@@ -152,10 +161,20 @@ impl PoolRecord {
         }
         self.metrics.set_correlated(health.is_correlated());
         self.metrics.set_failed_open(pool.selection().bands.failed_open);
+        self.count(health.counts());
+    }
+
+    /// Counts what detectors did since this was last called.
+    fn count(&mut self, counts: &[Count]) {
+        for (index, now) in counts.iter().enumerate() {
+            let (detected, enforced) =
+                self.counted.get(index).map_or((0, 0), |before| (before.detected, before.enforced));
+            self.metrics.found(now.detector, now.detected - detected, now.enforced - enforced);
+        }
+        self.counted = counts.to_vec();
     }
 
     fn tell(&mut self, pool: &Pool, event: &Event, at: SystemTime) {
-        self.count(event);
         let endpoint = event.endpoint.and_then(|index| self.endpoints.get_mut(index));
         let name = endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.name));
         let entry =
@@ -163,24 +182,16 @@ impl PoolRecord {
         log(&entry);
         if let Some(endpoint) = endpoint {
             endpoint.last = Some(Arc::clone(&entry));
+            if ejects(&event.what) {
+                endpoint.metrics.ejected();
+            }
         }
         self.record.journal().push(entry);
     }
+}
 
-    fn count(&self, event: &Event) {
-        let endpoint = event.endpoint.and_then(|index| self.endpoints.get(index));
-        let ejected = match &event.what {
-            What::Detected { detector, effect, .. } => {
-                self.metrics.found(detector, matches!(effect, Effect::Ejected { .. } | Effect::Degraded));
-                matches!(effect, Effect::Ejected { .. })
-            }
-            What::TrialFailed { .. } => true,
-            _ => false,
-        };
-        if let Some(endpoint) = endpoint.filter(|_| ejected) {
-            endpoint.metrics.ejected();
-        }
-    }
+fn ejects(what: &What) -> bool {
+    matches!(what, What::Detected { effect: Effect::Ejected { .. }, .. } | What::TrialFailed { .. })
 }
 
 fn log(entry: &Entry) {

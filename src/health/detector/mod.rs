@@ -2,9 +2,17 @@
 //! finds wanting, with its reasons. Pure; whether a finding is enforced is decided elsewhere. To add
 //! one: one file, and one line in [`KINDS`].
 
+mod chance;
+mod consecutive;
+mod failure_rate;
+#[cfg(test)]
+mod tests;
+mod window;
+mod words;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Sample;
 use crate::model::options::Options;
@@ -104,7 +112,7 @@ pub struct Chosen {
 }
 
 /// Every detector there is.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[consecutive::FAILURES, consecutive::CONNECT_FAILURES, failure_rate::KIND];
 
 impl Make {
     /// What makes detectors by `make`.
@@ -121,6 +129,10 @@ impl Make {
 
 impl fmt::Debug for Make {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Make").finish_non_exhaustive()
+        self.make().fmt(f)
     }
 }
+
+/// Bounds on the windows of the configuration.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+const LONGEST_WINDOW: Duration = Duration::from_secs(600);

@@ -159,11 +159,6 @@ impl Endpoint {
         self.is_usable() && self.absence.is_none()
     }
 
-    /// Whether others may be compared with it.
-    pub(super) fn is_serving(&self) -> bool {
-        self.is_available() && self.degraded_until.is_none()
-    }
-
     /// Whether it counts among those of which only so many may be ejected.
     pub(super) fn takes_part(&self) -> bool {
         let unknown = self.checks.is_some_and(|checks| checks.verdict == Verdict::Unproven);
@@ -362,7 +357,7 @@ impl Endpoint {
         self.degraded_until = Some(now + LAPSE);
     }
 
-    /// Ejects it until `now + lasts`. Which ejection in a row this is.
+    /// Ejects it until `now + lasts`.
     pub(super) fn eject(&mut self, lasts: Duration, now: Instant) {
         let failing = self.recent.is_failing(now) || self.absence.is_some_and(|absence| absence.failing);
         let again = self.absence.is_some();
