@@ -14,7 +14,7 @@ mod verdict;
 use std::time::{Duration, Instant};
 
 pub use findings::Count;
-pub use settings::{Ejection, HealthSettings};
+pub use settings::{Ejection, HealthSettings, SLOW_START};
 pub use standing::{Standing, State};
 
 use super::check::CheckResult;

@@ -18,6 +18,9 @@ pub struct HealthSettings {
     pub slow_start: Duration,
 }
 
+/// The default of [`HealthSettings::slow_start`].
+pub const SLOW_START: Duration = Duration::from_secs(10);
+
 /// Bounds on ejection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ejection {
