@@ -2,6 +2,7 @@
 //! endpoints that fail, how often they are asked, and what becomes of traffic.
 
 #![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
+#![expect(clippy::disallowed_methods, reason = "servers end with the runtime of their test")]
 
 mod support;
 
@@ -17,8 +18,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ServerConfig;
 use support::{
-    Ended, Origin, Pki, Plain, Proxy, answers, answers_raw, closes_before_answer, eventually, never_answers,
-    ok, refuses, resets_before_answer, sends_garbage, stalls_after_head,
+    Ended, Link, Origin, Pki, Plain, Proxy, answers, answers_raw, closes_before_answer, eventually,
+    never_answers, ok, refuses, resets_before_answer, sends_garbage, stalls_after_head,
 };
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -300,6 +301,26 @@ fn an_endpoint_that_is_down_gets_no_traffic_until_it_is_up_again() {
     is_ill.store(false, Ordering::SeqCst);
     eventually("that the endpoint is up again", || !state("down"));
     eventually("traffic at the endpoint again", || proxy.get("/").status() == 200 && traffic() > before);
+}
+
+#[test]
+fn an_endpoint_that_is_disabled_is_not_checked() {
+    let (first, second) = (answers("ok"), answers("ok"));
+    let proxy = checking(&[first.address(), second.address()], "kind = \"http\"");
+    let order = |command: &str| {
+        let mut admin = Link::to(proxy.admin());
+        let target = format!("/endpoints/app/{}/{command}", first.address());
+        admin.send(format!("POST {target} HTTP/1.1\r\nHost: {}\r\n\r\n", proxy.admin()));
+        assert_eq!(admin.response().status(), 200);
+    };
+    passes(&proxy, "app");
+    order("disable");
+    let (before, others) = (first.connections(), second.connections());
+    eventually("30 checks of the other", || second.connections() >= others + 30);
+    // One may have been under way.
+    assert!(first.connections() <= before + 1, "{before} became {}", first.connections());
+    order("enable");
+    eventually("checks again", || first.connections() >= before + 3);
 }
 
 /// Answers requests, and checks unless it is ill.

@@ -80,7 +80,7 @@ fn an_ejection_is_told_by_all_who_can() {
     let ejection = entries.iter().find(|entry| entry["state"] == "ejected").expect("it was ejected");
     let words = ejection["words"].as_str().expect("words");
     assert!(words.contains("consecutive_failures") && words.contains("ejected"), "{words}");
-    assert!(process.err().contains(words), "and logged: {}", process.err());
+    eventually("a line in the log", || process.err().contains(words));
 
     let bad = bad.to_string();
     let why = forebay(&process, &["why", &bad]);
@@ -226,4 +226,27 @@ fn errors_teach() {
     assert!(done.code == Some(1) && done.err.contains("makes no sense"), "{}", done.err);
     let done = run(&["simulate", "--journal", "/nonexistent/journal", "-c", "config/forebay.toml"]);
     assert!(done.code == Some(1) && done.err.contains("/journal"), "{}", done.err);
+}
+
+#[test]
+fn checks_are_counted_and_their_verdict_is_told() {
+    let (good, silent) = (answers("a"), refuses());
+    let process = in_front_of(
+        &[good.address(), silent.address()],
+        "[pool.app.health]\nkind = \"tcp\"\ninterval = \"50ms\"\nfast_interval = \"20ms\"\n\
+         down_interval = \"50ms\"\ntimeout = \"1s\"\nfall = 2\n",
+    );
+    eventually("a verdict", || state(&process, silent.address()) == "down");
+    let down = silent.address().to_string();
+    let why = forebay(&process, &["why", &down]);
+    assert!(why.out.contains(" is down, since ") && why.out.contains("check failed"), "{}", why.out);
+    let page = process.ask_admin("/metrics");
+    let metrics = Metrics::parse(&page.text());
+    let of = |endpoint: &str, result: &str| {
+        metrics.sum("forebay_endpoint_checks_total", &[("endpoint", endpoint), ("result", result)])
+    };
+    assert!(of(&down, "fail") >= 1.0 && of(&down, "pass") == 0.0);
+    assert_eq!(of(&good.address().to_string(), "fail"), 0.0);
+    assert!(metrics.sum("forebay_pool_check_duration_seconds_count", &[("pool", "app")]) >= 1.0);
+    content(&page.body);
 }

@@ -99,7 +99,7 @@ pub fn list(args: &Endpoints) -> Result<ExitCode, Failure> {
 
 fn row(shown: &Value) -> [String; 8] {
     let (pool, endpoint) = names(shown);
-    let number = |name: &str| json::number::<u64>(shown, name).map_or("-".to_owned(), |n| n.to_string());
+    let number = |name: &str| json::number::<u64>(shown, name).unwrap_or_default();
     let text = |name: &str| json::text(shown, name).unwrap_or("-").to_owned();
     let last = shown.get("last_event").and_then(|event| json::text(event, "words"));
     [
@@ -107,9 +107,9 @@ fn row(shown: &Value) -> [String; 8] {
         endpoint.to_owned(),
         text("state"),
         text("since"),
-        number("in_flight"),
-        number("requests"),
-        number("failures"),
+        number("in_flight").to_string(),
+        number("requests").to_string(),
+        (number("failures") + number("server_errors")).to_string(),
         last.unwrap_or("-").to_owned(),
     ]
 }
@@ -147,7 +147,7 @@ Examples:
   forebay endpoints --admin unix:/run/forebay/admin.sock";
 
 const HEAD: [&str; 8] =
-    ["POOL", "ENDPOINT", "STATE", "SINCE", "IN FLIGHT", "REQUESTS", "FAILURES", "LAST EVENT"];
+    ["POOL", "ENDPOINT", "STATE", "SINCE", "IN FLIGHT", "REQUESTS", "FAILED", "LAST EVENT"];
 
 #[cfg(test)]
 mod tests {

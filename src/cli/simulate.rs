@@ -104,7 +104,7 @@ impl Compared<'_> {
         for (at, event) in acted {
             let endpoint = event.endpoint.and_then(|index| self.members.endpoints.get(index));
             let endpoint = endpoint.map_or("(pool)", |(endpoint, _)| endpoint);
-            line(report, *at, endpoint, &words_of(event));
+            line(report, *at, endpoint, &event.words());
         }
         let left = self.replayed.iter().filter(|(_, event)| is_found(event) && !acts(event)).count();
         if left > 0 {
@@ -118,13 +118,10 @@ impl Compared<'_> {
     }
 
     fn was_enforced(&self, entry: &Told) -> bool {
-        let effect = json::text(&entry.object, "effect").unwrap_or_default();
-        entry.pool == self.members.pool.as_str() && matches!(effect, "ejected" | "degraded")
+        let acted = json::text(&entry.object, "effect").is_some_and(|effect| ENFORCED.contains(&effect))
+            || json::text(&entry.object, "event") == Some(TRIAL_FAILED);
+        entry.pool == self.members.pool.as_str() && acted
     }
-}
-
-fn words_of(event: &Event) -> String {
-    format!("{:?}", event.what)
 }
 
 fn line(report: &mut String, at: SystemTime, endpoint: &str, words: &str) {
@@ -152,6 +149,11 @@ fn acts(event: &Event) -> bool {
         _ => false,
     }
 }
+
+/// The names of effects, as the journal has them, that change something.
+const ENFORCED: [&str; 2] = ["ejected", "degraded"];
+/// The name of the event that ejects without a detector.
+const TRIAL_FAILED: &str = "trial_failed";
 
 /// What `simulate --help` ends with.
 pub(super) const HELP: &str = "\

@@ -73,7 +73,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// Sends the request and reads what comes until the connection ends or time is up.
+/// Sends the request and reads until the answer is whole, the connection ends or time is up.
 fn exchange(mut socket: Socket, request: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
     let left = || match deadline.saturating_duration_since(ambient::now()) {
         Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
@@ -83,7 +83,7 @@ fn exchange(mut socket: Socket, request: &[u8], deadline: Instant) -> io::Result
     socket.write_all(request)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
-    while answer.len() < MAX_ANSWER {
+    while answer.len() < MAX_ANSWER && !is_whole(&answer) {
         let read = left().and_then(|left| {
             socket.set_read_timeout(left)?;
             socket.read(&mut chunk)
@@ -100,6 +100,17 @@ fn exchange(mut socket: Socket, request: &[u8], deadline: Instant) -> io::Result
     Ok(answer)
 }
 
+/// Whether the answer has all of the body that it announced.
+fn is_whole(answer: &[u8]) -> bool {
+    let head_end = memchr::memmem::find(answer, b"\r\n\r\n");
+    let Some((head, body)) = head_end.and_then(|end| answer.split_at_checked(end + 4)) else { return false };
+    let head = String::from_utf8_lossy(head);
+    let fields = head.lines().filter_map(|line| line.split_once(':'));
+    let mut lengths = fields.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = lengths.next().and_then(|(_, length)| length.trim().parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
 /// The status code of an answer (RFC 9112 §4).
 fn status(answer: &str) -> Option<u16> {
     let (version, rest) = answer.lines().next()?.split_once(' ')?;
@@ -113,6 +124,19 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_whole_with_the_last_byte_that_it_announced() {
+        for (answer, whole) in [
+            ("", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n1", false),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n12", true),
+            ("HTTP/1.1 200 OK\r\n\r\nto the end", false),
+        ] {
+            assert_eq!(is_whole(answer.as_bytes()), whole, "{answer}");
+        }
+    }
 
     #[test]
     fn what_listens_everywhere_is_asked_on_loopback() {

@@ -53,9 +53,12 @@ impl Prober {
     fn start_due(&mut self, now: Instant) {
         while self.running.len() < MOST_AT_ONCE {
             let Some(index) = self.pop_due(now) else { return };
-            if let Some(target) = self.targets.get(index) {
+            let Some(target) = self.targets.get(index) else { continue };
+            if target.is_wanted(&self.health) {
                 let question = Arc::clone(&target.question);
                 self.running.spawn(async move { (index, ask::ask(&question).await) });
+            } else {
+                self.due.push(Reverse((now + RECONSIDERED, index)));
             }
         }
     }

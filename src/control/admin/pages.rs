@@ -66,7 +66,7 @@ const PAGES: &[Row] = &[
 ];
 
 fn index(_: &AdminState) -> Page {
-    let line = |(path, summary): (&str, &str)| format!("{path:<12}{summary}\n");
+    let line = |(path, summary): (&str, &str)| format!("{path:<10}  {summary}\n");
     let pages = PAGES.iter().map(|(path, summary, _)| (*path, *summary));
     let mut list: String = pages.chain(endpoints::LIST.iter().copied()).map(line).collect();
     list.push_str("\nAll of it is below /v1 as well.\n");

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use tracing::field;
+
 use super::Watch;
 use super::intervals::{Interval, Intervals, Members};
 use super::journal::{Entry, Journal};
@@ -11,7 +13,7 @@ use crate::ambient;
 use crate::health::check::CheckResult;
 use crate::health::journal::{Effect, Event, What};
 use crate::health::pool::Count;
-use crate::health::{PoolHealth, Sample, State};
+use crate::health::{PoolHealth, Sample, Standing, State};
 use crate::observe::metrics::{EndpointHealth, PoolHealthMetrics, Registry};
 use crate::upstream::Pool;
 
@@ -47,7 +49,8 @@ pub(super) struct EndpointRecord {
     name: Arc<str>,
     /// Its metrics.
     pub(super) metrics: Arc<EndpointHealth>,
-    state: State,
+    /// What is shown of it: its standing, and whether it disagrees with its checks.
+    shown: Option<(Standing, bool)>,
     /// Since when it has been in its state.
     pub(super) since: SystemTime,
     /// What happened to it last.
@@ -104,7 +107,7 @@ impl PoolRecord {
         let endpoint = |endpoint: &Arc<crate::upstream::Endpoint>| EndpointRecord {
             name: endpoint.name.as_str().into(),
             metrics: registry.endpoint_health(name, &endpoint.name, &endpoint.gauge),
-            state: State::Up,
+            shown: None,
             since,
             last: None,
         };
@@ -153,11 +156,7 @@ impl PoolRecord {
         for (index, (endpoint, standing)) in self.endpoints.iter_mut().zip(health.standings()).enumerate() {
             let disagrees = health.disagrees(index);
             self.disagreeing |= disagrees;
-            endpoint.metrics.stands(standing, disagrees);
-            if endpoint.state != standing.state {
-                endpoint.state = standing.state;
-                endpoint.since = at;
-            }
+            endpoint.show(standing, disagrees, at);
         }
         self.metrics.set_correlated(health.is_correlated());
         self.metrics.set_failed_open(pool.selection().bands.failed_open);
@@ -190,19 +189,33 @@ impl PoolRecord {
     }
 }
 
+impl EndpointRecord {
+    /// Shows what changed. Most endpoints stay as they are, and are spared the visit to their metrics.
+    fn show(&mut self, standing: &Standing, disagrees: bool, at: SystemTime) {
+        let shown = self.shown.replace((*standing, disagrees));
+        if shown == self.shown {
+            return;
+        }
+        self.metrics.stands(standing, disagrees);
+        if shown.is_some_and(|(before, _)| before.state != standing.state) {
+            self.since = at;
+        }
+    }
+}
+
 fn ejects(what: &What) -> bool {
     matches!(what, What::Detected { effect: Effect::Ejected { .. }, .. } | What::TrialFailed { .. })
 }
 
 fn log(entry: &Entry) {
     let pool = &entry.pool;
-    let endpoint = entry.endpoint.as_deref();
-    let state = entry.state().map(State::name);
+    let endpoint = entry.endpoint.as_deref().map(field::display);
+    let state = entry.state().map(State::name).map(field::display);
     let words = entry.words();
     match Weight::of(&entry.event.what) {
-        Weight::Warning => tracing::warn!(%pool, endpoint, state, "{words}"),
-        Weight::News => tracing::info!(%pool, endpoint, state, "{words}"),
-        Weight::Detail => tracing::debug!(%pool, endpoint, state, "{words}"),
+        Weight::Warning => tracing::warn!(target: TARGET, %pool, endpoint, state, "{words}"),
+        Weight::News => tracing::info!(target: TARGET, %pool, endpoint, state, "{words}"),
+        Weight::Detail => tracing::debug!(target: TARGET, %pool, endpoint, state, "{words}"),
     }
 }
 
@@ -241,3 +254,6 @@ impl Weight {
         }
     }
 }
+
+/// What log filters know events of health by.
+const TARGET: &str = "forebay::health";

@@ -42,6 +42,18 @@ impl Target {
         let was_checked = std::mem::replace(&mut self.was_checked, true);
         Some(if was_checked { pause } else { pause.mul_f64(draw as f64 / u64::MAX as f64) })
     }
+
+    /// Whether anybody wants to know. That may have changed since the pause before it began.
+    pub(super) fn is_wanted(&self, health: &Health) -> bool {
+        self.pause(health).is_some()
+    }
+
+    /// The shortest pause that a subscriber wants.
+    fn pause(&self, health: &Health) -> Option<Duration> {
+        let pauses =
+            self.subscribers.iter().filter_map(|(pool, endpoint)| health.next_check(*pool, *endpoint));
+        pauses.min()
+    }
 }
 
 /// Everything that is to be checked.

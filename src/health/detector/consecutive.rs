@@ -71,7 +71,7 @@ impl Detector for Consecutive {
         let mut findings = Vec::new();
         for seen in seen {
             let row = self.row(seen);
-            if row >= self.count && seen.serving {
+            if row >= self.count {
                 findings.push(Finding {
                     endpoint: seen.endpoint,
                     severity: Severity::Eject,

@@ -79,7 +79,7 @@ impl Detector for FailureRate {
     fn judge(&mut self, seen: &[Seen<'_>], now: Instant) -> Vec<Finding> {
         self.windows.take(seen, now);
         let mut findings = Vec::new();
-        for seen in seen.iter().filter(|seen| seen.serving && self.windows.failed(seen.endpoint) > 0) {
+        for seen in seen.iter().filter(|seen| self.windows.failed(seen.endpoint) > 0) {
             let evidence = [self.settings.window / 10, self.settings.window]
                 .into_iter()
                 .find_map(|span| self.settings.judge(self.windows.over(seen.endpoint, span, now), span));
@@ -98,7 +98,6 @@ impl Detector for FailureRate {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Story, sample};
-    use super::*;
 
     #[test]
     fn half_of_twenty_is_too_much() {

@@ -5,8 +5,11 @@
 mod chance;
 mod consecutive;
 mod failure_rate;
+mod latency;
+mod success_rate;
 #[cfg(test)]
 mod tests;
+mod unresponsive;
 mod window;
 mod words;
 
@@ -20,7 +23,8 @@ use crate::model::options::Options;
 /// Finds outliers in one pool.
 pub trait Detector: fmt::Debug + Send {
     /// Takes what happened since the last call at each endpoint that is seen, and names those that
-    /// are outliers at `now`. Called several times a second, at irregular intervals.
+    /// are outliers at `now`, each time as long as they are. Called several times a second, at
+    /// irregular intervals; where nothing happened need not be seen.
     fn judge(&mut self, seen: &[Seen<'_>], now: Instant) -> Vec<Finding>;
 
     /// Forgets what it knows of the endpoint, which begins anew.
@@ -112,7 +116,14 @@ pub struct Chosen {
 }
 
 /// Every detector there is.
-pub const KINDS: &[Kind] = &[consecutive::FAILURES, consecutive::CONNECT_FAILURES, failure_rate::KIND];
+pub const KINDS: &[Kind] = &[
+    consecutive::FAILURES,
+    consecutive::CONNECT_FAILURES,
+    failure_rate::KIND,
+    success_rate::KIND,
+    latency::KIND,
+    unresponsive::KIND,
+];
 
 impl Make {
     /// What makes detectors by `make`.

@@ -26,6 +26,13 @@ pub(super) fn sample(successes: u64, resets: u64) -> Sample {
     Sample { successes, failures: [0, 0, 0, resets, 0, 0, 0], ..Sample::default() }
 }
 
+/// Responses that began after these times, and all that began ended well.
+pub(super) fn latencies(times: &[Duration]) -> Sample {
+    let mut sample = Sample { successes: times.len() as u64, ..Sample::default() };
+    times.iter().for_each(|took| sample.latencies.record(*took));
+    sample
+}
+
 /// A detector and its time.
 pub(super) struct Story {
     detector: Box<dyn Detector>,
@@ -65,3 +72,46 @@ impl Story {
 }
 
 pub(super) const TICK: Duration = Duration::from_millis(200);
+
+/// Chance from a seed (`SplitMix64`).
+#[derive(Clone, Debug)]
+pub(super) struct Lots(u64);
+
+impl Lots {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5DEE_CE66)
+    }
+
+    pub(super) fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform, above 0 and at most 1.
+    pub(super) fn unit(&mut self) -> f64 {
+        ((self.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Poisson, of a small mean.
+    pub(super) fn poisson(&mut self, mean: f64) -> u64 {
+        let (bound, mut product, mut count) = ((-mean).exp(), self.unit(), 0);
+        while product > bound {
+            product *= self.unit();
+            count += 1;
+        }
+        count
+    }
+
+    /// How many of `of` come true, each with this chance.
+    pub(super) fn binomial(&mut self, of: u64, chance: f64) -> u64 {
+        (0..of).filter(|_| self.unit() <= chance).count() as u64
+    }
+
+    /// Log-normal.
+    pub(super) fn time(&mut self, median: Duration, sigma: f64) -> Duration {
+        let normal = (-2.0 * self.unit().ln()).sqrt() * (std::f64::consts::TAU * self.unit()).cos();
+        median.mul_f64((sigma * normal).exp())
+    }
+}

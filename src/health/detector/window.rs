@@ -16,6 +16,9 @@ pub(super) struct Windows {
 
 #[derive(Clone, Debug, Default)]
 struct Window {
+    /// As last seen.
+    level: u32,
+    serving: bool,
     /// By time, oldest first; none is empty.
     slots: VecDeque<Slot>,
     /// Failures in all of them.
@@ -51,6 +54,7 @@ impl Windows {
         }
         for seen in seen {
             let Some(window) = self.endpoints.get_mut(seen.endpoint) else { continue };
+            (window.level, window.serving) = (seen.level, seen.serving);
             window.forget_before(now.checked_sub(self.span));
             window.add(seen, self.span / SLOTS, now);
         }
@@ -63,12 +67,21 @@ impl Windows {
 
     /// What happened within the last `span`.
     pub(super) fn over(&self, endpoint: usize, span: Duration, now: Instant) -> Counts {
-        let Some(window) = self.endpoints.get(endpoint) else { return Counts::default() };
-        let recent = window.slots.iter().rev().take_while(|slot| slot.at + span > now);
-        recent.fold(Counts::default(), |sum, slot| Counts {
-            failed: sum.failed + u64::from(slot.failed),
-            ended: sum.ended + u64::from(slot.ended),
-        })
+        self.endpoints.get(endpoint).map(|window| window.over(span, now)).unwrap_or_default()
+    }
+
+    /// What happened within the last `span` at each endpoint of a level that takes its share of
+    /// traffic, with its index.
+    pub(super) fn level(
+        &self,
+        level: u32,
+        span: Duration,
+        now: Instant,
+    ) -> impl Iterator<Item = (usize, Counts)> {
+        let windows = self.endpoints.iter().enumerate();
+        windows
+            .filter(move |(_, window)| window.serving && window.level == level && !window.slots.is_empty())
+            .map(move |(endpoint, window)| (endpoint, window.over(span, now)))
     }
 
     /// Forgets an endpoint's past.
@@ -87,6 +100,14 @@ impl Window {
             self.failed -= u64::from(slot.failed);
             self.slots.pop_front();
         }
+    }
+
+    fn over(&self, span: Duration, now: Instant) -> Counts {
+        let recent = self.slots.iter().rev().take_while(|slot| slot.at + span > now);
+        recent.fold(Counts::default(), |sum, slot| Counts {
+            failed: sum.failed + u64::from(slot.failed),
+            ended: sum.ended + u64::from(slot.ended),
+        })
     }
 
     fn add(&mut self, seen: &Seen<'_>, width: Duration, now: Instant) {
@@ -111,6 +132,12 @@ impl Counts {
     /// Failures per exchange, 0 to 1.
     pub(super) fn share(self) -> f64 {
         if self.ended == 0 { 0.0 } else { self.failed as f64 / self.ended as f64 }
+    }
+
+    /// The same, as great as it may well be when these failures are a sample: two standard
+    /// deviations of their number more.
+    pub(super) fn upper_share(self) -> f64 {
+        self.share() * (1.0 + 2.0 / (self.failed.max(1) as f64).sqrt())
     }
 }
 
