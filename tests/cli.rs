@@ -42,10 +42,26 @@ fn silent_port() -> u16 {
 fn help_names_every_command_and_an_example() {
     let run = forebay(&["--help"]);
     assert_eq!(run.code, Some(0));
-    for word in ["run", "proxy", "check", "demo", "healthcheck", "completions", "Examples:", "Exit codes:"] {
+    for word in [
+        "run",
+        "proxy",
+        "check",
+        "demo",
+        "why",
+        "endpoint",
+        "endpoints",
+        "simulate",
+        "healthcheck",
+        "completions",
+        "Examples:",
+        "Exit codes:",
+    ] {
         assert!(run.out.contains(word), "{word} is missing:\n{}", run.out);
     }
     assert!(forebay(&["proxy", "--help"]).out.contains("round_robin"));
+    for command in ["why", "endpoint", "endpoints", "simulate"] {
+        assert!(forebay(&[command, "--help"]).out.contains("Examples:"), "{command}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures in real time, outside the proxy")]
 
 mod cases;
+mod checks;
 mod connections;
 mod cpu;
 mod faults;
@@ -63,6 +64,7 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Profile => profile::section(&ground, options)?,
             Question::Health => health::section(&ground, options)?,
             Question::Faults => faults::section(&ground, options)?,
+            Question::Checks => checks::section(&ground, options)?,
         };
         let text = format!("{}\n{section}", machine::heading(&ground, options)?);
         println!("\n{text}");

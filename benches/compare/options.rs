@@ -126,6 +126,8 @@ pub(crate) enum Question {
     Health,
     /// What clients notice of a fault
     Faults,
+    /// What active checks of a large pool cost
+    Checks,
 }
 
 impl Question {
@@ -139,6 +141,7 @@ impl Question {
             Self::Profile => "profile",
             Self::Health => "health",
             Self::Faults => "faults",
+            Self::Checks => "checks",
         }
     }
 }

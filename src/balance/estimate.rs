@@ -25,7 +25,7 @@ pub fn penalise(gauge: &Gauge, now: Instant) {
 }
 
 /// The time in which all but 1/e of a past peak is forgotten.
-const DECAY: Duration = Duration::from_secs(10);
+pub(super) const DECAY: Duration = Duration::from_secs(10);
 /// The least that an endpoint is taken to need after a failure.
 const PENALTY: Duration = Duration::from_secs(1);
 /// The most.

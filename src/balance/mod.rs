@@ -3,10 +3,18 @@
 
 pub mod bands;
 pub mod estimate;
+mod first;
 mod gauge;
+mod hashing;
 mod key;
+mod least;
 mod level;
+mod lot;
+mod maglev;
+mod p2c;
+mod peak_ewma;
 mod random;
+mod ring_hash;
 mod round_robin;
 
 use std::fmt;
@@ -63,7 +71,19 @@ pub struct Setup<'a> {
 }
 
 /// Every policy there is. The first is the default.
-pub const KINDS: &[Kind] = &[round_robin::KIND, random::KIND];
+pub const KINDS: &[Kind] = &[
+    DEFAULT,
+    p2c::KIND,
+    least::REQUESTS,
+    least::TIME,
+    round_robin::KIND,
+    random::KIND,
+    ring_hash::KIND,
+    maglev::KIND,
+    first::KIND,
+];
+
+const DEFAULT: Kind = peak_ewma::KIND;
 
 /// A kind chosen for a pool.
 #[derive(Clone, Copy)]
@@ -97,7 +117,7 @@ impl Choice {
 
 impl Default for Choice {
     fn default() -> Self {
-        Self(&round_robin::KIND)
+        Self(&DEFAULT)
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn by_weight(gauges: &[Arc<Gauge>], usable: &[u32], draw: u64) -> Opt
 }
 
 /// Maps a draw from all of `u64` onto `0..n`, without the division of a remainder.
-fn scaled(draw: u64, n: u64) -> u64 {
+pub(super) fn scaled(draw: u64, n: u64) -> u64 {
     u64::try_from((u128::from(draw) * u128::from(n)) >> 64).unwrap_or_default()
 }
 

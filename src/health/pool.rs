@@ -14,7 +14,7 @@ mod verdict;
 use std::time::{Duration, Instant};
 
 pub use findings::Count;
-pub use settings::{Ejection, HealthSettings};
+pub use settings::{Ejection, HealthSettings, SLOW_START};
 pub use standing::{Standing, State};
 
 use super::check::CheckResult;
@@ -24,6 +24,7 @@ use super::{Sample, Trial};
 use endpoint::Endpoint;
 use findings::Findings;
 use level::Level;
+use verdict::Checks;
 
 /// The health of one pool.
 #[derive(Debug)]
@@ -202,12 +203,17 @@ impl PoolHealth {
             return;
         }
         self.opening = Opening::Over;
-        log.push(Event { endpoint: None, what: What::OpenedUnchecked { after: OPEN_AFTER }, state: None });
+        let mut opened = false;
         for index in 0..self.endpoints.len() {
-            if let Some(checks) = self.endpoints.get_mut(index).and_then(|e| e.checks.as_mut()) {
-                checks.assume();
+            let checks = self.endpoints.get_mut(index).and_then(|endpoint| endpoint.checks.as_mut());
+            if checks.is_some_and(Checks::assume) {
+                opened = true;
+                self.wake(index);
             }
-            self.wake(index);
+        }
+        if opened {
+            let what = What::OpenedUnchecked { after: OPEN_AFTER };
+            log.push(Event { endpoint: None, what, state: None });
         }
     }
 

@@ -19,6 +19,13 @@ pub fn find<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
+/// Whether `name` can be the name of a cookie: a token (RFC 6265 §4.1.1, RFC 9110 §5.6.2).
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
+}
+
 fn split(pair: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(b'=', pair)?;
     Some((pair.get(..at)?.trim_ascii(), pair.get(at + 1..)?.trim_ascii()))

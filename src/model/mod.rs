@@ -5,6 +5,7 @@ pub mod cookie;
 pub mod expand;
 pub mod field;
 pub mod head;
+pub mod json;
 pub mod name;
 pub mod options;
 pub mod percent;

@@ -114,18 +114,19 @@ impl LocalPool {
     pub fn pick(&self, choosing: &Choosing<'_>) -> Option<Lease> {
         self.refresh();
         let selection = self.selection.borrow();
-        if !selection.trials.is_empty()
-            && choosing.tried.is_empty()
-            && let Some(lease) = self.on_trial(&selection.trials, choosing)
-        {
-            return Some(lease);
-        }
         let bands = &selection.bands;
+        // Before trials, which would move the session.
         if let Some(index) = choosing.sticky
             && !choosing.tried.contains(&index)
             && u32::try_from(index).is_ok_and(|index| bands.contains(index))
         {
             return self.lease(index, false, choosing.now);
+        }
+        if !selection.trials.is_empty()
+            && choosing.tried.is_empty()
+            && let Some(lease) = self.on_trial(&selection.trials, choosing)
+        {
+            return Some(lease);
         }
         let hashed = if self.shared.settings.policy.hashes() { choosing.key } else { None };
         let first = bands.choose(remixed(hashed.unwrap_or(choosing.draw)))?;

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::AdminState;
-use super::pages::{Asked, Page, json_page, not_allowed, refuse};
+use super::pages::{Asked, Page, Refusal, json_page, not_allowed};
 use super::writes;
 use crate::balance::FULL;
 use crate::control::health::{PoolReading, Reading};
@@ -25,104 +25,98 @@ pub(super) const LIST: &[(&str, &str)] = &[
 /// The answer to a request for what is below `/endpoints`; `rest` is the path after that.
 pub(super) fn answer(asked: &Asked<'_>, rest: &str, state: &AdminState) -> Page {
     let Some(segments) = rest.split('/').skip(1).map(percent::decode).collect::<Option<Vec<_>>>() else {
-        return refuse(StatusCode::BAD_REQUEST, "the path has a broken escape", "write `/` as %2F");
+        let error = "the path has an escape that is cut short";
+        return Refusal::new(StatusCode::BAD_REQUEST, error, "a `/` in an address is written %2F").page();
     };
     let segments: Vec<_> = segments.iter().map(String::as_str).collect();
-    match segments.as_slice() {
-        [] | [""] => asked.read(|| json_page(StatusCode::OK, &all(state))),
-        [pool] | [pool, ""] => match state.health.reading(pool) {
-            Some(reading) => asked.read(|| json_page(StatusCode::OK, &list(&[reading]))),
-            None => no_pool(pool, state),
-        },
-        [pool, endpoint, rest @ ..] => match find(pool, endpoint, state) {
-            Err(refusal) => refusal,
-            Ok(reading) => one(asked, &reading, rest, state),
-        },
-    }
-}
-
-fn one(asked: &Asked<'_>, reading: &Reading, rest: &[&str], state: &AdminState) -> Page {
-    match rest {
-        [] => asked.read(|| json_page(StatusCode::OK, &shown(reading))),
-        ["journal"] => asked.read(|| json_page(StatusCode::OK, &journal(reading, state))),
-        [word] => match COMMANDS.iter().find(|(known, _)| known == word) {
-            Some((_, command)) if asked.method == Method::POST => order(asked, reading, *command, state),
-            Some(_) => not_allowed("POST"),
-            None => nothing_below(),
-        },
-        _ => nothing_below(),
-    }
-}
-
-fn nothing_below() -> Page {
-    refuse(
-        StatusCode::NOT_FOUND,
-        "not found",
-        "below an endpoint there are journal, drain, undrain, disable and enable",
-    )
-}
-
-fn order(asked: &Asked<'_>, reading: &Reading, command: Command, state: &AdminState) -> Page {
-    if let Err(refusal) = writes::permitted(asked.headers, asked.bound) {
-        return refusal;
-    }
-    let lasts = match lasts(asked.query, command) {
-        Ok(lasts) => lasts,
-        Err((error, hint)) => return refuse(StatusCode::BAD_REQUEST, &error, hint),
+    let answer = match segments.as_slice() {
+        [] | [""] => Ok(asked.read(|| json_page(StatusCode::OK, &list(&state.health.readings())))),
+        [pool] | [pool, ""] => {
+            find_pool(pool, state).map(|reading| asked.read(|| json_page(StatusCode::OK, &list(&[reading]))))
+        }
+        [pool, endpoint, rest @ ..] => {
+            find(pool, endpoint, state).and_then(|reading| one(asked, &reading, rest, state))
+        }
     };
+    answer.unwrap_or_else(Refusal::page)
+}
+
+fn one(asked: &Asked<'_>, reading: &Reading, rest: &[&str], state: &AdminState) -> Result<Page, Refusal> {
+    let command = |word: &str| COMMANDS.iter().find(|(known, _)| *known == word);
+    match rest {
+        [] => Ok(asked.read(|| json_page(StatusCode::OK, &shown(reading)))),
+        ["journal"] => Ok(asked.read(|| json_page(StatusCode::OK, &journal(reading, state)))),
+        [word] if command(word).is_some() && asked.method != Method::POST => Ok(not_allowed("POST")),
+        [word] => match command(word) {
+            Some((_, command)) => order(asked, reading, *command, state),
+            None => Err(nothing_below()),
+        },
+        _ => Err(nothing_below()),
+    }
+}
+
+fn nothing_below() -> Refusal {
+    let hint = "below an endpoint there are journal, drain, undrain, disable and enable";
+    Refusal::new(StatusCode::NOT_FOUND, "not found", hint)
+}
+
+fn order(
+    asked: &Asked<'_>,
+    reading: &Reading,
+    command: Command,
+    state: &AdminState,
+) -> Result<Page, Refusal> {
+    writes::permitted(asked.headers, asked.bound)?;
+    let lasts = lasts(asked.query, command)?;
     let (pool, endpoint) = (reading.pool.settings.name.as_str(), &*reading.endpoint.name);
     state.health.order(pool, endpoint, Order { command, lasts });
-    match find(pool, endpoint, state) {
-        Ok(reading) => json_page(StatusCode::OK, &shown(&reading)),
-        Err(refusal) => refusal,
-    }
+    Ok(json_page(StatusCode::OK, &shown(&find(pool, endpoint, state)?)))
 }
 
 /// After which time the order ends by itself, by the query.
-fn lasts(query: Option<&str>, command: Command) -> Result<Option<Duration>, (String, &'static str)> {
+fn lasts(query: Option<&str>, command: Command) -> Result<Option<Duration>, Refusal> {
+    let bad = |error: String, hint: &'static str| Refusal::new(StatusCode::BAD_REQUEST, error, hint);
     let mut lasts = None;
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if name != "for" {
-            return Err((format!("the parameter {name:?} is not known"), "there is `for`, as in `?for=10m`"));
+            return Err(bad(
+                format!("the parameter {name:?} is not known"),
+                "there is `for`, as in `?for=10m`",
+            ));
         }
         if matches!(command, Command::Undrain | Command::Enable) {
-            return Err((
-                "`for` makes no sense here".to_owned(),
-                "`drain` and `disable` may last for a time; their end does not",
-            ));
+            let hint = "`drain` and `disable` may last for a time; their end does not";
+            return Err(bad("`for` makes no sense here".to_owned(), hint));
         }
         let value = percent::decode(value).unwrap_or_default();
-        let time = units::duration(&value).map_err(|error| (error.to_string(), "as in `?for=10m`"))?;
+        let time = units::duration(&value).map_err(|error| bad(error.to_string(), "as in `?for=10m`"))?;
         if time.is_zero() || time > LONGEST {
-            return Err((
-                format!("{value:?} is not a time that an order may last"),
-                "more than 0s, at most 365d",
-            ));
+            let error = format!("{value:?} is not a time that an order may last");
+            return Err(bad(error, "it may last more than 0s and at most 365d"));
         }
         lasts = Some(time);
     }
     Ok(lasts)
 }
 
-fn find(pool: &str, endpoint: &str, state: &AdminState) -> Result<Reading, Page> {
-    let Some(reading) = state.health.reading(pool) else { return Err(no_pool(pool, state)) };
+fn find_pool(pool: &str, state: &AdminState) -> Result<PoolReading, Refusal> {
+    state.health.reading(pool).ok_or_else(|| {
+        let known = state.health.pool_names().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+        let error = format!("there is no pool {pool:?}");
+        Refusal::new(StatusCode::NOT_FOUND, error, format!("there is {known}"))
+    })
+}
+
+fn find(pool: &str, endpoint: &str, state: &AdminState) -> Result<Reading, Refusal> {
+    let reading = find_pool(pool, state)?;
     let known = reading.endpoints.iter().map(|reading| &*reading.endpoint.name).take(MOST_NAMED);
     let known = known.collect::<Vec<_>>().join(", ");
     let found = reading.endpoints.into_iter().find(|reading| reading.endpoint.name == endpoint);
     found.ok_or_else(|| {
         let error = format!("pool {pool:?} has no endpoint {endpoint:?}");
-        refuse(StatusCode::NOT_FOUND, &error, &format!("it has {known}"))
+        Refusal::new(StatusCode::NOT_FOUND, error, format!("it has {known}"))
     })
-}
-
-fn no_pool(pool: &str, state: &AdminState) -> Page {
-    let known = state.health.pool_names().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
-    refuse(StatusCode::NOT_FOUND, &format!("there is no pool {pool:?}"), &format!("there is {known}"))
-}
-
-fn all(state: &AdminState) -> Value {
-    list(&state.health.readings())
 }
 
 fn list(pools: &[PoolReading]) -> Value {

@@ -1,6 +1,8 @@
 //! What the admin listener answers: a table of pages, each a function of the state. Pure but for
 //! the metrics, which read the kernel's counts of this process.
 
+use std::borrow::Cow;
+
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
@@ -47,7 +49,7 @@ pub(super) fn answer(asked: &Asked<'_>, state: &AdminState) -> Page {
     }
     match PAGES.iter().find(|(known, ..)| *known == path) {
         Some((_, _, page)) => asked.read(|| page(state)),
-        None => refuse(StatusCode::NOT_FOUND, "not found", "/ lists what there is"),
+        None => Refusal::new(StatusCode::NOT_FOUND, "not found", "/ lists what there is").page(),
     }
 }
 
@@ -64,7 +66,7 @@ const PAGES: &[Row] = &[
 ];
 
 fn index(_: &AdminState) -> Page {
-    let line = |(path, summary): (&str, &str)| format!("{path:<12}{summary}\n");
+    let line = |(path, summary): (&str, &str)| format!("{path:<10}  {summary}\n");
     let pages = PAGES.iter().map(|(path, summary, _)| (*path, *summary));
     let mut list: String = pages.chain(endpoints::LIST.iter().copied()).map(line).collect();
     list.push_str("\nAll of it is below /v1 as well.\n");
@@ -98,16 +100,36 @@ fn journal(state: &AdminState) -> Page {
     page(StatusCode::OK, "application/x-ndjson", recording::write(state.health.record()))
 }
 
-/// A refusal: what is wrong, and what to do about it.
-pub(super) fn refuse(status: StatusCode, error: &str, hint: &str) -> Page {
-    json_page(status, &json!({ "error": error, "hint": hint }))
+/// Why something is not answered as asked.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// What is wrong.
+    pub(super) error: Cow<'static, str>,
+    /// What to do about it.
+    pub(super) hint: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        status: StatusCode,
+        error: impl Into<Cow<'static, str>>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, error: error.into(), hint: hint.into() }
+    }
+
+    pub(super) fn page(self) -> Page {
+        json_page(self.status, &json!({ "error": self.error, "hint": self.hint }))
+    }
 }
 
 pub(super) fn not_allowed(allow: &'static str) -> Page {
     let hint = format!("this page takes {allow}");
-    let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed", &hint);
-    refusal.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
-    refusal
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed", hint);
+    let mut page = refusal.page();
+    page.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    page
 }
 
 pub(super) fn json_page(status: StatusCode, value: &Value) -> Page {

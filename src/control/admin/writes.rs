@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, StatusCode};
 
-use super::pages::{Page, refuse};
+use super::pages::Refusal;
 use crate::model::Address;
 
 /// Whether a request with these fields, at a listener that is bound there, may change something.
@@ -14,11 +14,11 @@ use crate::model::Address;
 /// A page in a browser on this machine can send requests to loopback, too. Browsers mark these with
 /// `Origin` or `Sec-Fetch-Site`; and one that reaches loopback by a name of its own (DNS rebinding)
 /// gives that name as `Host`.
-pub(super) fn permitted(fields: &HeaderMap, bound: &Address) -> Result<(), Page> {
+pub(super) fn permitted(fields: &HeaderMap, bound: &Address) -> Result<(), Refusal> {
     if !is_private(bound) {
         let error = format!("orders are not taken on {bound}, which others can reach");
         let hint = "set `bind` of `[admin]` to 127.0.0.1 or to a Unix socket";
-        return Err(refuse(StatusCode::FORBIDDEN, &error, hint));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, error, hint));
     }
     let foreign_site = fields
         .get_all("sec-fetch-site")
@@ -26,14 +26,14 @@ pub(super) fn permitted(fields: &HeaderMap, bound: &Address) -> Result<(), Page>
         .any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
     if fields.contains_key(ORIGIN) || foreign_site {
         let hint = "use `forebay endpoint` or curl, without `Origin` and `Sec-Fetch-Site`";
-        return Err(refuse(StatusCode::FORBIDDEN, "orders are not taken from web pages", hint));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "orders are not taken from web pages", hint));
     }
     let named = |host: &http::HeaderValue| host.to_str().is_ok_and(is_local_name);
     let hosts = fields.get_all(HOST);
     let local = hosts.iter().next().is_some() && hosts.iter().all(named);
     if matches!(bound, Address::Inet(_)) && !local {
         let error = "orders are not taken under a name other than localhost or an IP address";
-        return Err(refuse(StatusCode::FORBIDDEN, error, "send `Host: localhost`"));
+        return Err(Refusal::new(StatusCode::FORBIDDEN, error, "send `Host: localhost`"));
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ mod tests {
             }
             let answer = permitted(&map, &bound.parse().unwrap());
             assert_eq!(answer.is_ok(), taken, "{bound} {pairs:?}");
-            assert!(answer.err().is_none_or(|page| page.status() == StatusCode::FORBIDDEN));
+            assert!(answer.err().is_none_or(|refusal| refusal.status == StatusCode::FORBIDDEN));
         }
     }
 }

@@ -90,19 +90,17 @@ impl Entry {
         self.event.words()
     }
 
-    /// The entry as an object: `at`, `pool`, `endpoint`, `state`, `words`, and what the event has.
+    /// The entry as an object: `at`, `pool`, `endpoint`, and what the event has (see
+    /// [`Event::to_json`]).
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let mut object = match self.event.to_json() {
-            Value::Object(fields) => fields,
-            other => serde_json::Map::from_iter([("event".to_owned(), other)]),
-        };
-        object.insert("at".to_owned(), json!(civil::rfc3339(self.at)));
-        object.insert("pool".to_owned(), json!(self.pool.as_str()));
-        object.insert("endpoint".to_owned(), json!(self.endpoint.as_deref()));
-        object.insert("state".to_owned(), json!(self.state().map(State::name)));
-        object.insert("words".to_owned(), json!(self.words()));
-        Value::Object(object)
+        let mut object = self.event.to_json();
+        if let Value::Object(fields) = &mut object {
+            fields.insert("at".to_owned(), json!(civil::rfc3339(self.at)));
+            fields.insert("pool".to_owned(), json!(self.pool.as_str()));
+            fields.insert("endpoint".to_owned(), json!(self.endpoint.as_deref()));
+        }
+        object
     }
 }
 

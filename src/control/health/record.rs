@@ -4,13 +4,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use tracing::field;
+
 use super::Watch;
 use super::intervals::{Interval, Intervals, Members};
 use super::journal::{Entry, Journal};
 use crate::ambient;
 use crate::health::check::CheckResult;
 use crate::health::journal::{Effect, Event, What};
-use crate::health::{PoolHealth, Sample, State};
+use crate::health::pool::Count;
+use crate::health::{PoolHealth, Sample, Standing, State};
 use crate::observe::metrics::{EndpointHealth, PoolHealthMetrics, Registry};
 use crate::upstream::Pool;
 
@@ -32,6 +35,11 @@ pub(super) struct PoolRecord {
     endpoints: Vec<EndpointRecord>,
     /// The version of the standings that is shown.
     shown: Option<u64>,
+    /// What detectors did, as far as it is counted.
+    counted: Vec<Count>,
+    /// Whether an endpoint is shown whose checks pass while its requests fail: this ends without an
+    /// event.
+    disagreeing: bool,
 }
 
 /// What is told of one endpoint.
@@ -41,7 +49,8 @@ pub(super) struct EndpointRecord {
     name: Arc<str>,
     /// Its metrics.
     pub(super) metrics: Arc<EndpointHealth>,
-    state: State,
+    /// What is shown of it: its standing, and whether it disagrees with its checks.
+    shown: Option<(Standing, bool)>,
     /// Since when it has been in its state.
     pub(super) since: SystemTime,
     /// What happened to it last.
@@ -98,7 +107,7 @@ impl PoolRecord {
         let endpoint = |endpoint: &Arc<crate::upstream::Endpoint>| EndpointRecord {
             name: endpoint.name.as_str().into(),
             metrics: registry.endpoint_health(name, &endpoint.name, &endpoint.gauge),
-            state: State::Up,
+            shown: None,
             since,
             last: None,
         };
@@ -107,7 +116,7 @@ impl PoolRecord {
         let shown = pool.endpoints.iter().map(|endpoint| endpoint.name.clone());
         let members = Members { pool: name.clone(), endpoints: shown.zip(levels).collect() };
         let index = record.with_intervals(|intervals| intervals.introduce(members));
-        Self { record, index, metrics, endpoints, shown: None }
+        Self { record, index, metrics, endpoints, shown: None, counted: Vec::new(), disagreeing: false }
     }
 
     /// What is told of an endpoint.
@@ -135,7 +144,7 @@ impl PoolRecord {
 
     /// Takes events of the pool, in their order, and shows how things stand after them.
     pub(super) fn events(&mut self, pool: &Pool, events: &[Event], health: &PoolHealth) {
-        if self.shown == Some(health.version()) && events.is_empty() {
+        if self.shown == Some(health.version()) && events.is_empty() && !self.disagreeing {
             return;
         }
         self.shown = Some(health.version());
@@ -143,19 +152,28 @@ impl PoolRecord {
         for event in events {
             self.tell(pool, event, at);
         }
+        self.disagreeing = false;
         for (index, (endpoint, standing)) in self.endpoints.iter_mut().zip(health.standings()).enumerate() {
-            endpoint.metrics.stands(standing, health.disagrees(index));
-            if endpoint.state != standing.state {
-                endpoint.state = standing.state;
-                endpoint.since = at;
-            }
+            let disagrees = health.disagrees(index);
+            self.disagreeing |= disagrees;
+            endpoint.show(standing, disagrees, at);
         }
         self.metrics.set_correlated(health.is_correlated());
         self.metrics.set_failed_open(pool.selection().bands.failed_open);
+        self.count(health.counts());
+    }
+
+    /// Counts what detectors did since this was last called.
+    fn count(&mut self, counts: &[Count]) {
+        for (index, now) in counts.iter().enumerate() {
+            let (detected, enforced) =
+                self.counted.get(index).map_or((0, 0), |before| (before.detected, before.enforced));
+            self.metrics.found(now.detector, now.detected - detected, now.enforced - enforced);
+        }
+        self.counted = counts.to_vec();
     }
 
     fn tell(&mut self, pool: &Pool, event: &Event, at: SystemTime) {
-        self.count(event);
         let endpoint = event.endpoint.and_then(|index| self.endpoints.get_mut(index));
         let name = endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.name));
         let entry =
@@ -163,35 +181,41 @@ impl PoolRecord {
         log(&entry);
         if let Some(endpoint) = endpoint {
             endpoint.last = Some(Arc::clone(&entry));
+            if ejects(&event.what) {
+                endpoint.metrics.ejected();
+            }
         }
         self.record.journal().push(entry);
     }
+}
 
-    fn count(&self, event: &Event) {
-        let endpoint = event.endpoint.and_then(|index| self.endpoints.get(index));
-        let ejected = match &event.what {
-            What::Detected { detector, effect, .. } => {
-                self.metrics.found(detector, matches!(effect, Effect::Ejected { .. } | Effect::Degraded));
-                matches!(effect, Effect::Ejected { .. })
-            }
-            What::TrialFailed { .. } => true,
-            _ => false,
-        };
-        if let Some(endpoint) = endpoint.filter(|_| ejected) {
-            endpoint.metrics.ejected();
+impl EndpointRecord {
+    /// Shows what changed. Most endpoints stay as they are, and are spared the visit to their metrics.
+    fn show(&mut self, standing: &Standing, disagrees: bool, at: SystemTime) {
+        let shown = self.shown.replace((*standing, disagrees));
+        if shown == self.shown {
+            return;
+        }
+        self.metrics.stands(standing, disagrees);
+        if shown.is_some_and(|(before, _)| before.state != standing.state) {
+            self.since = at;
         }
     }
 }
 
+fn ejects(what: &What) -> bool {
+    matches!(what, What::Detected { effect: Effect::Ejected { .. }, .. } | What::TrialFailed { .. })
+}
+
 fn log(entry: &Entry) {
     let pool = &entry.pool;
-    let endpoint = entry.endpoint.as_deref();
-    let state = entry.state().map(State::name);
+    let endpoint = entry.endpoint.as_deref().map(field::display);
+    let state = entry.state().map(State::name).map(field::display);
     let words = entry.words();
     match Weight::of(&entry.event.what) {
-        Weight::Warning => tracing::warn!(%pool, endpoint, state, "{words}"),
-        Weight::News => tracing::info!(%pool, endpoint, state, "{words}"),
-        Weight::Detail => tracing::debug!(%pool, endpoint, state, "{words}"),
+        Weight::Warning => tracing::warn!(target: TARGET, %pool, endpoint, state, "{words}"),
+        Weight::News => tracing::info!(target: TARGET, %pool, endpoint, state, "{words}"),
+        Weight::Detail => tracing::debug!(target: TARGET, %pool, endpoint, state, "{words}"),
     }
 }
 
@@ -230,3 +254,6 @@ impl Weight {
         }
     }
 }
+
+/// What log filters know events of health by.
+const TARGET: &str = "forebay::health";

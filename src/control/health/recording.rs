@@ -10,7 +10,7 @@ use super::Record;
 use super::intervals::{Interval, Members};
 use crate::health::latency::BUCKETS;
 use crate::health::{Failure, Sample, Trial};
-use crate::model::Name;
+use crate::model::{Name, json as field};
 use crate::observe::civil;
 
 /// What was recorded.
@@ -126,7 +126,7 @@ pub fn read(text: &str) -> Result<Recording, BadLine> {
 }
 
 fn head(object: &Value) -> Result<(), String> {
-    match (object["kind"].as_str(), object["version"].as_u64()) {
+    match (field::text(object, "kind"), field::number(object, "version")) {
         (Some("recording"), Some(VERSION)) => Ok(()),
         (Some("recording"), Some(version)) => {
             Err(format!("it is of version {version}, and this program reads version {VERSION}"))
@@ -137,7 +137,7 @@ fn head(object: &Value) -> Result<(), String> {
 
 /// Adds what a line says; fails with the field that is at fault.
 fn take(recording: &mut Recording, object: Value) -> Result<(), &'static str> {
-    match object["kind"].as_str() {
+    match field::text(&object, "kind") {
         Some("pool") => {
             let members = members_of(&object)?;
             recording.pools.push(members);
@@ -153,50 +153,53 @@ fn take(recording: &mut Recording, object: Value) -> Result<(), &'static str> {
 }
 
 fn members_of(object: &Value) -> Result<Members, &'static str> {
-    let pool = object["pool"].as_str().and_then(|name| Name::new(name).ok()).ok_or("pool")?;
-    let endpoint = |object: &Value| {
-        let level = u32::try_from(object["level"].as_u64()?).ok()?;
-        Some((object["endpoint"].as_str()?.to_owned(), level))
-    };
-    let endpoints = object["endpoints"].as_array().ok_or("endpoints")?;
-    let endpoints = endpoints.iter().map(endpoint).collect::<Option<_>>().ok_or("endpoints")?;
+    let pool = field::text(object, "pool").and_then(|name| Name::new(name).ok()).ok_or("pool")?;
+    let endpoint =
+        |object: &Value| Some((field::text(object, "endpoint")?.to_owned(), field::number(object, "level")?));
+    let endpoints =
+        field::list(object, "endpoints").iter().map(endpoint).collect::<Option<_>>().ok_or("endpoints")?;
     Ok(Members { pool, endpoints })
 }
 
 fn interval(object: &Value, pools: &[Members]) -> Result<Interval, &'static str> {
-    let at = object["at"].as_str().and_then(civil::parse_rfc3339).ok_or("at")?;
-    let pool = object["pool"].as_str().ok_or("pool")?;
+    let at = field::text(object, "at").and_then(civil::parse_rfc3339).ok_or("at")?;
+    let pool = field::text(object, "pool").ok_or("pool")?;
     // A pool that changed is told of again.
     let pool = pools.iter().rposition(|members| members.pool.as_str() == pool).ok_or("pool")?;
-    let shown = object["endpoint"].as_str().ok_or("endpoint")?;
+    let shown = field::text(object, "endpoint").ok_or("endpoint")?;
     let endpoints = pools.get(pool).map(|members| &*members.endpoints).unwrap_or_default();
     let endpoint = endpoints.iter().position(|(endpoint, _)| endpoint == shown).ok_or("endpoint")?;
-    let small = |field: &'static str| object[field].as_u64().and_then(|n| u32::try_from(n).ok()).ok_or(field);
+    let small = |name: &'static str| field::number(object, name).ok_or(name);
     let mut sample = Sample {
-        successes: object["successes"].as_u64().ok_or("successes")?,
+        successes: field::number(object, "successes").ok_or("successes")?,
         streak: small("streak")?,
         connect_streak: small("connect_streak")?,
         waiting: small("waiting")?,
-        trial: match object["trial"].as_str() {
+        trial: match field::text(object, "trial") {
             Some("passed") => Some(Trial::Passed),
             Some("failed") => Some(Trial::Failed),
             _ => None,
         },
         ..Sample::default()
     };
+    let failures = object.get("failures");
     for (failure, count) in Failure::ALL.iter().zip(&mut sample.failures) {
-        *count = object["failures"][failure.name()].as_u64().unwrap_or(0);
+        *count = failures.and_then(|failures| field::number(failures, failure.name())).unwrap_or(0);
     }
-    let age = object["waiting_age_seconds"].as_f64().ok_or("waiting_age_seconds")?;
+    let age = object.get("waiting_age_seconds").and_then(Value::as_f64).ok_or("waiting_age_seconds")?;
     sample.waiting_age = std::time::Duration::try_from_secs_f64(age).map_err(|_| "waiting_age_seconds")?;
-    for pair in object["latency_buckets"].as_array().ok_or("latency_buckets")? {
-        let number =
-            |at: usize| pair[at].as_u64().and_then(|n| u32::try_from(n).ok()).ok_or("latency_buckets");
-        let bucket = usize::try_from(number(0)?).ok().filter(|bucket| *bucket < BUCKETS);
-        sample.latencies.add(bucket.ok_or("latency_buckets")?, number(1)?);
+    for pair in field::list(object, "latency_buckets") {
+        let (bucket, count) = bucket(pair).ok_or("latency_buckets")?;
+        sample.latencies.add(bucket, count);
     }
     let index = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     Ok(Interval::new(at, index(pool), index(endpoint), &sample))
+}
+
+fn bucket(pair: &Value) -> Option<(usize, u32)> {
+    let [bucket, count] = pair.as_array()?.as_slice() else { return None };
+    let bucket = usize::try_from(bucket.as_u64()?).ok().filter(|bucket| *bucket < BUCKETS)?;
+    Some((bucket, u32::try_from(count.as_u64()?).ok()?))
 }
 
 impl Told {
@@ -205,22 +208,22 @@ impl Told {
     /// # Errors
     /// With the field that is missing.
     pub fn take(object: Value) -> Result<Self, &'static str> {
-        let at = object["at"].as_str().and_then(civil::parse_rfc3339).ok_or("at")?;
-        let pool = object["pool"].as_str().ok_or("pool")?.to_owned();
-        let endpoint = object["endpoint"].as_str().map(str::to_owned);
+        let at = field::text(&object, "at").and_then(civil::parse_rfc3339).ok_or("at")?;
+        let pool = field::text(&object, "pool").ok_or("pool")?.to_owned();
+        let endpoint = field::text(&object, "endpoint").map(str::to_owned);
         Ok(Self { at, pool, endpoint, object })
     }
 
     /// What happened, in words.
     #[must_use]
     pub fn words(&self) -> &str {
-        self.object["words"].as_str().unwrap_or_default()
+        field::text(&self.object, "words").unwrap_or_default()
     }
 
     /// The word for the endpoint's state after it.
     #[must_use]
     pub fn state(&self) -> Option<&str> {
-        self.object["state"].as_str()
+        field::text(&self.object, "state")
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::endpoint::Endpoint;
-use super::level::{Census, STANDS_OUT, Turn};
+use super::level::{Census, STANDS_OUT, STAYS_OUT, Turn};
 use super::{Moment, PoolHealth, mixed};
 use crate::health::detector::{Finding, Mode, Severity};
 use crate::health::journal::{Effect, Event, What};
@@ -56,7 +56,7 @@ impl PoolHealth {
             let belongs = endpoint.absence.is_some_and(|absence| absence.since >= together.from);
             if endpoint.level == place
                 && belongs
-                && !stands_out(endpoint, together.usual_share)
+                && !exceeds(endpoint, together.usual_share + STAYS_OUT)
                 && endpoint.lift(now, log)
             {
                 self.forget(index);
@@ -107,7 +107,7 @@ impl PoolHealth {
         if !endpoint.is_available() {
             return None;
         }
-        if together.is_some_and(|together| !stands_out(endpoint, together.usual_share)) {
+        if together.is_some_and(|together| !exceeds(endpoint, together.usual_share + STANDS_OUT)) {
             return Some(Effect::Correlated);
         }
         if finding.severity == Severity::Degrade {
@@ -153,8 +153,7 @@ fn usual_share(endpoints: &[&Endpoint]) -> f64 {
     shares.get((shares.len() - 1) / 2).copied().unwrap_or(1.0)
 }
 
-/// Whether the endpoint is much worse than what is usual while all degrade together: it has a
-/// failure of its own besides.
-fn stands_out(endpoint: &Endpoint, usual_share: f64) -> bool {
-    endpoint.recent.is_telling() && endpoint.recent.share() >= usual_share + STANDS_OUT
+/// Whether a share of failures is known of the endpoint, and is greater.
+fn exceeds(endpoint: &Endpoint, share: f64) -> bool {
+    endpoint.recent.is_telling() && endpoint.recent.share() >= share
 }

@@ -67,6 +67,8 @@ pub(super) enum Phase {
     OnTrial {
         /// Trials that ended well, in a row.
         passes: u32,
+        /// The longest such row that was recorded.
+        told: u32,
     },
 }
 
@@ -380,7 +382,7 @@ impl Endpoint {
         if let Some(absence) = &mut self.absence
             && matches!(absence.phase, Phase::Ejected { .. })
         {
-            absence.phase = Phase::OnTrial { passes: 0 };
+            absence.phase = Phase::OnTrial { passes: 0, told: 0 };
             log.push(self.event(What::OnTrial));
         }
     }
@@ -392,11 +394,16 @@ impl Endpoint {
         now: Instant,
         log: &mut Vec<Event>,
     ) -> bool {
-        let Some(Absence { phase: Phase::OnTrial { passes }, .. }) = &mut self.absence else { return false };
+        let Some(Absence { phase: Phase::OnTrial { passes, told }, .. }) = &mut self.absence else {
+            return false;
+        };
         *passes += 1;
         let left = TRIALS.saturating_sub(*passes);
         if left > 0 {
-            log.push(self.event(What::TrialPassed { left }));
+            if *passes > *told {
+                *told = *passes;
+                log.push(self.event(What::TrialPassed { left }));
+            }
             return false;
         }
         self.come_back(now);
@@ -407,7 +414,7 @@ impl Endpoint {
 
     /// A trial request failed for reasons that are not its own: trials begin again.
     pub(super) fn excuse_trial(&mut self) {
-        if let Some(Absence { phase: Phase::OnTrial { passes }, .. }) = &mut self.absence {
+        if let Some(Absence { phase: Phase::OnTrial { passes, .. }, .. }) = &mut self.absence {
             *passes = 0;
         }
     }

@@ -87,5 +87,7 @@ pub(super) const BEFORE: Duration = Duration::from_secs(10);
 /// For how long there must be few suspects before it is over.
 const CALM: Duration = Duration::from_secs(3);
 /// By how much its share of failures must exceed the usual one for an endpoint to be ejected while
-/// all degrade together.
+/// all degrade together: it has a failure of its own besides.
 pub(super) const STANDS_OUT: f64 = 0.5;
+/// By how much for its ejection not to be lifted.
+pub(super) const STAYS_OUT: f64 = 0.35;

@@ -160,7 +160,7 @@ impl World {
     }
 
     /// Runs until this has happened, for at most five minutes. How long it took.
-    fn until(&mut self, what: impl Fn(&World) -> bool) -> Duration {
+    fn until(&mut self, what: impl Fn(&Self) -> bool) -> Duration {
         let from = self.now;
         while !what(self) {
             assert!(self.now - from < seconds(300), "never: {:#?}", self.log);

@@ -68,11 +68,13 @@ impl Checks {
         Some(Step { row, needed, turned: Some(turned) })
     }
 
-    /// Uses the endpoint although nothing is known of it yet.
-    pub(super) fn assume(&mut self) {
-        if self.verdict == Verdict::Unproven {
+    /// Uses the endpoint if nothing is known of it yet. Whether that is so.
+    pub(super) fn assume(&mut self) -> bool {
+        let is_unproven = self.verdict == Verdict::Unproven;
+        if is_unproven {
             self.verdict = Verdict::Assumed;
         }
+        is_unproven
     }
 
     /// Whether the endpoint may be used.

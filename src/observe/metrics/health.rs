@@ -115,12 +115,12 @@ impl PoolHealthMetrics {
         self.detectors.lock().unwrap_or_else(PoisonError::into_inner).entry(detector).or_default();
     }
 
-    /// A detector found an outlier, and it was acted upon or not.
-    pub fn found(&self, detector: &'static str, enforced: bool) {
+    /// A detector found so many outliers more, and so many of what it found were acted upon.
+    pub fn found(&self, detector: &'static str, detected: u64, enforced: u64) {
         let mut detectors = self.detectors.lock().unwrap_or_else(PoisonError::into_inner);
         let findings = detectors.entry(detector).or_default();
-        findings.detected += 1;
-        findings.enforced += u64::from(enforced);
+        findings.detected += detected;
+        findings.enforced += enforced;
     }
 
     /// A check of one of the endpoints took this long. For the control thread alone.
@@ -311,8 +311,8 @@ mod tests {
     fn findings_are_pairs() {
         let registry = Registry::new(1);
         let pool = registry.pool_health(&Name::new("app").unwrap(), ["latency"].into_iter());
-        pool.found("latency", true);
-        pool.found("latency", false);
+        pool.found("latency", 1, 1);
+        pool.found("latency", 1, 0);
         pool.check_took(Duration::from_millis(3));
         let text = text(&registry);
         let of = r#"{pool="app",detector="latency"}"#;

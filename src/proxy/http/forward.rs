@@ -20,6 +20,7 @@ use super::exchange::{Exchange, Sent, http2_error};
 use super::watch::Expired;
 use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
+use crate::balance::Origin;
 use crate::health::{Failure, Outcome};
 use crate::model::ResponseHead;
 use crate::model::field::Known;
@@ -134,8 +135,8 @@ impl Forward<'_> {
         let now = if tried.is_empty() { account.started } else { ambient::now() };
         let choosing = Choosing {
             tried,
-            key: None,
-            sticky: None,
+            key: self.key(scratch, account),
+            sticky: account.session,
             safe: self.is_repeatable(scratch),
             draw: ambient::draw(),
             now,
@@ -144,6 +145,16 @@ impl Forward<'_> {
         account.endpoint = Some(Rc::clone(lease.endpoint()));
         account.error = None;
         Ok(lease)
+    }
+
+    /// What binds the request to an endpoint, if the policy cares.
+    fn key(&self, scratch: &Scratch, account: &Account<'_>) -> Option<u64> {
+        let settings = &self.pool.shared.settings;
+        if !settings.policy.hashes() {
+            return None;
+        }
+        let origin = Origin { client: account.client, source: self.cx.peer.ip };
+        settings.hash_key.of(&scratch.request, origin)
     }
 
     /// Sends the request, for which the time of the whole request is the limit too.
@@ -188,7 +199,9 @@ impl Forward<'_> {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let opening =
                     Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts());
-                Box::pin(opening).await?
+                let opened = Box::pin(opening).await?;
+                lease.connected(ambient::now());
+                opened
             }
         };
         connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
@@ -212,6 +225,9 @@ impl Forward<'_> {
         loop {
             let streams = limits.concurrent_streams;
             let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
+            if !permit.is_reused() {
+                lease.connected(ambient::now());
+            }
             if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
                 permit.retire();
             }

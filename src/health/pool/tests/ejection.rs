@@ -51,7 +51,9 @@ fn no_ejection_is_longer_than_the_longest() {
     assert_eq!((drawn(1, 0), drawn(1, u64::MAX), drawn(3, u64::MAX / 2)), (9.0, 11.0, 30.0));
     assert_eq!(drawn(u32::MAX, u64::MAX), 300.0);
     let caps = [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (10, 5)];
-    caps.map(|(members, cap)| assert_eq!(ejection.cap(members), cap, "{members}"));
+    for (members, cap) in caps {
+        assert_eq!(ejection.cap(members), cap, "{members}");
+    }
     let all = Ejection { max_ejected: 1.0, ..Ejection::default() };
     assert_eq!([1, 2, 10].map(|members| all.cap(members)), [0, 1, 9]);
     let none = Ejection { max_ejected: 0.0, ..Ejection::default() };
@@ -96,17 +98,37 @@ fn the_last_of_a_level_stays() {
     assert_eq!(world.available(), [0, 2]);
 }
 
-#[test]
-fn ejection_does_not_leave_a_pool_with_nothing() {
+/// A pool of two, the first of them ejected.
+fn half_ejected() -> World {
     let mut world = World::new(checked(), &[0, 0]);
     (0..2).for_each(|endpoint| world.check(endpoint, true));
     world.moods[0] = Mood::Dead;
     world.tick();
     assert_eq!((world.state(0), world.available()), (State::Ejected, vec![1]));
+    world
+}
+
+#[test]
+fn ejection_does_not_leave_a_pool_with_nothing() {
+    let mut world = half_ejected();
     (0..3).for_each(|_| world.check(1, false));
     assert_eq!((world.state(0), world.available()), (State::OnTrial, vec![0]), "at once");
+}
+
+#[test]
+fn who_is_alone_stays_on_trial_however_that_ends() {
+    let mut world = half_ejected();
+    world.requests = 0;
+    world.run(seconds(15));
+    (0..3).for_each(|_| world.check(1, false));
+    world.requests = 1;
+    world.log.clear();
     world.run(seconds(5));
-    assert_eq!(world.available(), [0], "however its trials end");
+    assert_eq!(world.available(), [0]);
+    world.moods[0] = Mood::Fails(2);
+    world.run(seconds(20));
+    assert_eq!(world.available(), [0]);
+    assert_eq!(world.events(), [(Some(0), "trial_passed")], "once");
     (0..2).for_each(|_| world.check(1, true));
     assert_eq!((world.state(0), world.available()), (State::OnTrial, vec![1]));
 }
