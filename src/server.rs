@@ -16,6 +16,7 @@ use crate::config::Plan;
 use crate::control::Control;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::assemble::{AssembleError, Assembled, assemble};
+use crate::control::health::journal::Entry;
 use crate::control::health::{Health, Record};
 use crate::model::settings::Drain;
 use crate::model::{Address, Name};
@@ -164,6 +165,12 @@ impl Server {
             }
         }
         readings
+    }
+
+    /// What happened to endpoints and pools, the oldest first, as far as it is kept.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Arc<Entry>> {
+        self.health.record().entries()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens

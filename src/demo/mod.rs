@@ -23,7 +23,7 @@ use tokio::time;
 
 use self::origin::Origins;
 use self::screen::Screen;
-use self::table::{Doors, Ink, Row};
+use self::table::{Doors, Ink, Row, Told};
 use self::tally::Tally;
 use crate::ambient;
 use crate::config::{self, Quick};
@@ -53,6 +53,9 @@ pub enum Error {
     Output(#[source] io::Error),
 }
 
+/// Events that are shown at a time.
+const EVENTS: usize = 8;
+
 /// Runs the demo for `length`, or until SIGINT or SIGTERM, and prints a summary.
 ///
 /// # Errors
@@ -77,12 +80,16 @@ fn start_proxy(origins: &Origins) -> Result<Server, Error> {
     let from = [usual_or_free(8080).to_string()];
     let to = origins.addresses.map(|address| address.to_string());
     let admin = usual_or_free(9900).to_string();
-    let asked = Quick { from: &from, to: &to, policy: None, admin: Some(&admin) };
+    let asked = Quick { from: &from, to: &to, policy: Some(POLICY), admin: Some(&admin) };
     let mut plan = config::quick(asked).map_err(Error::Config)?;
     // Warnings about the flaky origin would be written across the table.
     "error".clone_into(&mut plan.log.level);
     Ok(Server::start(plan, Options { workers: None })?)
 }
+
+/// Everybody gets a share, so that everybody is seen to be found out. The default would have left the
+/// slow one out from the start, and hardly asked the flaky one.
+const POLICY: &str = "round_robin";
 
 /// The usual port on 127.0.0.1, or any when that is taken.
 fn usual_or_free(port: u16) -> SocketAddr {
@@ -140,6 +147,7 @@ impl Show<'_> {
     async fn draw(&self, tally: &RefCell<Tally>, began: Instant) -> io::Result<()> {
         let screen = Screen::open()?;
         let mut beat = time::interval(screen.beat());
+        let mut shown = 0;
         if let Screen::Plain = screen {
             screen::print(&table::heading(&self.doors, self.length, self.ink))?;
             beat.tick().await;
@@ -149,7 +157,14 @@ impl Show<'_> {
             let elapsed = ambient::now().duration_since(began);
             match &screen {
                 Screen::Live(live) => live.draw(&self.whole(&tally.borrow(), elapsed))?,
-                Screen::Plain => screen::print(&[table::line(&self.rows(&tally.borrow()), elapsed)])?,
+                Screen::Plain => {
+                    let told = self.told();
+                    let news = told.get(shown..).unwrap_or_default();
+                    let mut lines = table::events(news, news.len(), self.ink);
+                    lines.push(table::line(&self.rows(&tally.borrow()), elapsed));
+                    screen::print(&lines)?;
+                    shown = told.len();
+                }
             }
         }
     }
@@ -159,8 +174,15 @@ impl Show<'_> {
         let mut lines = table::heading(&self.doors, self.length, self.ink);
         lines.extend(self.summary(tally, elapsed));
         lines.push(String::new());
+        lines.extend(table::events(&self.told(), EVENTS, self.ink));
+        lines.push(String::new());
         lines.extend(table::LEGEND.map(str::to_owned));
         lines
+    }
+
+    /// What the proxy's journal tells so far.
+    fn told(&self) -> Vec<Told> {
+        table::told(&self.origins.addresses, &self.server.journal())
     }
 
     /// The table and what the clients saw.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -32,28 +32,42 @@ pub(super) struct Temper {
     delay: Duration,
     /// What comes on top of that, at most.
     jitter: Duration,
-    /// Of a hundred requests, how many it answers with 503.
+    /// When it is not itself; never when unset.
+    spells: Option<Spells>,
+}
+
+/// Times at which an origin fails: again and again, from a moment in each period on.
+#[derive(Debug)]
+struct Spells {
+    period: Duration,
+    from: Duration,
+    to: Duration,
+    /// Of a hundred requests, how many it answers with 503 meanwhile.
     refuses: u64,
-    /// Of a hundred requests, how many it leaves half answered.
+    /// Of a hundred requests, how many it leaves half answered meanwhile.
     breaks: u64,
 }
 
 /// Everyone who plays, in the order of [`Origins::addresses`].
 pub(super) const CAST: [Temper; 3] = [
-    Temper { name: "good", delay: Duration::ZERO, jitter: Duration::ZERO, refuses: 0, breaks: 0 },
+    Temper { name: "good", delay: Duration::ZERO, jitter: Duration::ZERO, spells: None },
     Temper {
         name: "slow",
         delay: Duration::from_millis(60),
         jitter: Duration::from_millis(40),
-        refuses: 0,
-        breaks: 0,
+        spells: None,
     },
     Temper {
         name: "flaky",
         delay: Duration::from_millis(2),
         jitter: Duration::from_millis(6),
-        refuses: 6,
-        breaks: 4,
+        spells: Some(Spells {
+            period: Duration::from_secs(30),
+            from: Duration::from_secs(4),
+            to: Duration::from_secs(14),
+            refuses: 50,
+            breaks: 30,
+        }),
     },
 ];
 
@@ -103,13 +117,14 @@ impl Origins {
 }
 
 async fn serve(temper: &'static Temper, listener: TcpListener) {
+    let began = ambient::now();
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 // What an origin breaks off, it breaks off with a reset.
                 let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
-                let answer = service_fn(move |request| answer(temper, request));
+                let answer = service_fn(move |request| answer(temper, began, request));
                 let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
                 task::spawn_local(async {
                     // It ends with an error whenever the origin breaks off: that is its part.
@@ -122,26 +137,43 @@ async fn serve(temper: &'static Temper, listener: TcpListener) {
     }
 }
 
-async fn answer(temper: &'static Temper, _request: Request<Incoming>) -> Result<Response<Line>, Infallible> {
+async fn answer(
+    temper: &'static Temper,
+    began: Instant,
+    _request: Request<Incoming>,
+) -> Result<Response<Line>, Infallible> {
     let jitter = u64::try_from(temper.jitter.as_micros()).unwrap_or(u64::MAX);
     let wait = temper.delay + Duration::from_micros(ambient::draw() % jitter.max(1));
     if !wait.is_zero() {
         time::sleep(wait).await;
     }
-    let lot = ambient::draw() % 100;
-    let (status, line) = if lot < temper.refuses {
-        (StatusCode::SERVICE_UNAVAILABLE, Line::whole("not now\n".into()))
-    } else if lot < temper.refuses + temper.breaks {
-        (StatusCode::OK, Line::half("half an ans"))
-    } else {
-        (StatusCode::OK, Line::whole(format!("hello from {}\n", temper.name).into()))
-    };
+    let (status, line) = temper.line(began.elapsed(), ambient::draw() % 100);
     let mut response = Response::new(line);
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(SIGNATURE, header::HeaderValue::from_static(temper.name));
     fields.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain"));
     Ok(response)
+}
+
+impl Temper {
+    /// What it says `elapsed` after its start, by a `lot` of 0 to 99.
+    fn line(&self, elapsed: Duration, lot: u64) -> (StatusCode, Line) {
+        let well = (StatusCode::OK, Line::whole(format!("hello from {}\n", self.name).into()));
+        let Some(spells) = &self.spells else { return well };
+        let within = Duration::from_millis(
+            u64::try_from(elapsed.as_millis() % spells.period.as_millis()).unwrap_or_default(),
+        );
+        if !(spells.from..spells.to).contains(&within) {
+            well
+        } else if lot < spells.refuses {
+            (StatusCode::SERVICE_UNAVAILABLE, Line::whole("not now\n".into()))
+        } else if lot < spells.refuses + spells.breaks {
+            (StatusCode::OK, Line::half("half an ans"))
+        } else {
+            well
+        }
+    }
 }
 
 /// A body of one line, or of half a line and a broken connection.

@@ -3,11 +3,15 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::load::{CLIENTS, RATE};
 use super::origin::CAST;
 use super::tally::Tally;
+use crate::control::health::journal::Entry;
+use crate::health::journal::What;
+use crate::observe::civil;
 use crate::server::EndpointReading;
 
 /// One origin: what the proxy says of it and how long its clients waited.
@@ -80,7 +84,7 @@ pub(super) fn heading(doors: &Doors, ends: Option<Duration>, ink: Ink) -> Vec<St
 /// The table with its titles.
 pub(super) fn table(rows: &[Row], ink: Ink) -> Vec<String> {
     let titles = format!(
-        "  {:<7} {:<21} {:<8} {:>8} {:>7} {:>9} {:>9} {:>9}",
+        "  {:<7} {:<21} {:<9} {:>8} {:>7} {:>9} {:>9} {:>9}",
         "ORIGIN", "ENDPOINT", "STATE", "REQUESTS", "ERRORS", "IN FLIGHT", "P50", "P99"
     );
     let line = |row: &Row| {
@@ -88,7 +92,7 @@ pub(super) fn table(rows: &[Row], ink: Ink) -> Vec<String> {
             "  {:<7} {:<21} {} {:>8} {} {:>9} {:>9} {:>9}",
             row.name,
             row.endpoint,
-            ink.state(&format!("{:<8}", row.state)),
+            ink.state(&format!("{:<9}", row.state)),
             row.requests,
             ink.errors(row.errors, &format!("{:>7}", row.errors)),
             row.in_flight,
@@ -98,6 +102,44 @@ pub(super) fn table(rows: &[Row], ink: Ink) -> Vec<String> {
     };
     std::iter::once(ink.dim(&titles)).chain(rows.iter().map(line)).collect()
 }
+
+/// One thing that happened to an origin.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// The time of day, in UTC.
+    time: String,
+    /// The origin's name; the pool's for what happened to all.
+    name: String,
+    /// What happened.
+    words: String,
+}
+
+/// What the journal tells of the origins, the oldest first; that they joined is no news.
+pub(super) fn told(addresses: &[SocketAddr], journal: &[Arc<Entry>]) -> Vec<Told> {
+    let news = journal.iter().filter(|entry| !matches!(entry.event.what, What::Joined));
+    let told = news.map(|entry| {
+        let place = addresses.iter().position(|own| entry.endpoint.as_deref() == Some(&own.to_string()));
+        let name = place.and_then(|place| CAST.get(place)).map_or(entry.pool.as_str(), |temper| temper.name);
+        let time = civil::rfc3339(entry.at);
+        let time = time.get(11..19).unwrap_or_default().to_owned();
+        Told { time, name: name.to_owned(), words: entry.words() }
+    });
+    told.collect()
+}
+
+/// The last of what happened, at most `most` lines.
+pub(super) fn events(told: &[Told], most: usize, ink: Ink) -> Vec<String> {
+    let from = told.len().saturating_sub(most);
+    let line = |told: &Told| {
+        let words: String = told.words.chars().take(WIDTH).collect();
+        let cut = if words.len() < told.words.len() { "…" } else { "" };
+        format!("  {}  {:<7} {words}{cut}", ink.dim(&told.time), told.name)
+    };
+    told.get(from..).unwrap_or_default().iter().map(line).collect()
+}
+
+/// Characters of an event's words that are shown.
+const WIDTH: usize = 120;
 
 /// What the clients saw, in one line.
 pub(super) fn clients(tally: &Tally, elapsed: Duration) -> String {
@@ -141,7 +183,12 @@ impl Ink {
     }
 
     fn state(self, text: &str) -> String {
-        self.with(if text.trim_end() == "up" { "32" } else { "31" }, text)
+        let colour = match text.trim_end() {
+            "up" => "32",
+            "warming" | "degraded" | "on_trial" => "33",
+            _ => "31",
+        };
+        self.with(colour, text)
     }
 
     fn errors(self, count: u64, text: &str) -> String {
@@ -169,8 +216,6 @@ fn shown(duration: Option<Duration>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::balance::Gauge;
     use crate::demo::tally::Ending;
@@ -212,9 +257,9 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "  ORIGIN  ENDPOINT              STATE    REQUESTS  ERRORS IN FLIGHT       P50       P99",
-                "  good    127.0.0.1:1           up              2       1         1    12.3ms    12.3ms",
-                "  flaky   127.0.0.1:3           up              1       1         0         -         -",
+                "  ORIGIN  ENDPOINT              STATE     REQUESTS  ERRORS IN FLIGHT       P50       P99",
+                "  good    127.0.0.1:1           up               2       1         1    12.3ms    12.3ms",
+                "  flaky   127.0.0.1:3           up               1       1         0         -         -",
             ]
         );
     }
