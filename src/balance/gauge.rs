@@ -101,10 +101,14 @@ impl Gauge {
         Waiting { requests: u32::try_from(requests).unwrap_or(u32::MAX), age }
     }
 
-    /// A request began at `now`, which is to be told to [`Self::answered`] or [`Self::unanswered`],
-    /// and its end to [`Self::end`].
+    /// A request began at `now`, and waits. To be followed by [`Self::waited`] and by [`Self::end`].
     pub fn begin(&self, now: Instant) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.wait(now);
+    }
+
+    /// A request waits from `now` on, until [`Self::waited`].
+    pub fn wait(&self, now: Instant) {
         self.waiting.fetch_add(self.word(now), Ordering::Relaxed);
     }
 

@@ -82,7 +82,7 @@ impl Seen {
     pub(super) fn cost(&self, gauge: &Gauge, now: Instant) -> f64 {
         let known = faded(gauge, now).unwrap_or(self.median);
         let waited = gauge.waiting(now).age.as_secs_f64() * 1e6;
-        known.max(waited) * (self.load(gauge) + 1.0)
+        (known.max(waited) + GRAIN) * (self.load(gauge) + 1.0)
     }
 
     /// The requests under way, each counted as if the endpoint were as heavy as the heaviest.
@@ -119,6 +119,9 @@ pub(super) fn mixed(bits: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// What every request costs besides, in microseconds: below it, differences of time are chance rather
+/// than the endpoint's doing.
+const GRAIN: f64 = 1000.0;
 /// How long what was seen is good for.
 const FRESH: Duration = Duration::from_millis(100);
 /// Draws before a slower way is taken.

@@ -95,6 +95,7 @@ fn moved(before: &[usize], after: &[usize]) -> f64 {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "figures for whoever runs it with --nocapture")]
 fn hashes_move_little_more_than_they_have_to() {
     for kind in KINDS.iter().filter(|kind| kind.hashes) {
         for n in [3_usize, 10, 100] {

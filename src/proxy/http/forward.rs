@@ -199,7 +199,9 @@ impl Forward<'_> {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let opening =
                     Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts());
-                Box::pin(opening).await?
+                let opened = Box::pin(opening).await?;
+                lease.connected(ambient::now());
+                opened
             }
         };
         connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
@@ -223,6 +225,9 @@ impl Forward<'_> {
         loop {
             let streams = limits.concurrent_streams;
             let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
+            if !permit.is_reused() {
+                lease.connected(ambient::now());
+            }
             if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
                 permit.retire();
             }
