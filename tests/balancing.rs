@@ -58,12 +58,13 @@ fn who_answers(proxy: &Proxy, times: usize) -> String {
     shares(proxy, times).into_keys().collect()
 }
 
+/// Target and fields of a request whose key is a number.
+type RequestOf = fn(usize) -> (String, String);
+
 #[test]
 fn a_key_always_leads_to_the_same_endpoint_and_keys_spread() {
     let origins = Origins::three();
-    /// Target and fields of a request whose key is a number.
-    type Asked = fn(usize) -> (String, String);
-    let cases: [(&str, Asked); 6] = [
+    let cases: [(&str, RequestOf); 6] = [
         ("header:X-User", |n| ("/".into(), format!("x-user: {n}\r\n"))),
         ("header:host", |n| ("/".into(), format!("X-Noise: {n}\r\n"))),
         ("cookie:user", |n| ("/".into(), format!("Cookie: a=b; user={n}\r\n"))),

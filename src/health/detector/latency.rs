@@ -111,6 +111,9 @@ struct Block {
 struct Degraded {
     times: Latencies,
     intervals: u32,
+    /// Whether it was ejected for being slow: when it is back, it is judged as soon as there is
+    /// something to judge by, and it is not let go before.
+    was_ejected: bool,
 }
 
 /// Others to compare with.
@@ -140,7 +143,7 @@ impl Detector for Latency {
 
     fn forget(&mut self, endpoint: usize) {
         if let Some(track) = self.tracks.get_mut(endpoint) {
-            *track = Track::default();
+            track.begin_anew();
         }
     }
 }
@@ -184,6 +187,13 @@ impl Latency {
 }
 
 impl Track {
+    fn begin_anew(&mut self) {
+        let ejected = matches!(self.finding, Some((Severity::Eject, _)));
+        let was_ejected = ejected || self.degraded.as_ref().is_some_and(|degraded| degraded.was_ejected);
+        let degraded = was_ejected.then(|| Degraded { was_ejected, ..Degraded::default() });
+        *self = Self { degraded, ..Self::default() };
+    }
+
     /// An interval ended: what was gathered makes a block if it is enough.
     fn close(&mut self, settings: &Settings) {
         if let Some(block) = &mut self.block {
@@ -230,10 +240,8 @@ impl Track {
     /// Judges one that was found slow before by what it did since, however little that is as long as
     /// chance is ruled out: with a tenth of its share it will not have much.
     fn judge_degraded(&mut self, peers: &Peers, settings: &Settings) {
-        let Some(degraded) = self.degraded.as_mut().filter(|degraded| degraded.intervals >= settings.slow)
-        else {
-            return;
-        };
+        let is_due = |degraded: &&mut Degraded| degraded.was_ejected || degraded.intervals >= settings.slow;
+        let Some(degraded) = self.degraded.as_mut().filter(is_due) else { return };
         let mine = self.block.as_ref().filter(|_| self.serving);
         let count = degraded.times.count();
         let slow = Slow::judge(&degraded.times, mine, peers, settings);
@@ -242,7 +250,9 @@ impl Track {
                 self.finding = Some((Severity::Eject, slow.evidence(settings)));
                 *degraded = Degraded::default();
             }
-            None if count >= settings.requests || degraded.intervals >= 2 * settings.of => {
+            None if count >= settings.requests
+                || (degraded.intervals >= 2 * settings.of && !degraded.was_ejected) =>
+            {
                 (self.degraded, self.finding, self.history) = (None, None, 0);
             }
             None => {}

@@ -38,8 +38,8 @@ pub struct Seen<'a> {
     pub endpoint: usize,
     /// Endpoints are compared within their failover level.
     pub level: u32,
-    /// Whether it takes its share of traffic, so that others may be compared with it. Findings about
-    /// others have no effect.
+    /// Whether it may get traffic as a rule, if only a part of its weight, so that others may be
+    /// compared with it. Findings about others have no effect.
     pub serving: bool,
     /// What happened there.
     pub sample: &'a Sample,

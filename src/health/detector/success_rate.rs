@@ -3,6 +3,7 @@
 //! of a large pool do not move, asks for a gap that matters, and rules chance out. Looks at several
 //! windows, so that much is found soon and little at last.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::chance::{self, Usual};
@@ -19,7 +20,7 @@ pub(super) const KIND: Kind = Kind {
     shorthand: None,
     read: |options| {
         let settings = Settings::read(options);
-        Make::new(move || SuccessRate { settings, windows: Windows::new(settings.window) })
+        Make::new(move || SuccessRate::new(settings))
     },
 };
 
@@ -57,13 +58,18 @@ impl Settings {
         [self.window / 10, self.window * 3 / 10, self.window]
     }
 
+    /// Whether so many say enough.
+    fn fits(&self, counts: Counts, doubt: Doubt) -> bool {
+        counts.ended >= self.requests.min(doubt.requests) && counts.share() >= self.gap
+    }
+
     /// What is evident from so many and the others'; `None` if all is well.
-    fn judge(&self, counts: Counts, others: &Others, span: Duration) -> Option<Evidence> {
+    fn judge(&self, counts: Counts, others: &Others, span: Duration, doubt: Doubt) -> Option<Evidence> {
         let Usual { median, deviation } = others.usual;
         let threshold = self.gap.max(f64::from(self.deviations) * deviation);
         let rate = others.counts.upper_share().max(others.longest_rate).max(NOISE);
         let surprise = chance::surprise(counts.failed, counts.ended, rate);
-        let is_outlier = counts.share() - median >= threshold && surprise >= SURPRISE;
+        let is_outlier = counts.share() - median >= threshold && surprise >= doubt.surprise;
         is_outlier.then(|| Evidence {
             words: format!(
                 "{} of {} requests in {} failed; the median of {} others is {} (MAD {}), \
@@ -86,7 +92,7 @@ impl Settings {
                 ("others_failure_share", others.counts.share()),
                 ("threshold_gap_share", threshold),
                 ("chance_share", (-surprise).exp()),
-                ("threshold_chance_share", (-SURPRISE).exp()),
+                ("threshold_chance_share", (-doubt.surprise).exp()),
             ],
         })
     }
@@ -105,18 +111,41 @@ struct Others {
     number: usize,
 }
 
+/// How much is given to the doubt.
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    /// Fewer requests say nothing.
+    requests: u64,
+    /// How unlikely chance must be, as `chance::surprise` has it.
+    surprise: f64,
+}
+
 #[derive(Debug)]
 struct SuccessRate {
     settings: Settings,
     windows: Windows,
+    /// Those that were found before, and have not shown since that they are well.
+    found: BTreeSet<usize>,
 }
 
 impl SuccessRate {
-    fn evidence(&self, seen: &Seen<'_>, peers: &mut Vec<Peers>, now: Instant) -> Option<Evidence> {
+    fn new(settings: Settings) -> Self {
+        Self { settings, windows: Windows::new(settings.window), found: BTreeSet::new() }
+    }
+
+    /// One that was found and comes back has less of the benefit of the doubt, until it has had
+    /// many requests.
+    fn doubt(&mut self, endpoint: usize, longest: Counts) -> Doubt {
+        if longest.ended >= PROOF {
+            self.found.remove(&endpoint);
+        }
+        if self.found.contains(&endpoint) { BACK } else { USUAL }
+    }
+
+    fn evidence(&mut self, seen: &Seen<'_>, peers: &mut Vec<Peers>, now: Instant) -> Option<Evidence> {
         let spans = self.settings.spans().map(|span| (span, self.windows.over(seen.endpoint, span, now)));
-        let fits =
-            |counts: Counts| counts.ended >= self.settings.requests && counts.share() >= self.settings.gap;
-        if !spans.iter().any(|(_, counts)| fits(*counts)) {
+        let doubt = self.doubt(seen.endpoint, spans.last()?.1);
+        if !spans.iter().any(|(_, counts)| self.settings.fits(*counts, doubt)) {
             return None;
         }
         let at = peers.iter().position(|peers| peers.level == seen.level).unwrap_or_else(|| {
@@ -126,9 +155,10 @@ impl SuccessRate {
         let peers = peers.get_mut(at)?;
         let longest = peers.others(spans.len() - 1, seen.endpoint, self.settings.gap)?;
         let longest_rate = chance::rate(longest.counts.failed, longest.counts.ended);
-        (0..).zip(spans).filter(|(_, (_, counts))| fits(*counts)).find_map(|(place, (span, counts))| {
+        (0..).zip(spans).find_map(|(place, (span, counts))| {
             let others = peers.others(place, seen.endpoint, self.settings.gap)?;
-            self.settings.judge(counts, &Others { longest_rate, ..others }, span)
+            let others = Others { longest_rate, ..others };
+            self.settings.fits(counts, doubt).then(|| self.settings.judge(counts, &others, span, doubt))?
         })
     }
 }
@@ -137,12 +167,17 @@ impl Detector for SuccessRate {
     fn judge(&mut self, seen: &[Seen<'_>], now: Instant) -> Vec<Finding> {
         self.windows.take(seen, now);
         let mut peers = Vec::new();
-        let failing = seen.iter().filter(|seen| self.windows.failed(seen.endpoint) > 0);
-        let found = failing.filter_map(|seen| {
-            let evidence = self.evidence(seen, &mut peers, now)?;
-            Some(Finding { endpoint: seen.endpoint, severity: Severity::Eject, evidence })
-        });
-        found.collect()
+        let mut findings = Vec::new();
+        for seen in seen.iter().filter(|seen| seen.sample.ended() > 0) {
+            if self.windows.failed(seen.endpoint) == 0 && !self.found.contains(&seen.endpoint) {
+                continue;
+            }
+            if let Some(evidence) = self.evidence(seen, &mut peers, now) {
+                self.found.insert(seen.endpoint);
+                findings.push(Finding { endpoint: seen.endpoint, severity: Severity::Eject, evidence });
+            }
+        }
+        findings
     }
 
     fn forget(&mut self, endpoint: usize) {
@@ -195,9 +230,13 @@ impl Others {
     }
 }
 
-/// The natural logarithm of how unlikely chance must be, as `chance::surprise` has it: one in ten
-/// million, because every endpoint is looked at several times a second for years.
-const SURPRISE: f64 = 16.1;
+/// Chance must be as unlikely as one in ten million, because every endpoint is looked at several
+/// times a second for years.
+const USUAL: Doubt = Doubt { requests: u64::MAX, surprise: 16.1 };
+/// One in a thousand.
+const BACK: Doubt = Doubt { requests: 4, surprise: 6.9 };
+/// After how many requests an endpoint that was found has shown that it is well.
+const PROOF: u64 = 200;
 /// A share of failures that may be anyone's.
 const NOISE: f64 = 0.01;
 /// From so many endpoints on, each is compared with all, itself included, which is done once.

@@ -22,8 +22,8 @@ pub(super) struct Recent {
 impl Recent {
     /// Takes what happened up to `now`.
     pub(super) fn take(&mut self, sample: &Sample, now: Instant) {
-        let kept = self.kept(now);
         let failed = sample.failed();
+        let kept = self.kept(sample.ended(), now);
         self.successes = self.successes * kept + sample.successes as f64;
         self.failures = self.failures * kept + failed as f64;
         self.at = Some(now);
@@ -45,7 +45,7 @@ impl Recent {
             return false;
         }
         self.streak >= LAST_ONES
-            || (self.failures * self.kept(now) >= FEWEST_FAILURES && self.share() >= FAILING_SHARE)
+            || (self.failures * self.kept(0, now) >= FEWEST_FAILURES && self.share() >= FAILING_SHARE)
     }
 
     /// Since when it has been failing; `None` if it does not.
@@ -70,13 +70,19 @@ impl Recent {
         self.failed_at.is_none_or(|at| now.saturating_duration_since(at) > MEMORY)
     }
 
-    /// What is left of counts since they were brought up to date, 0 to 1.
-    fn kept(&self, now: Instant) -> f64 {
+    /// What is left of counts, 0 to 1, when so many more have `ended`. The last few are forgotten
+    /// only as others replace them, so that little traffic is remembered for longer.
+    fn kept(&self, ended: u64, now: Instant) -> f64 {
         let age = self.at.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-        (-age / DECAY_SECONDS).exp()
+        let all = self.successes + self.failures;
+        let few = if all > A_FEW { A_FEW / all } else { 1.0 };
+        let few = few * (1.0 - 1.0 / A_FEW).powf(ended as f64);
+        few.max((-age / DECAY_SECONDS).exp())
     }
 }
 
+/// Exchanges that are remembered for as long as no others replace them.
+const A_FEW: f64 = 8.0;
 /// The time in which a count falls to 1/e.
 const DECAY_SECONDS: f64 = 3.0;
 /// For how long a failure counts at all.

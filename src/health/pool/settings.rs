@@ -24,7 +24,8 @@ pub const SLOW_START: Duration = Duration::from_secs(10);
 /// Bounds on ejection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ejection {
-    /// How long the first lasts; the nth lasts n times as long.
+    /// How long the first lasts; the nth lasts n times as long. The count falls by one for each time
+    /// that the endpoint is available for as long as its last ejection was to last.
     pub base: Duration,
     /// The longest.
     pub max: Duration,

@@ -102,6 +102,25 @@ fn one_that_is_quick_again_is_let_go() {
 }
 
 #[test]
+fn one_that_comes_back_as_slow_is_out_again_at_once() {
+    let (mut story, mut lots) = (Story::of("latency", &[]), Lots::new(1));
+    let ejected = |found: Vec<Finding>| found.iter().any(|finding| finding.severity == Severity::Eject);
+    let endpoints = [(50.0, 100 * MS), (50.0, 5 * MS), (50.0, 5 * MS)];
+    while !ejected(tick(&mut story, &mut lots, &endpoints)) {}
+    story.forget(0);
+    for _ in 0..100 {
+        assert_eq!(tick(&mut story, &mut lots, &[(0.0, 5 * MS), endpoints[1], endpoints[2]]), []);
+    }
+    story.forget(0);
+    let endpoints = [(5.0, 100 * MS), endpoints[1], endpoints[2]];
+    let ticks = (1..).find(|_| ejected(tick(&mut story, &mut lots, &endpoints)));
+    assert!(ticks.is_some_and(|ticks| ticks <= 10), "{ticks:?}");
+    story.forget(0);
+    let endpoints = [(50.0, 5 * MS), endpoints[1], endpoints[2]];
+    assert!((0..100).all(|_| tick(&mut story, &mut lots, &endpoints).is_empty()));
+}
+
+#[test]
 fn it_is_told_on_every_look_until_it_is_forgotten() {
     let mut story = Story::of("latency", &[]);
     let samples = [vec![400 * MS; 5], vec![5 * MS; 5], vec![6 * MS; 5]].map(|times| latencies(&times));

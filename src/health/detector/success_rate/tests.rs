@@ -112,6 +112,28 @@ fn evidence_has_its_inputs() {
     );
     let share = found[0].evidence.values.iter().find(|(name, _)| *name == "failure_share");
     assert_eq!(share, Some(&("failure_share", 0.36)));
+}
+
+#[test]
+fn one_that_comes_back_has_less_benefit_of_the_doubt() {
+    let mut story = Story::of("success_rate", &[]);
+    let others = || [sample(5, 0), sample(5, 0), sample(5, 0)];
+    let tick = |story: &mut Story, first| {
+        let [b, c, d] = others();
+        story.tick(&[first, b, c, d])
+    };
+    let failures = |story: &mut Story| (1..).find(|_| !tick(story, sample(2, 1)).is_empty());
+    for _ in 0..60 {
+        assert_eq!(tick(&mut story, sample(5, 0)), []);
+    }
+    assert!(failures(&mut story) > Some(4));
     story.forget(0);
-    assert_eq!(story.tick(&[sample(2, 3), sample(5, 0), sample(5, 0), sample(5, 0)]), []);
+    assert_eq!(tick(&mut story, sample(2, 1)), [], "one says nothing");
+    story.forget(0);
+    assert_eq!(failures(&mut story), Some(3));
+    story.forget(0);
+    for _ in 0..100 {
+        assert_eq!(tick(&mut story, sample(5, 0)), []);
+    }
+    assert!(failures(&mut story) > Some(4));
 }

@@ -3,15 +3,20 @@
 use super::*;
 
 /// SplitMix64 (Steele et al., 2014).
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn draw(&mut self) -> u64 {
+    pub(super) fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(1);
         mixed(self.0, 0)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    /// From 0 up to 1.
+    pub(super) fn part(&mut self) -> f64 {
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.draw() % n
     }
 

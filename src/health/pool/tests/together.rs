@@ -107,3 +107,71 @@ fn levels_fail_for_themselves() {
     world.tick();
     assert_eq!(world.state(5), State::Ejected);
 }
+
+/// Traffic that comes at random, and trouble that all have.
+struct Trouble {
+    endpoints: usize,
+    /// Requests per second for each endpoint.
+    rate: f64,
+    /// The share of requests that fail.
+    share: f64,
+    /// In ticks, after ten seconds without.
+    lasts: u64,
+}
+
+impl Trouble {
+    /// How many endpoints were out of use right after it.
+    fn away_after(&self, seed: u64) -> usize {
+        let mut dice = adversary::Dice(seed << 32);
+        let mut world = World::of(self.endpoints);
+        let begins: Vec<_> = (0..self.endpoints).map(|_| 50 + dice.below(5)).collect();
+        for tick in 0..=50 + self.lasts {
+            let troubled = |endpoint: usize| (begins[endpoint]..50 + self.lasts).contains(&tick);
+            let samples: Vec<_> = (0..self.endpoints)
+                .map(|endpoint| {
+                    let share = if troubled(endpoint) { self.share } else { 0.0 };
+                    self.sample(&mut world, endpoint, share, &mut dice)
+                })
+                .collect();
+            world.now += TICK;
+            let draw = dice.draw();
+            world.health.on_tick(&samples, world.now, draw, &mut world.log);
+        }
+        self.endpoints - world.available().len()
+    }
+
+    fn sample(&self, world: &mut World, endpoint: usize, share: f64, dice: &mut adversary::Dice) -> Sample {
+        let standing = world.health.standings()[endpoint];
+        let mut sample = Sample::default();
+        let expected =
+            self.rate * TICK.as_secs_f64() * self.endpoints as f64 / world.available().len() as f64;
+        let requests = match standing {
+            Standing { available: true, .. } => (expected + dice.part()) as u64,
+            _ => u64::from(standing.on_trial),
+        };
+        for _ in 0..requests {
+            let failed = dice.part() < share;
+            sample.failures[Failure::Gateway as usize] += u64::from(failed);
+            sample.successes += u64::from(!failed);
+            world.streaks[endpoint] = if failed { world.streaks[endpoint] + 1 } else { 0 };
+            if standing.on_trial {
+                sample.trial = Some(if failed { Trial::Failed } else { Trial::Passed });
+            }
+        }
+        sample.streak = world.streaks[endpoint];
+        sample
+    }
+}
+
+#[test]
+fn nobody_is_out_of_use_after_trouble_that_all_had_whatever_the_traffic() {
+    for endpoints in [2, 3, 4, 8] {
+        for rate in [3.0, 10.0, 50.0] {
+            for (share, lasts) in [(1.0, 30), (0.5, 200)] {
+                let trouble = Trouble { endpoints, rate, share, lasts };
+                let away: Vec<_> = (0..10).map(|seed| trouble.away_after(seed)).collect();
+                assert_eq!(away, [0; 10], "{endpoints} endpoints, {rate}/s, {share} of requests fail");
+            }
+        }
+    }
+}
