@@ -2,11 +2,22 @@
 //! the time, never sockets or health. To add one: one file, and one line in [`KINDS`].
 
 pub mod bands;
+mod bounded;
+mod cost;
 pub mod estimate;
+mod first;
 mod gauge;
+mod hashed;
 mod key;
+mod least_requests;
+mod least_time;
 mod level;
+mod lots;
+mod maglev;
+mod p2c;
+mod peak_ewma;
 mod random;
+mod ring_hash;
 mod round_robin;
 
 use std::fmt;
@@ -63,7 +74,17 @@ pub struct Setup<'a> {
 }
 
 /// Every policy there is. The first is the default.
-pub const KINDS: &[Kind] = &[round_robin::KIND, random::KIND];
+pub const KINDS: &[Kind] = &[
+    peak_ewma::KIND,
+    p2c::KIND,
+    least_requests::KIND,
+    least_time::KIND,
+    round_robin::KIND,
+    random::KIND,
+    ring_hash::KIND,
+    maglev::KIND,
+    first::KIND,
+];
 
 /// A kind chosen for a pool.
 #[derive(Clone, Copy)]
@@ -97,7 +118,7 @@ impl Choice {
 
 impl Default for Choice {
     fn default() -> Self {
-        Self(&round_robin::KIND)
+        Self(KINDS.first().expect("the table is not empty"))
     }
 }
 
