@@ -3,9 +3,13 @@
 //! Knows no configuration keys: those are `config`'s.
 
 pub mod check;
+pub mod endpoint;
 mod failure;
 pub mod healthcheck;
+pub mod running;
 pub mod serve;
+pub mod simulate;
+pub mod why;
 
 use std::io::{self, IsTerminal, Write};
 use std::num::{NonZeroU64, NonZeroUsize};
@@ -18,7 +22,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use self::failure::Failure;
 use crate::config::{self, Plan, Reading, Report};
-use crate::model::Address;
 use crate::{balance, demo};
 
 /// The command line.
@@ -46,6 +49,18 @@ pub enum Command {
     /// Show Forebay at work: three origins, a light load and a live table
     #[command(after_help = DEMO_HELP)]
     Demo(Demo),
+    /// Say why an endpoint is in its state, or was at some time
+    #[command(after_help = why::HELP)]
+    Why(why::Why),
+    /// Drain or disable an endpoint of a running Forebay, or end that
+    #[command(after_help = endpoint::ORDER_HELP)]
+    Endpoint(endpoint::Endpoint),
+    /// List the endpoints of a running Forebay
+    #[command(after_help = endpoint::LIST_HELP)]
+    Endpoints(endpoint::Endpoints),
+    /// Try other thresholds on what was recorded
+    #[command(after_help = simulate::HELP)]
+    Simulate(simulate::Simulate),
     /// Ask a running Forebay on this machine whether it is ready
     #[command(after_help = HEALTHCHECK_HELP)]
     Healthcheck(Healthcheck),
@@ -113,12 +128,9 @@ impl Demo {
 /// `forebay healthcheck`.
 #[derive(Debug, Args)]
 pub struct Healthcheck {
-    /// The configuration file that Forebay was started with
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-    pub config: PathBuf,
-    /// The admin listener to ask, whatever the file says
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
-    pub admin: Option<Address>,
+    /// Which one to ask.
+    #[command(flatten)]
+    pub running: running::Running,
 }
 
 /// `forebay completions`.
@@ -210,6 +222,7 @@ Examples:
   forebay demo                                                   see it at work
   forebay proxy --from 127.0.0.1:8080 --to 127.0.0.1:9001        no file needed
   forebay check -c forebay.toml && forebay run -c forebay.toml   from a file
+  forebay why 127.0.0.1:9001                                     what happened to an endpoint
 
 Exit codes: 0 all is well, 1 it failed or found a problem, 2 the arguments make no sense.";
 
@@ -287,6 +300,13 @@ mod tests {
             "forebay proxy --from 127.0.0.1:1",
             "forebay demo --seconds 0",
             "forebay healthcheck -c f --admin 127.0.0.1:1",
+            "forebay why",
+            "forebay why a:1 --at yesterday",
+            "forebay endpoint drain",
+            "forebay endpoint a:1",
+            "forebay endpoint drain a:1 --for soon",
+            "forebay endpoint undrain a:1 --for 5m",
+            "forebay simulate",
             "forebay completions tcsh",
         ] {
             assert!(parse(line).is_err(), "{line}");

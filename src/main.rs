@@ -16,6 +16,10 @@ fn main() -> ExitCode {
         Command::Proxy(args) => cli::serve::from_arguments(&args),
         Command::Check(args) => cli::check::check(&args),
         Command::Demo(args) => cli::demo(&args),
+        Command::Why(args) => cli::why::why(&args),
+        Command::Endpoint(args) => cli::endpoint::order(&args),
+        Command::Endpoints(args) => cli::endpoint::list(&args),
+        Command::Simulate(args) => cli::simulate::simulate(&args),
         Command::Healthcheck(args) => cli::healthcheck::ask(&args),
         Command::Completions(args) => cli::completions(args.shell),
     };

@@ -111,7 +111,7 @@ impl Server {
             listeners.push((listener.name.clone(), addresses));
         }
         let Assembled { snapshot, watches, notify } = assemble(plan, &registry, workers)?;
-        let record = Arc::new(Record::default());
+        let record = Arc::new(Record::new(Arc::clone(&registry)));
         let health = Health::new(watches, record, notify);
         let (phase, _) = watch::channel(Phase::Serving);
         let mut server = Self {
@@ -217,7 +217,12 @@ impl Server {
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
     fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
-        let state = Arc::new(AdminState::new(Arc::clone(&self.registry), Arc::clone(&self.readiness)));
+        let state = AdminState::new(
+            Arc::clone(&self.registry),
+            Arc::clone(&self.readiness),
+            Arc::clone(&self.health),
+        );
+        let state = Arc::new(state);
         let control = Control { admin, state, health: Arc::clone(&self.health) };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {

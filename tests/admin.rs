@@ -230,3 +230,125 @@ fn series_do_not_grow_with_what_clients_send() {
     }
     assert_eq!(series(), before);
 }
+
+/// Sends a request with these field lines, and gives the answer with its JSON.
+fn tell(proxy: &Proxy, method: &str, target: &str, fields: &str) -> (Message, serde_json::Value) {
+    let mut client = Link::to(proxy.admin());
+    client.send(format!("{method} {target} HTTP/1.1\r\n{fields}\r\n"));
+    let answer = client.response_to(method);
+    let json = serde_json::from_slice(&answer.body).unwrap_or_default();
+    (answer, json)
+}
+
+/// A proxy with two pools that share an endpoint, and endpoints whose names need escapes.
+fn two_pools(shared: &Origin) -> Proxy {
+    Proxy::start(&format!(
+        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         [[route]]\npool = \"app\"\n[[route]]\npath_prefix = \"/api\"\npool = \"api\"\n\
+         [pool.app]\nendpoints = [\"{0}\"]\n\
+         [pool.api]\nendpoints = [\"{0}\", \"[::1]:9\", \"unix:/nonexistent/a b.sock\"]\n",
+        shared.address()
+    ))
+}
+
+#[test]
+fn endpoints_are_listed_with_how_they_are() {
+    let origin = answers("hello");
+    let proxy = two_pools(&origin);
+    assert_eq!(proxy.get("/").status(), 200);
+    for target in ["/endpoints", "/endpoints/", "/v1/endpoints"] {
+        let (page, json) = tell(&proxy, "GET", target, "Host: admin\r\n");
+        assert_eq!((page.status(), page.field("content-type")), (200, Some("application/json")), "{target}");
+        assert_eq!(json["pools"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json["pools"][0]["failed_open"], false);
+        let endpoints = json["endpoints"].as_array().expect("a list");
+        assert_eq!(endpoints.len(), 4);
+        let first = &endpoints[0];
+        assert_eq!((&first["pool"], &first["state"]), (&"app".into(), &"up".into()));
+        assert_eq!(first["endpoint"], origin.address().to_string());
+        assert_eq!((&first["weight"], &first["factor"]), (&1.into(), &1.0.into()));
+        assert!(first["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{first}");
+        assert_eq!(first["in_flight"], 0);
+    }
+    let (_, json) = tell(&proxy, "GET", "/endpoints/app", "Host: admin\r\n");
+    assert_eq!(json["endpoints"].as_array().map(Vec::len), Some(1));
+    let (_, json) = tell(&proxy, "GET", &format!("/endpoints/app/{}", origin.address()), "Host: admin\r\n");
+    assert_eq!(json["requests"], 1);
+}
+
+#[test]
+fn endpoints_with_odd_names_are_found_by_their_escapes() {
+    let origin = answers("hello");
+    let proxy = two_pools(&origin);
+    for (path, name) in [
+        ("[::1]:9", "[::1]:9"),
+        ("%5B%3A%3A1%5D%3A9", "[::1]:9"),
+        ("unix:%2Fnonexistent%2Fa%20b.sock", "unix:/nonexistent/a b.sock"),
+    ] {
+        for prefix in ["", "/v1"] {
+            let target = format!("{prefix}/endpoints/api/{path}/journal");
+            let (page, json) = tell(&proxy, "GET", &target, "Host: admin\r\n");
+            assert_eq!((page.status(), &json["endpoint"]), (200, &name.into()), "{target}");
+            assert!(json["entries"].is_array() && json["journal_begins"].is_string(), "{json}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_there_is_answered_with_what_is() {
+    let origin = answers("hello");
+    let proxy = two_pools(&origin);
+    let there = format!("/endpoints/app/{}", origin.address());
+    for (method, target, status, hint) in [
+        ("GET", "/endpoints/web".to_owned(), 404, "app, api"),
+        ("GET", "/endpoints/web/127.0.0.1:1/journal".to_owned(), 404, "app, api"),
+        ("POST", "/endpoints/api/127.0.0.1:1/drain".to_owned(), 404, "[::1]:9"),
+        ("GET", format!("{there}/nothing"), 404, "journal"),
+        ("POST", format!("{there}/journal/drain"), 404, "journal"),
+        ("GET", "/endpoints/app/%zz".to_owned(), 400, "%2F"),
+        ("GET", format!("{there}/drain"), 405, "POST"),
+        ("POST", format!("{there}/journal"), 405, "GET, HEAD"),
+        ("POST", "/endpoints".to_owned(), 405, "GET, HEAD"),
+        ("POST", format!("{there}/drain?for=soon"), 400, "?for=10m"),
+        ("POST", format!("{there}/drain?for=0s"), 400, "365d"),
+        ("POST", format!("{there}/drain?for=366d"), 400, "365d"),
+        ("POST", format!("{there}/drain?until=5m"), 400, "?for=10m"),
+        ("POST", format!("{there}/undrain?for=5m"), 400, "`drain`"),
+    ] {
+        let (page, json) = tell(&proxy, method, &target, "Host: localhost\r\n");
+        assert_eq!(page.status(), status, "{method} {target}");
+        let said = json["hint"].as_str().unwrap_or_default();
+        assert!(said.contains(hint) && json["error"].is_string(), "{method} {target}: {json}");
+        assert_eq!(page.field("allow").is_some(), status == 405, "{method} {target}");
+    }
+}
+
+#[test]
+fn web_pages_give_no_orders() {
+    let origin = answers("hello");
+    let proxy = two_pools(&origin);
+    let target = format!("/endpoints/app/{}/drain", origin.address());
+    for fields in [
+        "Host: localhost\r\nOrigin: http://attacker.example\r\n",
+        "Host: localhost\r\nOrigin: null\r\n",
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
+        "Host: localhost\r\nSec-Fetch-Site: same-site\r\n",
+        "Host: attacker.example\r\n",
+    ] {
+        let (page, json) = tell(&proxy, "POST", &target, fields);
+        assert_eq!(page.status(), 403, "{fields}");
+        assert!(json["hint"].is_string(), "{fields}: {json}");
+    }
+    let open = Proxy::start(&format!(
+        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
+         [pool.app]\nendpoints = [\"{}\"]\n[admin]\nbind = \"0.0.0.0:0\"\n",
+        origin.address()
+    ));
+    let mut client = Link::to(([127, 0, 0, 1], open.admin().port()).into());
+    client.send(format!("POST {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let refused = client.response();
+    assert_eq!(refused.status(), 403);
+    assert!(refused.text().contains("127.0.0.1"), "it names the remedy: {}", refused.text());
+    let (_, json) = tell(&proxy, "GET", "/endpoints/app", "Host: localhost\r\n");
+    assert_eq!(json["endpoints"][0]["state"], "up");
+}

@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "model", uses: WORDS, never: IMPURE },
     Layer { module: "wire", uses: WORDS, never: IMPURE },
     Layer { module: "balance", uses: WORDS, never: IMPURE },
-    Layer { module: "health", uses: &["model", "balance"], never: IMPURE },
+    Layer { module: "health", uses: &["model", "wire", "balance"], never: IMPURE },
     Layer { module: "limit", uses: WORDS, never: IMPURE },
     Layer { module: "route", uses: &["model", "limit"], never: IMPURE },
     Layer { module: "config", uses: JUDGEMENT, never: NO_RUNTIME },

@@ -8,20 +8,21 @@ use std::fs;
 use std::path::Path;
 
 use forebay::config::{self, Plan, Reading};
+use forebay::health::detector;
 use forebay::route::filter;
 use tempfile::TempDir;
 
 const REFERENCE: &str = include_str!("../config/reference.toml");
-
-/// Keys of later versions, which are known only to be refused.
-const LATER: [&str; 2] = ["pool.*.health", "pool.*.outlier"];
 
 /// Every choice between a short and a long form, taken the long way: what the reference writes
 /// short, this makes the readers look for at length.
 const AT_LENGTH: &str = r#"
     listener = [{ access_log = {}, certificates = [{}], protocol = "https" }]
     route = [{ headers = { x = {} }, query = { x = {} }, timeouts = {} }]
-    pool = { app = { endpoints = [{}], tls = {}, timeouts = {} } }
+    pool = { app = { endpoints = [{}], tls = {}, timeouts = {}, sticky = {}, outlier = {} } }
+    pool.bytes.health = { kind = "tcp", send = {}, expect = {} }
+    pool.web.health = { kind = "http", headers = { x = "" }, body = {} }
+    pool.calls.health = { kind = "grpc" }
 "#;
 
 #[test]
@@ -44,11 +45,11 @@ fn the_reference_names_every_key() {
         known.extend(folder.read(&text).known_keys);
         assert!(named.contains(&format!("route[].filters[].{}", kind.name)), "{} is not named", kind.name);
     }
-    let missing: Vec<_> = known
-        .iter()
-        .filter(|key| !LATER.contains(&key.as_str()))
-        .filter(|key| !named.iter().any(|name| matches(key, name)))
-        .collect();
+    for kind in detector::KINDS {
+        let text = format!("pool = {{ app = {{ outlier = {{ {} = {{}} }} }} }}", kind.name);
+        known.extend(folder.read(&text).known_keys);
+    }
+    let missing: Vec<_> = known.iter().filter(|key| !named.iter().any(|name| matches(key, name))).collect();
     assert!(missing.is_empty(), "{missing:?} are read and not named");
 }
 

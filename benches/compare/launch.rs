@@ -81,6 +81,16 @@ impl Running {
         }
     }
 
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Errors
+    /// When it takes longer than `limit`.
+    pub(crate) fn stop(mut self, limit: Duration) -> Result<(), Failure> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or("no process id")?;
+        kill_process(pid, Signal::TERM)?;
+        self.wait(limit).map(|_| ()).ok_or_else(|| format!("a child did not end within {limit:?}").into())
+    }
+
     fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {

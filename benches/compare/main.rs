@@ -6,9 +6,12 @@
 #![expect(clippy::disallowed_methods, reason = "measures in real time, outside the proxy")]
 
 mod cases;
+mod checks;
 mod connections;
 mod cpu;
+mod faults;
 mod ground;
+mod health;
 mod latency;
 mod launch;
 mod load;
@@ -59,6 +62,9 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Scaling => scaling::section(&ground, options)?,
             Question::Memory => memory::section(&ground, options)?,
             Question::Profile => profile::section(&ground, options)?,
+            Question::Health => health::section(&ground, options)?,
+            Question::Faults => faults::section(&ground, options)?,
+            Question::Checks => checks::section(&ground, options)?,
         };
         let text = format!("{}\n{section}", machine::heading(&ground, options)?);
         println!("\n{text}");

@@ -122,6 +122,12 @@ pub(crate) enum Question {
     Memory,
     /// Where Forebay's time goes
     Profile,
+    /// What judging endpoints costs a request
+    Health,
+    /// What clients notice of a fault
+    Faults,
+    /// What active checks of a large pool cost
+    Checks,
 }
 
 impl Question {
@@ -133,6 +139,9 @@ impl Question {
             Self::Scaling => "scaling",
             Self::Memory => "memory",
             Self::Profile => "profile",
+            Self::Health => "health",
+            Self::Faults => "faults",
+            Self::Checks => "checks",
         }
     }
 }

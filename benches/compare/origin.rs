@@ -12,7 +12,8 @@ use tokio::task::LocalSet;
 
 use crate::cases::{ECHO, MEBIBYTE};
 
-/// Starts the origin on a thread of its own, which ends with the process.
+/// Starts the origin on a thread of its own, which ends with the process. It listens on the same port
+/// of 127.0.0.1 to 127.0.0.4.
 ///
 /// # Errors
 /// Where no port or thread is to be had.
@@ -20,9 +21,18 @@ pub(crate) fn start() -> io::Result<SocketAddr> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
     let address = listener.local_addr()?;
-    std::thread::Builder::new()
-        .name("origin".into())
-        .spawn(move || LocalSet::new().block_on(&runtime, accept(listener, Rc::new(Answers::new()))))?;
+    let mut listeners = vec![listener];
+    for host in 2..=ADDRESSES {
+        let address = (Ipv4Addr::new(127, 0, 0, host), address.port());
+        listeners.push(runtime.block_on(TcpListener::bind(address))?);
+    }
+    std::thread::Builder::new().name("origin".into()).spawn(move || {
+        let (set, answers) = (LocalSet::new(), Rc::new(Answers::new()));
+        for listener in listeners {
+            set.spawn_local(accept(listener, Rc::clone(&answers)));
+        }
+        runtime.block_on(set);
+    })?;
     Ok(address)
 }
 
@@ -96,3 +106,6 @@ fn response_head(length: usize) -> Vec<u8> {
 const BIG_BODY: usize = 1 << 20;
 /// Bytes; a request past it is dropped with its connection.
 const MAX_HEAD: usize = 64 * 1024;
+
+/// Addresses that it listens on.
+const ADDRESSES: u8 = 4;

@@ -7,6 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -199,13 +200,9 @@ struct Ports {
 }
 
 impl Ports {
-    /// Four ports that nothing listens on, below those that the kernel gives to clients: a port in
-    /// that range could be a load generator's a moment later.
+    /// Four ports that nothing listens on.
     fn find() -> Result<Self, Failure> {
-        let start = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap_or(0);
-        let mut free = (start..32_000).filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
-        let mut next = || free.next().ok_or("no free ports from 20000 to 32000");
-        Ok(Self { plain: next()?, tls: next()?, h2c: next()?, admin: next()? })
+        Ok(Self { plain: free_port()?, tls: free_port()?, h2c: free_port()?, admin: free_port()? })
     }
 
     fn address(self, door: Door) -> SocketAddr {
@@ -215,5 +212,24 @@ impl Ports {
             Door::H2c => self.h2c,
         };
         (Ipv4Addr::LOCALHOST, port).into()
+    }
+}
+
+/// A port that nothing listens on and that was not given before, below those that the kernel gives to
+/// clients: a port in that range could be a load generator's a moment later.
+///
+/// # Errors
+/// Where there is none left.
+pub(crate) fn free_port() -> Result<u16, Failure> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = 20_000 + u16::try_from(std::process::id() % 8_000).unwrap_or(0);
+    loop {
+        let port = start + NEXT.fetch_add(1, Ordering::Relaxed);
+        if port >= 32_000 {
+            return Err("no free ports from 20000 to 32000".into());
+        }
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
     }
 }

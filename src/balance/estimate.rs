@@ -49,12 +49,12 @@ pub(super) struct Outlook {
 /// Requests that wait for longer than the estimate say more than it does.
 pub(super) fn outlook(gauge: &Gauge, typical: f64, now: Instant) -> Outlook {
     let measured = faded(gauge, now).unwrap_or(typical);
-    let time = measured.max(gauge.waiting(now).age.as_secs_f64());
+    let time = measured.max(gauge.waited_for(now)) + GRAIN;
     match gauge.failing(now) {
         None => Outlook { time, failing: 0.0 },
         Some((share, age)) => {
             let failing = share * fade(age);
-            Outlook { time: time.max(typical) * (1.0 + (PENALTY - 1.0) * failing * failing), failing }
+            Outlook { time: time.max(typical + GRAIN) * (1.0 + (PENALTY - 1.0) * failing * failing), failing }
         }
     }
 }
@@ -112,6 +112,9 @@ const FORGOTTEN: f64 = 0.01;
 /// How many times as slow an endpoint is taken to be when all of its requests fail. It falls with the
 /// square of their share.
 const PENALTY: f64 = 30.0;
+/// What is added to every time, in seconds: below it, differences are chance rather than the
+/// endpoint's doing.
+const GRAIN: f64 = 0.001;
 /// The time, in seconds, of an endpoint in a pool of which none is measured. Only a failure or a long
 /// wait makes a difference to it.
 const UNKNOWN: f64 = 0.001;

@@ -90,23 +90,42 @@ impl Gauge {
     /// The requests that wait for their response at `now`.
     #[must_use]
     pub fn waiting(&self, now: Instant) -> Waiting {
+        match self.ages(now) {
+            None => Waiting::default(),
+            Some((requests, ages)) => Waiting {
+                requests: u32::try_from(requests).unwrap_or(u32::MAX),
+                age: Duration::from_micros((ages / requests).saturating_mul(TICK_MICROS)),
+            },
+        }
+    }
+
+    /// As [`Self::waiting`], for those in a hurry: the mean age of the requests that wait, in seconds; 0
+    /// when none does.
+    pub(super) fn waited_for(&self, now: Instant) -> f64 {
+        self.ages(now).map_or(0.0, |(requests, ages)| ages as f64 / requests as f64 * TICK_SECONDS)
+    }
+
+    /// How many requests wait, if any, and their ages at `now` taken together, in ticks.
+    fn ages(&self, now: Instant) -> Option<(u64, u64)> {
         let word = self.waiting.load(Ordering::Relaxed);
         let requests = word & COUNT;
         if requests == 0 {
-            return Waiting::default();
+            return None;
         }
         // All of them together, modulo what the sum holds.
         let ages = (requests.wrapping_mul(self.ticks(now)).wrapping_sub(word >> COUNT_BITS)) & SUM;
         // A sum that is below zero for want of precision is none.
-        let ages = if ages > SUM / 2 { 0 } else { ages };
-        let age = Duration::from_micros((ages / requests).saturating_mul(TICK_MICROS));
-        Waiting { requests: u32::try_from(requests).unwrap_or(u32::MAX), age }
+        Some((requests, if ages > SUM / 2 { 0 } else { ages }))
     }
 
-    /// A request began at `now`, which is to be told to [`Self::answered`] or [`Self::unanswered`],
-    /// and its end to [`Self::end`].
+    /// A request began at `now`, and waits. To be followed by [`Self::waited`] and by [`Self::end`].
     pub fn begin(&self, now: Instant) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.wait(now);
+    }
+
+    /// A request waits from `now` on, until [`Self::waited`].
+    pub fn wait(&self, now: Instant) {
         self.waiting.fetch_add(self.word(now), Ordering::Relaxed);
     }
 
@@ -209,6 +228,7 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const SUM: u64 = u64::MAX >> COUNT_BITS;
 /// A tick in microseconds: fine enough for ages that matter, coarse enough for the sum.
 const TICK_MICROS: u64 = 64;
+const TICK_SECONDS: f64 = 64e-6;
 /// The low bits of a stamped number say when it was written, in milliseconds.
 const STAMP_BITS: u32 = 40;
 const STAMP: u64 = (1 << STAMP_BITS) - 1;

@@ -103,6 +103,18 @@ fn an_endpoint_that_warms_up_gets_its_part() {
     }
 }
 
+#[test]
+fn one_key_has_one_endpoint_on_every_worker() {
+    for kind in KINDS.iter().filter(|kind| kind.hashes) {
+        let gauges = at_rest(&[1, 3, 2, 1]);
+        let workers = [(kind.build)(&Setup::default()), (kind.build)(&Setup::default())];
+        for (key, draw) in draws(3).zip(draws(4)).take(200) {
+            let [one, other] = [draw, !draw].map(|draw| Pick { key, ..at(&[0, 1, 2, 3], draw) });
+            assert_eq!(workers[0].pick(&gauges, &one), workers[1].pick(&gauges, &other), "{}", kind.name);
+        }
+    }
+}
+
 /// By how many choices of 20,000 an endpoint may miss its share.
 fn tolerance(kind: &Kind) -> u32 {
     // A ring's points are few enough for luck to show.

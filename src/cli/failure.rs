@@ -1,6 +1,7 @@
 //! Why a command failed, in words for the person at the terminal: what, why, and what to do about
 //! it. Knows nothing of requests; their errors never end the program.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write;
 use std::io;
@@ -8,7 +9,10 @@ use std::process::ExitCode;
 
 use thiserror::Error;
 
+use crate::control::client::AskError;
+use crate::control::health::recording::BadLine;
 use crate::control::healthcheck::Unhealthy;
+use crate::model::Address;
 use crate::observe::log::LogError;
 use crate::server::StartError;
 use crate::{config, demo};
@@ -37,6 +41,62 @@ pub enum Failure {
     /// The process that was asked is not ready, or is not there.
     #[error("not ready")]
     Unhealthy(#[from] Unhealthy),
+    /// The admin listener does not answer.
+    #[error("nobody to ask")]
+    Ask(#[from] AskError),
+    /// The admin listener says no.
+    #[error("{address} refused: {error}")]
+    Refused {
+        /// Who was asked.
+        address: Address,
+        /// What is wrong.
+        error: String,
+        /// What to do about it; may be empty.
+        hint: String,
+    },
+    /// What answered is not an admin listener, or another version's, or was cut short.
+    #[error("{address} gave an answer that makes no sense (status {status})")]
+    Garbled {
+        /// Who was asked.
+        address: Address,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// There is no such endpoint.
+    #[error("there is no endpoint {endpoint}")]
+    NoEndpoint {
+        /// As named on the command line.
+        endpoint: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// Several pools have the endpoint.
+    #[error("several pools have an endpoint {endpoint}: {pools}")]
+    Ambiguous {
+        /// As named on the command line.
+        endpoint: String,
+        /// The pools.
+        pools: String,
+    },
+    /// A recording cannot be opened.
+    #[error("cannot read {file}")]
+    Journal {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is no recording.
+    #[error("{file} is no journal")]
+    Recording {
+        /// The file.
+        file: String,
+        /// The line at fault.
+        source: BadLine,
+    },
+    /// None of the recorded pools is configured.
+    #[error("the configuration has none of the recorded pools")]
+    NothingToSimulate,
     /// Standard output cannot be written.
     #[error("cannot write to standard output")]
     Output(#[source] io::Error),
@@ -74,21 +134,38 @@ impl Failure {
     }
 
     /// What can be done about it, when that is known.
-    fn remedy(&self) -> Option<&'static str> {
-        match self {
-            Self::NoAdmin => {
-                Some("add `[admin]` with `bind = \"127.0.0.1:9900\"`, or name one with `--admin`")
+    fn remedy(&self) -> Option<Cow<'_, str>> {
+        let remedy = match self {
+            Self::NoAdmin => "add `[admin]` with `bind = \"127.0.0.1:9900\"`, or name one with `--admin`",
+            Self::Unhealthy(Unhealthy::Ask(_)) | Self::Ask(_) => {
+                "is `forebay run` running, and with the same configuration file?"
             }
-            Self::Unhealthy(Unhealthy::NotReady { .. }) => None,
-            Self::Unhealthy(_) => Some("is `forebay run` running, and with the same configuration file?"),
-            Self::Start(error) => {
-                in_use(error).then_some("another process listens there: stop it, or bind elsewhere")
+            Self::Start(error) if in_use(error) => {
+                "another process listens there: stop it, or bind elsewhere"
             }
-            Self::Log(_) => Some(
-                "a level is `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `forebay=debug`",
-            ),
-            Self::Config(_) | Self::Arguments(_) | Self::Demo(_) | Self::Output(_) => None,
-        }
+            Self::Log(_) => {
+                "a level is `error`, `warn`, `info`, `debug` or `trace`, or a filter such as `forebay=debug`"
+            }
+            Self::Refused { hint, .. } => {
+                return Some(hint.into()).filter(|hint: &Cow<'_, str>| !hint.is_empty());
+            }
+            Self::Garbled { .. } => "is that its admin listener, and of the same version?",
+            Self::NoEndpoint { known, .. } => return Some(format!("there is {known}").into()),
+            Self::Ambiguous { endpoint, .. } => {
+                return Some(format!("say which with `--pool POOL`, or as `POOL/{endpoint}`").into());
+            }
+            Self::Journal { .. } | Self::Recording { .. } => {
+                "`curl -s http://127.0.0.1:9900/journal > journal` makes one, at the admin listener's address"
+            }
+            Self::NothingToSimulate => "pools are matched by name: call them as they were called then",
+            Self::Unhealthy(_)
+            | Self::Start(_)
+            | Self::Config(_)
+            | Self::Arguments(_)
+            | Self::Demo(_)
+            | Self::Output(_) => return None,
+        };
+        Some(remedy.into())
     }
 }
 
@@ -111,9 +188,9 @@ mod tests {
     #[test]
     fn a_report_has_the_cause_and_the_remedy() {
         let at = "127.0.0.1:9900".parse().expect("an address");
-        let refused = Unhealthy::Connect(at, io::Error::other("connection refused"));
+        let refused = AskError::Connect(at, io::Error::other("connection refused"));
         assert_eq!(
-            Failure::from(refused).report(),
+            Failure::from(Unhealthy::from(refused)).report(),
             "error: not ready: no connection to 127.0.0.1:9900: connection refused\n  \
              help: is `forebay run` running, and with the same configuration file?\n"
         );

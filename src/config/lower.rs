@@ -12,6 +12,7 @@ use crate::model::options::{Key, Options, Value};
 pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let root = Options::root(entries, cx.sink);
     let workers = root.given("workers").and_then(|given| given.within(1..=MAX_WORKERS));
+    let zone = root.get("zone");
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
 
@@ -34,7 +35,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
-        zone: None,
+        zone,
     })
 }
 

@@ -3,6 +3,7 @@
 //! construction and inert), and what runs (made elsewhere). This module owns the first two.
 
 mod binds;
+mod health;
 mod listener;
 mod lower;
 mod matching;

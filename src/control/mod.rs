@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod assemble;
+pub mod client;
 pub mod health;
 pub mod healthcheck;
 pub mod prober;

@@ -1,12 +1,117 @@
-//! Carries out active checks: connects, asks, has the answer judged, and waits for the next time.
-//! When that is and what a verdict changes is decided in `health`.
+//! Carries out active checks: when one is due it is asked, and whoever has subscribed to it is told.
+//! When the next one is due and what a verdict changes is decided in `health`.
+//!
+//! One task keeps the times of all; a check has a task and memory only while it is under way.
 
+mod ask;
+mod call;
+mod target;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep_until;
 
 use super::health::Health;
+use crate::ambient;
+use ask::Answer;
+use target::Target;
 
-/// Checks every endpoint that is to be checked. Never ends.
+/// Checks every endpoint that is to be checked. Never ends. To be called on a tokio runtime with I/O
+/// and time.
 pub(super) async fn run(health: Arc<Health>) {
-    let _ = health;
-    std::future::pending::<()>().await;
+    let targets = target::all(&health);
+    let now = ambient::now();
+    let due = (0..).zip(&targets).map(|(index, target)| Reverse((now + target.first, index))).collect();
+    let mut prober = Prober { health, targets, due, running: JoinSet::new(), complained: None };
+    loop {
+        prober.start_due(ambient::now());
+        tokio::select! {
+            () = until(prober.next_start()) => {}
+            Some(done) = prober.running.join_next() => prober.take(done),
+        }
+    }
 }
+
+struct Prober {
+    health: Arc<Health>,
+    targets: Vec<Target>,
+    /// When each target that is not being asked is to be asked, by its index.
+    due: BinaryHeap<Reverse<(Instant, usize)>>,
+    running: JoinSet<(usize, Answer)>,
+    /// When it was last logged that checks could not be carried out.
+    complained: Option<Instant>,
+}
+
+impl Prober {
+    fn start_due(&mut self, now: Instant) {
+        while self.running.len() < MOST_AT_ONCE {
+            let Some(index) = self.pop_due(now) else { return };
+            let Some(target) = self.targets.get(index) else { continue };
+            if target.is_wanted(&self.health) {
+                let question = Arc::clone(&target.question);
+                self.running.spawn(async move { (index, ask::ask(&question).await) });
+            } else {
+                self.due.push(Reverse((now + RECONSIDERED, index)));
+            }
+        }
+    }
+
+    fn pop_due(&mut self, now: Instant) -> Option<usize> {
+        let due = self.due.peek_mut()?;
+        let Reverse((at, _)) = *due;
+        (at <= now).then(|| PeekMut::pop(due)).map(|Reverse((_, index))| index)
+    }
+
+    /// When the next check can start; `None` while one has to end first.
+    fn next_start(&self) -> Option<Instant> {
+        let Reverse((at, _)) = self.due.peek()?;
+        (self.running.len() < MOST_AT_ONCE).then_some(*at)
+    }
+
+    fn take(&mut self, done: Result<(usize, Answer), JoinError>) {
+        let (index, answer) = match done {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // Checks are cancelled only when all of this is dropped.
+                Err(_) => return,
+            },
+        };
+        let Some(target) = self.targets.get_mut(index) else { return };
+        let now = ambient::now();
+        let pause = match answer {
+            Answer::Judged(result) => target.tell(&self.health, &result, ambient::draw()),
+            Answer::Unable(error) => {
+                if self.complained.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT_PAUSE) {
+                    self.complained = Some(now);
+                    tracing::warn!(%error, "endpoints could not be checked");
+                }
+                None
+            }
+        };
+        self.due.push(Reverse((now + pause.unwrap_or(RECONSIDERED), index)));
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}
+
+/// Checks under way at once; those past it wait until one has ended. At the usual limit of 1024
+/// descriptors, half is left for traffic; at the usual timeout of 2 s, 256 endpoints that hang are
+/// found out in each second.
+const MOST_AT_ONCE: usize = 512;
+/// After which time it is asked again whether an endpoint is to be checked.
+const RECONSIDERED: Duration = Duration::from_secs(1);
+/// How often it is logged that checks cannot be carried out.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);

@@ -1,6 +1,8 @@
 //! What is recorded of each change of an endpoint's or a pool's state, with its reasons, and how it
 //! reads in words. Keeps nothing itself.
 
+mod words;
+
 use std::time::Duration;
 
 use super::check::CheckResult;
@@ -145,3 +147,6 @@ pub enum Command {
     /// The end of [`Self::Disable`].
     Enable,
 }
+
+#[cfg(test)]
+mod tests;

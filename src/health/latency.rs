@@ -1,14 +1,19 @@
 //! Times to the first byte, counted in buckets that grow by an eighth of their power of two, so that
 //! a quantile is known within about 12 %. Small enough to keep per endpoint and worker.
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Times counted by bucket.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Latencies(
-    /// [`BUCKETS`] of them, or none while nothing was counted.
-    Vec<u32>,
-);
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    /// [`BUCKETS`] of them, or none before anything was counted.
+    buckets: Vec<u32>,
+    /// Those outside of it are empty: most times of an endpoint are alike.
+    within: Range<usize>,
+    /// What all of them add up to.
+    count: u64,
+}
 
 impl Latencies {
     /// Counts one that took `took`.
@@ -21,9 +26,14 @@ impl Latencies {
         if count == 0 {
             return;
         }
-        self.0.resize(BUCKETS, 0);
-        if let Some(bucket) = self.0.get_mut(index) {
+        if self.buckets.is_empty() {
+            self.buckets.resize(BUCKETS, 0);
+        }
+        if let Some(bucket) = self.buckets.get_mut(index) {
             *bucket = bucket.saturating_add(count);
+            self.count += u64::from(count);
+            let within = if self.within.is_empty() { index..index + 1 } else { self.within.clone() };
+            self.within = within.start.min(index)..within.end.max(index + 1);
         }
     }
 
@@ -37,19 +47,39 @@ impl Latencies {
     /// How many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.iter().map(|count| u64::from(*count)).sum()
+        self.count
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How many took longer than `bound`, by the middles of their buckets.
+    #[must_use]
+    pub fn above(&self, bound: Duration) -> u64 {
+        let above = self.counts().filter(|(index, _)| middle(*index) > bound);
+        above.map(|(_, count)| u64::from(count)).sum()
+    }
+
+    /// Forgets all, and keeps the room for others.
+    pub fn clear(&mut self) {
+        self.buckets.fill(0);
+        (self.within, self.count) = (0..0, 0);
     }
 
     /// The buckets that are not empty, with their counts.
     pub fn counts(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
-        self.0.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+        let within = self.buckets.get(self.within.clone()).unwrap_or_default();
+        (self.within.start..).zip(within.iter().copied()).filter(|(_, count)| *count > 0)
     }
 
     /// The time that a share `q` of all, 0 to 1, did not exceed: the middle of its bucket. `None` when
     /// nothing was counted.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
-        let rank = ((self.count() as f64 * q).ceil() as u64).max(1);
+        let rank = ((self.count as f64 * q).ceil() as u64).max(1);
         let mut seen = 0;
         for (index, count) in self.counts() {
             seen += u64::from(count);
@@ -60,6 +90,14 @@ impl Latencies {
         None
     }
 }
+
+impl PartialEq for Latencies {
+    fn eq(&self, other: &Self) -> bool {
+        self.count == other.count && self.counts().eq(other.counts())
+    }
+}
+
+impl Eq for Latencies {}
 
 /// The bucket of a time.
 #[must_use]
@@ -122,6 +160,8 @@ mod tests {
         (1..=100).for_each(|ms| latencies.record(Duration::from_millis(ms)));
         let near =
             |q: f64, ms: f64| (latencies.quantile(q).unwrap().as_secs_f64() * 1e3 / ms - 1.0).abs() < 0.08;
+        assert_eq!(latencies.above(Duration::from_millis(49)) / 5, 10);
+        assert_eq!((latencies.above(Duration::ZERO), latencies.above(Duration::MAX)), (100, 0));
         assert!(near(0.5, 50.0) && near(0.9, 90.0) && near(1.0, 100.0) && near(0.0, 1.0));
     }
 }

@@ -76,4 +76,17 @@ impl Outcome {
             _ => Self::Success,
         }
     }
+
+    /// The outcome of a call that ended well on the wire with this status of gRPC
+    /// (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>): `UNAVAILABLE` is what a gateway
+    /// error is to HTTP; `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL` and `DATA_LOSS` are the server's
+    /// errors; the others are answers.
+    #[must_use]
+    pub const fn of_grpc(status: u16) -> Self {
+        match status {
+            14 => Self::Failure(Failure::Gateway),
+            2 | 4 | 13 | 15 => Self::Failure(Failure::ServerError),
+            _ => Self::Success,
+        }
+    }
 }

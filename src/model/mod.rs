@@ -1,11 +1,14 @@
 //! The words of the program: names, addresses, heads, options, units. Values only, without sockets, clock or files.
 
 pub mod address;
+pub mod cookie;
 pub mod expand;
 pub mod field;
 pub mod head;
+pub mod json;
 pub mod name;
 pub mod options;
+pub mod percent;
 pub mod settings;
 pub mod units;
 

@@ -117,7 +117,10 @@ impl<'a> Options<'a> {
     pub fn given(&self, key: &'static str) -> Option<Given<'a>> {
         let place = self.place.key(key, key);
         self.place.sink.know(&place.pattern);
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         let (_, value) = self.entries.iter().find(|(k, _)| k.name == key)?;
         Some(Given { value, place: place.spanning(value) })
     }
@@ -302,6 +305,11 @@ impl<'a> Given<'a> {
                 None
             }
         }
+    }
+
+    /// These entries, read as a table that stands in this value's place.
+    pub fn options_of<'b>(&'b self, entries: &'b [(Key, Value)]) -> Options<'b> {
+        Options::at(entries, self.place.clone())
     }
 
     /// The value itself, for readers that accept several kinds.

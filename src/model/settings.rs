@@ -177,7 +177,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sessions that stay with the endpoint that served them first, by a cookie of ours.
+/// Sessions that stay with the endpoint that served them first, by a cookie of ours. The cookie is
+/// passed on to endpoints, as any other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sticky {
     /// The name of the cookie.
@@ -204,6 +205,29 @@ impl Default for Sticky {
             http_only: true,
             same_site: SameSite::Lax,
         }
+    }
+}
+
+impl Sticky {
+    /// The value of the `Set-Cookie` field that binds a session to the endpoint called `id`.
+    #[must_use]
+    pub fn set_cookie(&self, id: &str) -> String {
+        let mut value = format!("{}={id}; Path={}", self.cookie, self.path);
+        if let Some(max_age) = self.max_age {
+            value.push_str(&format!("; Max-Age={}", max_age.as_secs()));
+        }
+        if self.secure {
+            value.push_str("; Secure");
+        }
+        if self.http_only {
+            value.push_str("; HttpOnly");
+        }
+        value.push_str(match self.same_site {
+            SameSite::Strict => "; SameSite=Strict",
+            SameSite::Lax => "; SameSite=Lax",
+            SameSite::None => "; SameSite=None",
+        });
+        value
     }
 }
 

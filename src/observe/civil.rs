@@ -1,7 +1,7 @@
 //! Dates in UTC, as log lines write them. Pure arithmetic; the time comes from the caller.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment in UTC, to the second. Its [`Display`](fmt::Display) is RFC 3339's, without a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,81 @@ pub fn rfc3339(time: SystemTime) -> String {
     format!("{}.{millis:03}Z", Civil::from_unix(seconds))
 }
 
+/// The moment that `text` names as RFC 3339 §5.6 writes it: in UTC (`Z`) or with an offset, with any
+/// number of decimals. `None` when it is anything else, is before 1970 or does not exist; leap seconds
+/// are not known.
+#[must_use]
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let (day, rest) = text.split_at_checked(10)?;
+    let time = rest.strip_prefix(['T', 't', ' '])?;
+    let (time, offset) = split_zone(time)?;
+    let mut day = day.splitn(3, '-');
+    let (year, month, date) = (digits(day.next()?, 4)?, digits(day.next()?, 2)?, digits(day.next()?, 2)?);
+    let days = days(year, month, date)?;
+    let midnight = UNIX_EPOCH + Duration::from_secs(days * 86_400);
+    let local = midnight + time_of_day(time)?;
+    match offset {
+        Offset::East(ahead) => local.checked_sub(ahead).filter(|time| *time >= UNIX_EPOCH),
+        Offset::West(behind) => local.checked_add(behind),
+    }
+}
+
+/// The time since midnight that `HH:MM`, `HH:MM:SS` or `HH:MM:SS.fraction` names.
+#[must_use]
+pub fn time_of_day(text: &str) -> Option<Duration> {
+    let (text, nanos) = match text.split_once('.') {
+        Some((text, fraction)) => (text, nanos(fraction)?),
+        None => (text, 0),
+    };
+    let mut parts = text.splitn(3, ':');
+    let (hour, minute) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
+    let second = match parts.next() {
+        Some(second) => digits(second, 2)?,
+        None if nanos == 0 => 0,
+        None => return None,
+    };
+    let real = hour < 24 && minute < 60 && second < 60;
+    real.then(|| Duration::new(hour * 3600 + minute * 60 + second, nanos))
+}
+
+/// How far local time is ahead of UTC, or behind.
+enum Offset {
+    East(Duration),
+    West(Duration),
+}
+
+fn split_zone(time: &str) -> Option<(&str, Offset)> {
+    if let Some(time) = time.strip_suffix(['Z', 'z']) {
+        return Some((time, Offset::East(Duration::ZERO)));
+    }
+    let (time, offset) = time.split_at_checked(time.len().checked_sub(6)?)?;
+    if let Some(ahead) = offset.strip_prefix('+') {
+        return Some((time, Offset::East(time_of_day(ahead)?)));
+    }
+    Some((time, Offset::West(time_of_day(offset.strip_prefix('-')?)?)))
+}
+
+fn digits(text: &str, count: usize) -> Option<u64> {
+    let plain = text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| plain)
+}
+
+fn nanos(fraction: &str) -> Option<u32> {
+    let plain = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let nine: String = fraction.chars().chain(std::iter::repeat_n('0', 9)).take(9).collect();
+    nine.parse().ok().filter(|_| plain)
+}
+
+/// The number of a day, counted from 1970-01-01; the inverse of [`date`].
+fn days(year: u64, month: u64, day: u64) -> Option<u64> {
+    let shifted = if month > 2 { year } else { year.checked_sub(1)? };
+    let (era, within) = (shifted / 400, shifted % 400);
+    let before = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
+    let number = (era * 146_097 + within * 365 + within / 4 - within / 100 + before).checked_sub(719_468)?;
+    // What is no date is another one.
+    (date(number) == (year, month, day)).then_some(number)
+}
+
 /// Year, month and day of the day with this number, counted from 1970-01-01. After Howard Hinnant's
 /// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`: years begin in March, so that
 /// the leap day is a year's last, and 400 years are 146,097 days.
@@ -87,8 +162,6 @@ const MONTHS: [&str; 12] =
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -132,5 +205,45 @@ mod tests {
         assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_micros(1_234_567)), "1970-01-01T00:00:01.234Z");
         assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
         assert_eq!(Civil::from_unix(951_782_400).month_name(), "Feb");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read() {
+        for seconds in (0..4_000_000_000_u64).step_by(86_400 * 17 + 4321) {
+            let time = UNIX_EPOCH + Duration::from_millis(seconds * 1000 + 7);
+            assert_eq!(parse_rfc3339(&rfc3339(time)), Some(time));
+        }
+        let noon = UNIX_EPOCH + Duration::from_secs(951_825_600);
+        for text in
+            ["2000-02-29T12:00:00Z", "2000-02-29t14:30:00+02:30", "2000-02-29 06:59:59.999999999-05:00"]
+        {
+            let off = noon.duration_since(parse_rfc3339(text).unwrap()).unwrap();
+            assert!(off <= Duration::from_secs(1), "{text}");
+        }
+        assert_eq!(parse_rfc3339("2000-02-29T12:00:00.5z"), Some(noon + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn what_is_no_moment_is_none() {
+        for text in [
+            "",
+            "2001-02-29T12:00:00Z",
+            "2000-13-01T12:00:00Z",
+            "2000-00-01T12:00:00Z",
+            "2000-01-00T12:00:00Z",
+            "2000-01-01T24:00:00Z",
+            "2000-01-01T12:60:00Z",
+            "2000-01-01T12:00:00",
+            "2000-01-01T12:00:00.Z",
+            "2000-01-01",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+01:00",
+            "20000-1-01T12:00:00Z",
+            "2000-01-01T12:00:00+1:00",
+            "2000-01-01T1:00:00Z",
+            "ü000-01-01T12:00:00Z",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
     }
 }

@@ -16,9 +16,10 @@ use crate::health::{Outcome, Trial};
 pub struct Lease {
     endpoint: Rc<LocalEndpoint>,
     index: usize,
-    began: Instant,
-    /// The status of the response; none while it is waited for.
-    status: Cell<Option<u16>>,
+    /// When the request began to wait for its response.
+    began: Cell<Instant>,
+    /// What the response says so far; nothing while it is waited for.
+    answer: Cell<Option<Outcome>>,
     on_trial: Cell<bool>,
     finished: Cell<bool>,
 }
@@ -29,8 +30,8 @@ impl Lease {
         Self {
             endpoint,
             index,
-            began: now,
-            status: Cell::new(None),
+            began: Cell::new(now),
+            answer: Cell::new(None),
             on_trial: Cell::new(on_trial),
             finished: Cell::new(false),
         }
@@ -54,23 +55,31 @@ impl Lease {
         self.on_trial.get()
     }
 
-    /// The head of the response came, with this status.
-    pub fn answered(&self, status: u16, now: Instant) {
-        if self.status.replace(Some(status)).is_some() {
+    /// A connection had to be opened for the request, which is sent only now. What that took says
+    /// little of what the next request will take.
+    pub fn connected(&self, now: Instant) {
+        let gauge = &self.endpoint.shared.gauge;
+        gauge.wait(now);
+        gauge.waited(self.began.replace(now));
+    }
+
+    /// The head of the response came, which by itself would mean `outcome`.
+    pub fn answered(&self, outcome: Outcome, now: Instant) {
+        if self.answer.replace(Some(outcome)).is_some() {
             return;
         }
         let shared = &self.endpoint.shared;
-        shared.gauge.waited(self.began);
-        if matches!(Outcome::of_status(status), Outcome::Success) {
-            let took = now.saturating_duration_since(self.began);
+        shared.gauge.waited(self.began.get());
+        if outcome == Outcome::Success {
+            let took = now.saturating_duration_since(self.began.get());
             estimate::observe(&shared.gauge, took, now);
             shared.tally.answered(self.endpoint.shard, took);
         }
     }
 
-    /// The last byte of the response came: the status decides.
-    pub fn complete(&self, now: Instant) {
-        self.finish(self.status.get().map_or(Outcome::Cancelled, Outcome::of_status), now);
+    /// The last byte of the response came. What its trailers say counts, if they say something.
+    pub fn complete(&self, trailers: Option<Outcome>, now: Instant) {
+        self.finish(trailers.or(self.answer.get()).unwrap_or(Outcome::Cancelled), now);
     }
 
     /// The exchange ended. What is told first counts.
@@ -102,8 +111,8 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let shared = &self.endpoint.shared;
-        if self.status.get().is_none() {
-            shared.gauge.waited(self.began);
+        if self.answer.get().is_none() {
+            shared.gauge.waited(self.began.get());
             if !self.finished.get() {
                 self.abandon(ambient::now());
             }
@@ -120,7 +129,7 @@ impl Lease {
     /// waited for longer than the endpoint takes, the endpoint takes longer now.
     fn abandon(&self, now: Instant) {
         let shared = &self.endpoint.shared;
-        let waited = now.saturating_duration_since(self.began);
+        let waited = now.saturating_duration_since(self.began.get());
         if shared.gauge.estimate().is_some_and(|(estimate, _)| waited > estimate) {
             estimate::observe(&shared.gauge, waited, now);
             shared.tally.answered(self.endpoint.shard, waited);

@@ -114,21 +114,22 @@ impl LocalPool {
     pub fn pick(&self, choosing: &Choosing<'_>) -> Option<Lease> {
         self.refresh();
         let selection = self.selection.borrow();
-        if !selection.trials.is_empty()
-            && choosing.tried.is_empty()
-            && let Some(lease) = self.on_trial(&selection.trials, choosing)
-        {
-            return Some(lease);
-        }
         let bands = &selection.bands;
+        // Before trials, which would move the session.
         if let Some(index) = choosing.sticky
             && !choosing.tried.contains(&index)
             && u32::try_from(index).is_ok_and(|index| bands.contains(index))
         {
             return self.lease(index, false, choosing.now);
         }
+        if !selection.trials.is_empty()
+            && choosing.tried.is_empty()
+            && let Some(lease) = self.on_trial(&selection.trials, choosing)
+        {
+            return Some(lease);
+        }
         let hashed = if self.shared.settings.policy.hashes() { choosing.key } else { None };
-        let first = bands.choose(hashed.map_or(choosing.draw, remixed))?;
+        let first = bands.choose(remixed(hashed.unwrap_or(choosing.draw)))?;
         let index = self.pick_in(first, bands, choosing).or_else(|| {
             let others = (0..bands.list.len()).filter(|place| *place != first);
             others.into_iter().find_map(|place| self.pick_in(place, bands, choosing))
@@ -192,8 +193,8 @@ impl LocalPool {
     }
 }
 
-/// A key's bits anew, so that the choice of a band says nothing about the choice within it (the
-/// finaliser of `SplitMix64`).
+/// The bits of a key or a draw anew, so that the choice of a band says nothing about the choice within
+/// it (the finaliser of `SplitMix64`).
 fn remixed(key: u64) -> u64 {
     let z = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

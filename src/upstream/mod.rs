@@ -8,10 +8,12 @@ pub mod http2_pool;
 pub mod lease;
 pub mod local;
 pub mod pool;
+pub mod sessions;
 pub mod snapshot;
 
 pub use endpoint::Endpoint;
 pub use lease::Lease;
 pub use local::{Choosing, Local, LocalEndpoint, LocalPool};
 pub use pool::Pool;
+pub use sessions::Sessions;
 pub use snapshot::{Listener, Route, Snapshot};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::Endpoint;
+use super::{Endpoint, Sessions};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
 use crate::model::Name;
 use crate::model::settings::{ConnectionLimits, Sticky, UpstreamProtocol, UpstreamTimeouts};
@@ -42,6 +42,8 @@ pub struct Pool {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Their gauges, in the same order.
     pub gauges: Vec<Arc<Gauge>>,
+    /// The cookies of sessions that stay with their endpoint, if there are such.
+    pub sessions: Option<Sessions>,
     /// Tells the control plane that something failed.
     pub alarm: Arc<Alarm>,
     selection: ArcSwap<Selection>,
@@ -69,12 +71,14 @@ impl Pool {
     #[must_use]
     pub fn new(settings: PoolSettings, endpoints: Vec<Arc<Endpoint>>, alarm: Arc<Alarm>) -> Self {
         let gauges = endpoints.iter().map(|e| Arc::clone(&e.gauge)).collect();
+        let sessions = settings.sticky.as_ref().map(|sticky| Sessions::new(sticky, &endpoints));
         let all = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
         let selection = Selection { bands: Bands::all(all), trials: Vec::new() };
         Self {
             settings,
             endpoints,
             gauges,
+            sessions,
             alarm,
             selection: ArcSwap::from_pointee(selection),
             version: AtomicU64::new(0),

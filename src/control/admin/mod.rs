@@ -1,17 +1,22 @@
-//! The admin listener: metrics, liveness and readiness over HTTP/1.1, one request per connection.
-//! Every connection has a deadline and their number a cap, so that the control thread cannot be
+//! The admin listener: metrics, liveness, readiness and endpoints over HTTP/1.1, one request per
+//! connection. Every connection has a deadline and their number a cap, so that the control thread cannot be
 //! kept busy from outside. What is answered is decided in `pages`.
 
 mod bind;
+mod endpoints;
 mod pages;
+mod writes;
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
+use http::Method;
+use http::request::Parts;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,7 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use bind::{Bound, Listener, Stream};
+use pages::{Asked, Page};
 
+use super::health::Health;
 use crate::ambient;
 use crate::model::Address;
 use crate::observe::metrics::Registry;
@@ -33,6 +40,7 @@ pub struct Admin(Bound);
 pub struct AdminState {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
+    health: Arc<Health>,
     started: SystemTime,
 }
 
@@ -74,10 +82,11 @@ impl Admin {
     /// # Errors
     /// When the runtime does not take the socket.
     pub async fn serve(self, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let shared = Shared { state, bound: Arc::new(self.0.local_addr()?) };
         let listener = self.0.listen()?;
         let mut connections = JoinSet::new();
         tokio::select! {
-            () = accept_all(&listener, &state, &mut connections) => {}
+            () = accept_all(&listener, &shared, &mut connections) => {}
             () = shutdown => {}
         }
         drop(listener);
@@ -91,8 +100,8 @@ impl Admin {
 impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, readiness: Arc<Readiness>) -> Self {
-        Self { registry, readiness, started: ambient::wall() }
+    pub fn new(registry: Arc<Registry>, readiness: Arc<Readiness>, health: Arc<Health>) -> Self {
+        Self { registry, readiness, health, started: ambient::wall() }
     }
 }
 
@@ -113,7 +122,7 @@ impl Readiness {
     }
 }
 
-async fn accept_all(listener: &Listener, state: &Arc<AdminState>, connections: &mut JoinSet<()>) {
+async fn accept_all(listener: &Listener, shared: &Shared, connections: &mut JoinSet<()>) {
     loop {
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
@@ -121,7 +130,7 @@ async fn accept_all(listener: &Listener, state: &Arc<AdminState>, connections: &
         }
         match listener.accept().await {
             Ok(stream) => {
-                let answer = converse(stream, Arc::clone(state));
+                let answer = converse(stream, shared.clone());
                 connections.spawn(async {
                     let _ = time::timeout(DEADLINE, answer).await;
                 });
@@ -134,11 +143,39 @@ async fn accept_all(listener: &Listener, state: &Arc<AdminState>, connections: &
     }
 }
 
+/// What all connections share.
+#[derive(Clone, Debug)]
+struct Shared {
+    state: Arc<AdminState>,
+    /// Where the listener is bound.
+    bound: Arc<Address>,
+}
+
+impl Shared {
+    fn answer(&self, head: &Parts) -> Page {
+        let asked = Asked {
+            method: &head.method,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            bound: &self.bound,
+        };
+        pages::answer(&asked, &self.state)
+    }
+}
+
 /// Answers one request.
-async fn converse(stream: Stream, state: Arc<AdminState>) {
-    let answer = service_fn(|request| {
-        let page = pages::answer(request.method(), request.uri().path(), &state);
-        std::future::ready(Ok::<_, Infallible>(page))
+async fn converse(stream: Stream, shared: Shared) {
+    let answer = service_fn(|request: Request<Incoming>| {
+        let (head, _) = request.into_parts();
+        let shared = shared.clone();
+        async move {
+            if head.method == Method::POST {
+                return Ok(shared.answer(&head));
+            }
+            // Pages may be long: making one does not keep this thread from looking after endpoints.
+            tokio::task::spawn_blocking(move || shared.answer(&head)).await
+        }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)

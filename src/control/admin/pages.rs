@@ -1,28 +1,56 @@
 //! What the admin listener answers: a table of pages, each a function of the state. Pure but for
 //! the metrics, which read the kernel's counts of this process.
 
+use std::borrow::Cow;
+
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
+use serde_json::{Value, json};
 
-use super::{AdminState, Phase};
+use super::{AdminState, Phase, endpoints};
+use crate::control::health::recording;
+use crate::model::Address;
 use crate::observe::{civil, metrics};
 
-type Page = Response<Full<Bytes>>;
+pub(super) type Page = Response<Full<Bytes>>;
+
+/// A request, as far as pages care.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) headers: &'a HeaderMap,
+    /// Where the listener is bound that was asked.
+    pub(super) bound: &'a Address,
+}
+
+impl Asked<'_> {
+    /// The page that `make` makes, for those who only read.
+    pub(super) fn read(&self, make: impl FnOnce() -> Page) -> Page {
+        // The body of an answer to HEAD is left out further down, its length is not.
+        if self.method == Method::GET || self.method == Method::HEAD {
+            make()
+        } else {
+            not_allowed("GET, HEAD")
+        }
+    }
+}
 
 /// The answer to a request.
-pub(super) fn answer(method: &Method, path: &str, state: &AdminState) -> Page {
-    let Some((_, _, page)) = PAGES.iter().find(|(known, ..)| *known == path) else {
-        return text(StatusCode::NOT_FOUND, "not found; / lists what there is\n");
-    };
-    if method != Method::GET && method != Method::HEAD {
-        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "GET and HEAD only\n");
-        refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return refusal;
+pub(super) fn answer(asked: &Asked<'_>, state: &AdminState) -> Page {
+    let path = asked.path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(asked.path);
+    if let Some(rest) =
+        path.strip_prefix("/endpoints").filter(|rest| rest.is_empty() || rest.starts_with('/'))
+    {
+        return endpoints::answer(asked, rest, state);
     }
-    // The body of an answer to HEAD is left out further down, its length is not.
-    page(state)
+    match PAGES.iter().find(|(known, ..)| *known == path) {
+        Some((_, _, page)) => asked.read(|| page(state)),
+        None => Refusal::new(StatusCode::NOT_FOUND, "not found", "/ lists what there is").page(),
+    }
 }
 
 /// Path, what it is for, and how it is made.
@@ -34,11 +62,15 @@ const PAGES: &[Row] = &[
     ("/livez", "200 while the process runs", |_| text(StatusCode::OK, "live\n")),
     ("/readyz", "200 while traffic is welcome, 503 otherwise", ready),
     ("/version", "what runs, and since when", version),
+    ("/journal", "what happened to endpoints and how they fared, for `forebay simulate`", journal),
 ];
 
 fn index(_: &AdminState) -> Page {
-    let line = |(path, summary, _): &Row| format!("{path:<10}{summary}\n");
-    text(StatusCode::OK, PAGES.iter().map(line).collect::<String>())
+    let line = |(path, summary): (&str, &str)| format!("{path:<10}  {summary}\n");
+    let pages = PAGES.iter().map(|(path, summary, _)| (*path, *summary));
+    let mut list: String = pages.chain(endpoints::LIST.iter().copied()).map(line).collect();
+    list.push_str("\nAll of it is below /v1 as well.\n");
+    text(StatusCode::OK, list)
 }
 
 fn metrics(state: &AdminState) -> Page {
@@ -61,7 +93,47 @@ fn version(state: &AdminState) -> Page {
         "os": std::env::consts::OS,
         "started": civil::rfc3339(state.started),
     });
-    page(StatusCode::OK, "application/json", format!("{version}\n"))
+    json_page(StatusCode::OK, &version)
+}
+
+fn journal(state: &AdminState) -> Page {
+    page(StatusCode::OK, "application/x-ndjson", recording::write(state.health.record()))
+}
+
+/// Why something is not answered as asked.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// What is wrong.
+    pub(super) error: Cow<'static, str>,
+    /// What to do about it.
+    pub(super) hint: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        status: StatusCode,
+        error: impl Into<Cow<'static, str>>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self { status, error: error.into(), hint: hint.into() }
+    }
+
+    pub(super) fn page(self) -> Page {
+        json_page(self.status, &json!({ "error": self.error, "hint": self.hint }))
+    }
+}
+
+pub(super) fn not_allowed(allow: &'static str) -> Page {
+    let hint = format!("this page takes {allow}");
+    let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed", hint);
+    let mut page = refusal.page();
+    page.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    page
+}
+
+pub(super) fn json_page(status: StatusCode, value: &Value) -> Page {
+    page(status, "application/json", format!("{value}\n"))
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {

@@ -6,6 +6,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::control::health::Record;
 use crate::control::healthcheck::healthcheck;
 use crate::model::Name;
 
@@ -21,7 +22,9 @@ fn run(address: &str) -> Running {
     let admin = Admin::bind(&address.parse().unwrap()).unwrap();
     let address = admin.local_addr().unwrap();
     let (registry, readiness) = (Registry::new(1), Arc::<Readiness>::default());
-    let state = Arc::new(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness)));
+    let record = Arc::new(Record::new(Arc::clone(&registry)));
+    let health = Health::new(Vec::new(), record, Arc::default());
+    let state = Arc::new(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness), health));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;

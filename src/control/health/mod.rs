@@ -2,14 +2,22 @@
 //! puts what it decides into force, and passes on why. The one writer of each pool's selection and
 //! of its endpoints' factors.
 
+pub mod intervals;
+pub mod journal;
+mod readings;
 mod record;
+pub mod recording;
+pub mod replay;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+pub use readings::{PoolReading, Reading};
 pub use record::Record;
+
+use record::PoolRecord;
 
 use crate::ambient;
 use crate::balance::{Availability, Bands, FailOpen, Member};
@@ -59,6 +67,7 @@ struct State {
     selection: Selection,
     /// The version of the standings that is in force.
     applied: Option<u64>,
+    told: PoolRecord,
     /// Since when each endpoint has waited for its trial request.
     on_trial_since: Vec<Option<Instant>>,
 }
@@ -68,7 +77,7 @@ impl Health {
     #[must_use]
     pub fn new(watches: Vec<Watch>, record: Arc<Record>, notify: Arc<Notify>) -> Arc<Self> {
         let now = ambient::now();
-        let pools = watches.into_iter().map(|watch| Watched::new(watch, now)).collect();
+        let pools = watches.into_iter().map(|watch| Watched::new(watch, &record, now)).collect();
         let health = Self { pools, record, notify };
         for index in 0..health.pools.len() {
             health.change(index, now, |_, _, _| {});
@@ -106,7 +115,10 @@ impl Health {
     /// Takes the result of an active check.
     pub fn on_check(&self, pool: usize, endpoint: usize, result: &CheckResult) {
         let now = ambient::now();
-        self.change(pool, now, |state, log, now| state.health.on_check(endpoint, result, now, log));
+        self.change(pool, now, |state, log, now| {
+            state.told.checked(endpoint, result);
+            state.health.on_check(endpoint, result, now, log);
+        });
     }
 
     /// When the endpoint is to be checked next, counted from now; `None` if not for the time being.
@@ -144,7 +156,7 @@ impl Health {
         let now = ambient::now();
         self.change(pool, now, |state, log, now| {
             let samples = state.samples(&watched.watch.pool, now);
-            self.record.interval(&watched.watch.pool, &samples, now);
+            state.told.interval(&samples, now);
             state.health.on_tick(&samples, now, ambient::draw(), log);
         });
     }
@@ -153,25 +165,27 @@ impl Health {
     fn change(&self, pool: usize, now: Instant, by: impl FnOnce(&mut State, &mut Vec<Event>, Instant)) {
         let Some(watched) = self.pools.get(pool) else { return };
         let mut state = watched.state();
+        let state = &mut *state;
         let mut log = Vec::new();
-        by(&mut state, &mut log, now);
+        by(state, &mut log, now);
         // Trials have a clock of their own; everything else follows from the standings.
         if state.applied != Some(state.health.version()) || !state.selection.trials.is_empty() {
             state.applied = Some(state.health.version());
             state.apply(&watched.watch, now, &mut log);
         }
-        self.record.events(&watched.watch.pool, &log, &state.health);
+        state.told.events(&watched.watch.pool, &log, &state.health);
     }
 }
 
 impl Watched {
-    fn new(watch: Watch, now: Instant) -> Self {
+    fn new(watch: Watch, record: &Arc<Record>, now: Instant) -> Self {
         let levels: Vec<_> = watch.members.iter().map(|member| member.level).collect();
         let state = State {
             health: PoolHealth::new(watch.health.clone(), &levels, now),
             readers: levels.iter().map(|_| TallyReader::default()).collect(),
             selection: Selection::clone(&watch.pool.selection()),
             applied: None,
+            told: PoolRecord::new(Arc::clone(record), &watch),
             on_trial_since: vec![None; levels.len()],
         };
         Self { watch, state: Mutex::new(state) }

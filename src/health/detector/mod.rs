@@ -2,9 +2,20 @@
 //! finds wanting, with its reasons. Pure; whether a finding is enforced is decided elsewhere. To add
 //! one: one file, and one line in [`KINDS`].
 
+mod chance;
+mod consecutive;
+mod failure_rate;
+mod latency;
+mod success_rate;
+#[cfg(test)]
+mod tests;
+mod unresponsive;
+mod window;
+mod words;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Sample;
 use crate::model::options::Options;
@@ -12,7 +23,8 @@ use crate::model::options::Options;
 /// Finds outliers in one pool.
 pub trait Detector: fmt::Debug + Send {
     /// Takes what happened since the last call at each endpoint that is seen, and names those that
-    /// are outliers at `now`. Called several times a second, at irregular intervals.
+    /// are outliers at `now`, each time as long as they are. Called several times a second, at
+    /// irregular intervals; where nothing happened need not be seen.
     fn judge(&mut self, seen: &[Seen<'_>], now: Instant) -> Vec<Finding>;
 
     /// Forgets what it knows of the endpoint, which begins anew.
@@ -26,8 +38,8 @@ pub struct Seen<'a> {
     pub endpoint: usize,
     /// Endpoints are compared within their failover level.
     pub level: u32,
-    /// Whether it takes its share of traffic, so that others may be compared with it. Findings about
-    /// others have no effect.
+    /// Whether it may get traffic as a rule, if only a part of its weight, so that others may be
+    /// compared with it. Findings about others have no effect.
     pub serving: bool,
     /// What happened there.
     pub sample: &'a Sample,
@@ -104,7 +116,14 @@ pub struct Chosen {
 }
 
 /// Every detector there is.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[
+    consecutive::FAILURES,
+    consecutive::CONNECT_FAILURES,
+    failure_rate::KIND,
+    success_rate::KIND,
+    latency::KIND,
+    unresponsive::KIND,
+];
 
 impl Make {
     /// What makes detectors by `make`.
@@ -121,6 +140,10 @@ impl Make {
 
 impl fmt::Debug for Make {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Make").finish_non_exhaustive()
+        self.make().fmt(f)
     }
 }
+
+/// Bounds on the windows of the configuration.
+const SHORTEST_WINDOW: Duration = Duration::from_secs(1);
+const LONGEST_WINDOW: Duration = Duration::from_secs(600);

@@ -222,8 +222,12 @@ pub(super) fn expose<'a>(
 }
 
 impl EndpointLabels {
-    fn labels(&self) -> Labels {
+    pub(super) fn labels(&self) -> Labels {
         labels([("pool", self.pool.as_str()), ("endpoint", &self.endpoint)])
+    }
+
+    pub(super) fn labels_with(&self, name: &str, value: &str) -> Labels {
+        labels([("pool", self.pool.as_str()), ("endpoint", &self.endpoint), (name, value)])
     }
 
     fn labels_by<const N: usize>(
@@ -232,10 +236,7 @@ impl EndpointLabels {
         values: [&str; N],
         counts: [u64; N],
     ) -> Vec<(Labels, f64)> {
-        let sample = |(value, count)| {
-            let names = [("pool", self.pool.as_str()), ("endpoint", &self.endpoint), (name, value)];
-            (labels(names), count as f64)
-        };
+        let sample = |(value, count)| (self.labels_with(name, value), count as f64);
         values.into_iter().zip(counts).map(sample).collect()
     }
 }

@@ -4,6 +4,7 @@
 
 mod endpoint;
 mod exposition;
+mod health;
 mod histogram;
 mod listener;
 mod process;
@@ -19,6 +20,7 @@ use exposition::{Exposition, Title};
 
 pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
+pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use route::{Finished, RouteLabels, RouteMetrics};
@@ -39,6 +41,8 @@ pub struct Registry {
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
+    endpoint_health: Kept<EndpointLabels, EndpointHealth>,
+    pool_health: Kept<Name, PoolHealthMetrics>,
 }
 
 impl Registry {
@@ -51,6 +55,8 @@ impl Registry {
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
+            endpoint_health: Kept::default(),
+            pool_health: Kept::default(),
         })
     }
 
@@ -76,6 +82,28 @@ impl Registry {
         metrics
     }
 
+    /// The health of an endpoint, shown as `endpoint`; its weight's factor and its estimate are read
+    /// from `gauge`.
+    #[must_use]
+    pub fn endpoint_health(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointHealth> {
+        let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
+        let health = self.endpoint_health.get_or_make(labels, || EndpointHealth::new(Arc::clone(gauge)));
+        health.watch(gauge);
+        health
+    }
+
+    /// The health of a pool that is watched by these detectors.
+    #[must_use]
+    pub fn pool_health(
+        &self,
+        pool: &Name,
+        detectors: impl Iterator<Item = &'static str>,
+    ) -> Arc<PoolHealthMetrics> {
+        let health = self.pool_health.get_or_make(pool.clone(), PoolHealthMetrics::new);
+        detectors.for_each(|detector| health.introduce(detector));
+        health
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -98,8 +126,19 @@ impl Registry {
         route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
         listener::expose(listeners, &mut out);
         endpoint::expose(endpoints, &mut out);
+        self.expose_health(&mut out);
         process::expose(&mut out);
         out.render()
+    }
+
+    fn expose_health(&self, out: &mut Exposition) {
+        let endpoints = self.endpoint_health.review();
+        let endpoints = endpoints.iter().map(|(labels, health)| (labels, &**health));
+        let pools = self.pool_health.review();
+        let pools = pools.iter().map(|(pool, health)| (pool, &**health));
+        let states = health::count_states(endpoints.clone());
+        health::expose_endpoints(endpoints, out);
+        health::expose_pools(pools, &states, out);
     }
 }
 

@@ -28,6 +28,10 @@ pub(super) struct Account<'a> {
     pub(super) branch: Option<(&'a Branch, &'a LocalPool)>,
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
+    /// The endpoint that the client's session stays with, by its index in the pool.
+    pub(super) session: Option<usize>,
+    /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
+    pub(super) set_cookie: Option<&'a str>,
     /// The client, as believed.
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
@@ -56,6 +60,8 @@ impl<'a> Account<'a> {
             route: None,
             branch: None,
             endpoint: None,
+            session: None,
+            set_cookie: None,
             client: None,
             started,
             first_byte: None,
@@ -65,6 +71,15 @@ impl<'a> Account<'a> {
             sent: 0,
             wall: listener.access_log.as_ref().map(|_| ambient::wall()),
             settled: false,
+        }
+    }
+
+    /// Has the client told that the endpoint at `index` answered, if its sessions are to stay with
+    /// their endpoints and this one did not come from there.
+    pub(super) fn bind_session(&mut self, index: usize) {
+        let sessions = self.branch.and_then(|(_, pool)| pool.shared.sessions.as_ref());
+        if self.session != Some(index) {
+            self.set_cookie = sessions.and_then(|sessions| sessions.set_cookie(index));
         }
     }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
 use super::head2;
+use crate::health::Outcome;
 use crate::model::Fields;
 use crate::net::http1::{Conn, Frame, ReadError};
 
@@ -59,6 +60,8 @@ pub(super) struct Pump {
     /// Whether it waits for the side that sends the body, rather than for the one that receives it.
     pub(super) starved: bool,
     ended: bool,
+    /// What trailers said of a call of gRPC.
+    pub(super) grpc: Option<Outcome>,
     /// What was moved, while it may have to be moved again.
     kept: Option<Kept>,
     /// What was moved to somebody else before and comes first.
@@ -215,6 +218,7 @@ impl Pump {
 
     fn finish(&mut self, to: &mut Channel, trailers: Option<Box<Fields>>) -> Result<(), PumpError> {
         self.ended = true;
+        self.grpc = trailers.as_deref().and_then(grpc_outcome);
         to.push_end(trailers).map_err(PumpError::Read)
     }
 }
@@ -372,6 +376,13 @@ impl Http2Stream {
         self.send = None;
         Poll::Ready(Ok(()))
     }
+}
+
+/// What fields, in a head or trailers, say of a call of gRPC; nothing if it is none.
+#[must_use]
+pub(super) fn grpc_outcome(fields: &Fields) -> Option<Outcome> {
+    let status = fields.get_named(b"grpc-status").next()?;
+    std::str::from_utf8(status).ok()?.trim().parse().ok().map(Outcome::of_grpc)
 }
 
 fn read_error(error: h2::Error) -> ReadError {

@@ -13,6 +13,7 @@ use super::channel::{Channel, Http2Stream, Pump, PumpError};
 use super::client::Client;
 use super::error::ProxyError;
 use super::{head2, hop};
+use crate::health::Outcome;
 use crate::model::ResponseHead;
 use crate::net::http1::{Conn, Encoding, ReadError};
 use crate::upstream::connection::Http1Connection;
@@ -255,9 +256,9 @@ impl Exchange {
 
     /// Ends the exchange after the last byte of the response: the connection goes back to its pool
     /// if it can carry another request.
-    pub(super) fn release(self: Box<Self>, now: Instant) {
+    pub(super) fn release(self: Box<Self>, trailers: Option<Outcome>, now: Instant) {
         let endpoint = Rc::clone(self.lease.endpoint());
-        self.lease.complete(now);
+        self.lease.complete(trailers, now);
         if let Held::Http1 { connection, persist, .. } = self.held {
             connection.count_bytes();
             let clean = self.upload_over && !self.upload_failed && connection.conn.unread_len() == 0;

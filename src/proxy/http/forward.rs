@@ -13,14 +13,16 @@ use http::{Method, StatusCode};
 use tokio::time::{timeout, timeout_at};
 
 use super::account::Account;
-use super::channel::Http2Stream;
+use super::channel::{Http2Stream, grpc_outcome};
 use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Sent, http2_error};
 use super::watch::Expired;
 use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
+use crate::balance::Origin;
 use crate::health::{Failure, Outcome};
+use crate::model::ResponseHead;
 use crate::model::field::Known;
 use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
@@ -133,8 +135,8 @@ impl Forward<'_> {
         let now = if tried.is_empty() { account.started } else { ambient::now() };
         let choosing = Choosing {
             tried,
-            key: None,
-            sticky: None,
+            key: self.key(scratch, account),
+            sticky: account.session,
             safe: self.is_repeatable(scratch),
             draw: ambient::draw(),
             now,
@@ -143,6 +145,16 @@ impl Forward<'_> {
         account.endpoint = Some(Rc::clone(lease.endpoint()));
         account.error = None;
         Ok(lease)
+    }
+
+    /// What binds the request to an endpoint, if the policy cares.
+    fn key(&self, scratch: &Scratch, account: &Account<'_>) -> Option<u64> {
+        let settings = &self.pool.shared.settings;
+        if !settings.policy.hashes() {
+            return None;
+        }
+        let origin = Origin { client: account.client, source: self.cx.peer.ip };
+        settings.hash_key.of(&scratch.request, origin)
     }
 
     /// Sends the request, for which the time of the whole request is the limit too.
@@ -187,7 +199,9 @@ impl Forward<'_> {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let opening =
                     Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts());
-                Box::pin(opening).await?
+                let opened = Box::pin(opening).await?;
+                lease.connected(ambient::now());
+                opened
             }
         };
         connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
@@ -211,6 +225,9 @@ impl Forward<'_> {
         loop {
             let streams = limits.concurrent_streams;
             let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
+            if !permit.is_reused() {
+                lease.connected(ambient::now());
+            }
             if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
                 permit.retire();
             }
@@ -275,8 +292,9 @@ impl Forward<'_> {
                 account.first_byte = Some(now);
                 let took = now.saturating_duration_since(account.started);
                 exchange.endpoint().shared.metrics.responded(self.cx.worker.shard, status.as_u16(), took);
-                exchange.lease().answered(status.as_u16(), now);
-                return self.accept(exchange, status, scratch);
+                let outcome = self.outcome(&scratch.response);
+                exchange.lease().answered(outcome, now);
+                return self.accept(exchange, outcome, scratch);
             }
             if switching {
                 break;
@@ -290,13 +308,22 @@ impl Forward<'_> {
         Err(ProxyError::BadResponse(Malformed::StatusLine))
     }
 
+    /// What the head of a response says of its endpoint.
+    fn outcome(&self, head: &ResponseHead) -> Outcome {
+        let by_status = Outcome::of_status(head.status.as_u16());
+        // Only HTTP/2 carries gRPC.
+        match self.pool.shared.settings.protocol {
+            UpstreamProtocol::Http2 => grpc_outcome(&head.fields).unwrap_or(by_status),
+            UpstreamProtocol::Http1 => by_status,
+        }
+    }
+
     /// Refuses an answer that failed its endpoint's trial, if the request can be repeated elsewhere.
-    fn accept(&self, exchange: &Exchange, status: StatusCode, scratch: &Scratch) -> Result<(), ProxyError> {
-        let failed = matches!(Outcome::of_status(status.as_u16()), Outcome::Failure(Failure::Gateway));
+    fn accept(&self, exchange: &Exchange, outcome: Outcome, scratch: &Scratch) -> Result<(), ProxyError> {
         let elsewhere = self.pool.shared.endpoints.len() > 1 && self.is_repeatable(scratch);
-        if exchange.lease().is_on_trial() && failed && elsewhere {
-            exchange.lease().complete(ambient::now());
-            return Err(ProxyError::TrialFailed(status));
+        if exchange.lease().is_on_trial() && outcome == Outcome::Failure(Failure::Gateway) && elsewhere {
+            exchange.lease().finish(outcome, ambient::now());
+            return Err(ProxyError::TrialFailed(scratch.response.status));
         }
         Ok(())
     }

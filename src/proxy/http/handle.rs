@@ -98,6 +98,8 @@ async fn answer(
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some((branch, pool));
+    let sessions = pool.shared.sessions.as_ref();
+    account.session = sessions.and_then(|sessions| sessions.endpoint_of(&scratch.request.fields));
     let upgrade =
         asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
     if !upgrade {
@@ -180,16 +182,17 @@ async fn deliver(
 ) -> Result<(), ProxyError> {
     // Whether and when the rest of the request comes is open, and nothing else can be read before it.
     client.persist &= client.channel.is_read_done();
+    account.bind_session(exchange.lease().index());
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
         return stream(cx, scratch, client, account, exchange).await;
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
-    exchange.lease().complete(ambient::now());
+    exchange.lease().complete(None, ambient::now());
     let idle = account.branch.map_or(Duration::MAX, |(_, pool)| pool.shared.settings.timeouts.tunnel);
     (account.received, account.sent) = tunnel::run(client, &mut exchange, &mut scratch.watch, idle).await;
     client.persist = false;
-    exchange.release(ambient::now());
+    exchange.release(None, ambient::now());
     account.settle(cx, scratch);
     Ok(())
 }
@@ -208,6 +211,9 @@ fn begin(
     if account.listener.identity.via && account.branch.is_some() {
         let version = response.version;
         identity::via(&mut response.fields, version);
+    }
+    if let Some(value) = account.set_cookie {
+        response.fields.append(b"set-cookie", value.as_bytes());
     }
     account.status = Some(response.status);
     client.start(response, length, &request.method).map_err(|_| ProxyError::ClientGone)
@@ -237,7 +243,7 @@ async fn stream(
             if download.is_read_done()
                 && let Some(exchange) = held.take()
             {
-                exchange.release(ambient::now());
+                exchange.release(download.grpc, ambient::now());
                 account.settle(cx, scratch);
             }
             let flushed = client.channel.poll_flush(task).map_err(|_| ProxyError::ClientGone)?;

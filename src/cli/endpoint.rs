@@ -1,0 +1,161 @@
+//! `endpoint` and `endpoints`: orders for endpoints of a running Forebay, and a table of them.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::Failure;
+use super::running::{Running, Which, full_name, names, path_of};
+use crate::model::{json, units};
+
+/// `forebay endpoint`.
+#[derive(Debug, Args)]
+pub struct Endpoint {
+    /// What to do
+    #[command(subcommand)]
+    pub order: Order,
+}
+
+/// What to do with an endpoint.
+#[derive(Debug, Subcommand)]
+pub enum Order {
+    /// Give it no new requests; those under way may end
+    Drain(Lasting),
+    /// End a drain
+    Undrain(Plain),
+    /// Give it no traffic at all, and do not check it
+    Disable(Lasting),
+    /// End a `disable`
+    Enable(Plain),
+}
+
+/// An order that may end by itself.
+#[derive(Debug, Args)]
+pub struct Lasting {
+    /// After which time it ends by itself, such as `10m` or `1h30m`
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    pub lasts: Option<Duration>,
+    /// For which endpoint.
+    #[command(flatten)]
+    pub plain: Plain,
+}
+
+/// An order and whom it is for.
+#[derive(Debug, Args)]
+pub struct Plain {
+    /// For which endpoint.
+    #[command(flatten)]
+    pub which: Which,
+    /// Of which running Forebay.
+    #[command(flatten)]
+    pub running: Running,
+}
+
+/// `forebay endpoints`.
+#[derive(Debug, Args)]
+pub struct Endpoints {
+    /// Of which running Forebay.
+    #[command(flatten)]
+    pub running: Running,
+}
+
+/// Gives the order and prints what came of it.
+///
+/// # Errors
+/// When nobody answers, or there is no such endpoint, or orders are not taken.
+pub fn order(args: &Endpoint) -> Result<ExitCode, Failure> {
+    let (word, plain, lasts) = match &args.order {
+        Order::Drain(Lasting { lasts, plain }) => ("drain", plain, *lasts),
+        Order::Undrain(plain) => ("undrain", plain, None),
+        Order::Disable(Lasting { lasts, plain }) => ("disable", plain, *lasts),
+        Order::Enable(plain) => ("enable", plain, None),
+    };
+    let shown = plain.running.find(&plain.which)?;
+    let mut target = format!("{}/{word}", path_of(&shown));
+    if let Some(lasts) = lasts {
+        target.push_str(&format!("?for={}", units::show(lasts)));
+    }
+    let shown = plain.running.ask("POST", &target)?;
+    let state = json::text(&shown, "state").unwrap_or_default();
+    let over = lasts.map(|lasts| format!(", for {}", units::show(lasts))).unwrap_or_default();
+    writeln!(io::stdout(), "{} is {state}{over}", full_name(&shown)).map_err(Failure::Output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a table of all endpoints.
+///
+/// # Errors
+/// When nobody answers.
+pub fn list(args: &Endpoints) -> Result<ExitCode, Failure> {
+    let listing = args.running.ask("GET", "/endpoints")?;
+    let endpoints = json::list(&listing, "endpoints");
+    let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(endpoints.iter().map(row)).collect();
+    io::stdout().write_all(table(&rows).as_bytes()).map_err(Failure::Output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(shown: &Value) -> [String; 8] {
+    let (pool, endpoint) = names(shown);
+    let number = |name: &str| json::number::<u64>(shown, name).unwrap_or_default();
+    let text = |name: &str| json::text(shown, name).unwrap_or("-").to_owned();
+    let last = shown.get("last_event").and_then(|event| json::text(event, "words"));
+    [
+        pool.to_owned(),
+        endpoint.to_owned(),
+        text("state"),
+        text("since"),
+        number("in_flight").to_string(),
+        number("requests").to_string(),
+        (number("failures") + number("server_errors")).to_string(),
+        last.unwrap_or("-").to_owned(),
+    ]
+}
+
+/// Lines of columns, the last of which is as long as it is.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: [usize; N] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// What `endpoint --help` ends with.
+pub(super) const ORDER_HELP: &str = "\
+Examples:
+  forebay endpoint drain 127.0.0.1:9001              no new requests until `undrain`
+  forebay endpoint drain app/127.0.0.1:9001 --for 10m
+  forebay endpoint disable unix:/run/app.sock --pool app
+  forebay endpoint enable app/unix:/run/app.sock
+
+The admin listener takes orders when it is bound to loopback or to a Unix socket.
+Orders do not outlive the process.";
+
+/// What `endpoints --help` ends with.
+pub(super) const LIST_HELP: &str = "\
+Examples:
+  forebay endpoints
+  forebay endpoints --admin unix:/run/forebay/admin.sock";
+
+const HEAD: [&str; 8] =
+    ["POOL", "ENDPOINT", "STATE", "SINCE", "IN FLIGHT", "REQUESTS", "FAILED", "LAST EVENT"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["A".to_owned(), "B".to_owned()], ["long".to_owned(), "words of any length".to_owned()]];
+        assert_eq!(table(&rows), "A     B\nlong  words of any length\n");
+    }
+}

@@ -1,0 +1,114 @@
+//! What is to be said of endpoints at one moment, for those who ask, and the orders that they give.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Health, Record, Watched};
+use crate::health::Standing;
+use crate::health::journal::Order;
+use crate::upstream::{Endpoint, Pool};
+
+use super::journal::Entry;
+
+/// One endpoint at one moment.
+#[derive(Debug)]
+pub struct Reading {
+    /// Its pool.
+    pub pool: Arc<Pool>,
+    /// The endpoint.
+    pub endpoint: Arc<Endpoint>,
+    /// What is done with it.
+    pub standing: Standing,
+    /// Whether its checks pass while its requests fail.
+    pub disagrees: bool,
+    /// Since when it has been in its state.
+    pub since: SystemTime,
+    /// What happened to it last.
+    pub last: Option<Arc<Entry>>,
+    /// How often it was ejected.
+    pub ejections: u64,
+    /// Checks that passed, and that failed.
+    pub checks: (u64, u64),
+}
+
+/// A pool as a whole at one moment.
+#[derive(Debug)]
+pub struct PoolReading {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Whether too few endpoints are available.
+    pub failed_open: bool,
+    /// Whether all degrade together.
+    pub correlated: bool,
+    /// Its endpoints, in the order of the configuration.
+    pub endpoints: Vec<Reading>,
+}
+
+impl Health {
+    /// Every pool with its endpoints, in the order of the configuration.
+    #[must_use]
+    pub fn readings(&self) -> Vec<PoolReading> {
+        self.pools.iter().map(Watched::reading).collect()
+    }
+
+    /// One pool with its endpoints.
+    #[must_use]
+    pub fn reading(&self, pool: &str) -> Option<PoolReading> {
+        self.pools.iter().find(|watched| watched.name() == pool).map(Watched::reading)
+    }
+
+    /// The names of the pools, in the order of the configuration.
+    pub fn pool_names(&self) -> impl Iterator<Item = &str> {
+        self.pools.iter().map(Watched::name)
+    }
+
+    /// Takes an order for the endpoint that is shown as `endpoint`. Whether there is one.
+    pub fn order(&self, pool: &str, endpoint: &str, order: Order) -> bool {
+        let Some(pool) = self.pools.iter().position(|watched| watched.name() == pool) else { return false };
+        let endpoints =
+            self.pools.get(pool).map(|watched| &*watched.watch.pool.endpoints).unwrap_or_default();
+        let mut given = false;
+        for (index, _) in endpoints.iter().enumerate().filter(|(_, own)| own.name == endpoint) {
+            self.on_order(pool, index, order);
+            given = true;
+        }
+        given
+    }
+
+    /// What is kept of what happened.
+    #[must_use]
+    pub fn record(&self) -> &Arc<Record> {
+        &self.record
+    }
+}
+
+impl Watched {
+    fn name(&self) -> &str {
+        self.watch.pool.settings.name.as_str()
+    }
+
+    fn reading(&self) -> PoolReading {
+        let state = self.state();
+        let pool = &self.watch.pool;
+        let endpoints = pool.endpoints.iter().zip(state.health.standings()).enumerate();
+        let endpoints = endpoints.filter_map(|(index, (endpoint, standing))| {
+            let told = state.told.endpoint(index)?;
+            Some(Reading {
+                pool: Arc::clone(pool),
+                endpoint: Arc::clone(endpoint),
+                standing: *standing,
+                disagrees: state.health.disagrees(index),
+                since: told.since,
+                last: told.last.clone(),
+                ejections: told.metrics.ejections(),
+                checks: told.metrics.checks(),
+            })
+        });
+        PoolReading {
+            pool: Arc::clone(pool),
+            failed_open: state.selection.bands.failed_open,
+            correlated: state.health.is_correlated(),
+            endpoints: endpoints.collect(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Healthy noise, on which no detector may say anything.
