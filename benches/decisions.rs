@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use forebay::balance::{self, Gauge, Pick, Setup};
+use forebay::balance::{self, Gauge, Kind, Pick, Setup, estimate};
 use forebay::model::Fields;
 use forebay::route::{HostMatch, PathMatch, Pattern, Rule, Table, View};
 use http::Method;
@@ -25,26 +25,52 @@ fn main() {
 
 fn picks() {
     for kind in balance::KINDS {
-        for endpoints in [3, 16, 256] {
-            for (weights, weight_of) in WEIGHTS {
-                let gauges: Vec<_> =
-                    (0..endpoints).map(|at| Arc::new(Gauge::new(weight_of(at), Instant::now()))).collect();
-                let usable: Vec<u32> = (0..endpoints).collect();
-                let (policy, now) = ((kind.build)(&Setup::default()), Instant::now());
-                let mut draw = 1_u64;
-                let name = format!("`{}`, {endpoints} endpoints, {weights}", kind.name);
-                measure(&name, || {
-                    // Knuth's multiplier: draws that differ, at next to no cost.
-                    draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    policy.pick(&gauges, &Pick { usable: &usable, key: 0, draw, now })
-                });
-            }
+        for endpoints in [2, 10, 100, 1000] {
+            pick(&format!("`{}`, {endpoints} endpoints", kind.name), kind, &pool(endpoints, |_| 1), None);
+        }
+        for endpoints in [10, 1000] {
+            let name = format!("`{}`, {endpoints} endpoints, weights 1 to 4", kind.name);
+            pick(&name, kind, &pool(endpoints, |at| 1 + at % 4), None);
+        }
+        for endpoints in if kind.hashes { &[10, 1000][..] } else { &[] } {
+            let name = format!("`{}`, {endpoints} endpoints, bounded load", kind.name);
+            pick(&name, kind, &pool(*endpoints, |_| 1), Some(1.25));
+        }
+        if kind.hashes {
+            let (gauges, now) = (pool(1000, |_| 1), Instant::now());
+            let at = Pick { usable: &[0], key: 0, draw: 0, now };
+            let first = || (kind.build)(&Setup::default()).pick(&gauges, &at);
+            measure(&format!("`{}`, its table for 1000 endpoints", kind.name), first);
         }
     }
 }
 
-type WeightOf = fn(u32) -> u32;
-const WEIGHTS: [(&str, WeightOf); 2] = [("equal weights", |_| 1), ("weights 1 to 4", |at| 1 + at % 4)];
+/// Endpoints that have answered in 5 to 8 ms, with up to two requests in flight, one of them waiting.
+fn pool(endpoints: u32, weight_of: impl Fn(u32) -> u32) -> Vec<Arc<Gauge>> {
+    let born = Instant::now();
+    let gauge = |at: u32| {
+        let gauge = Gauge::new(weight_of(at), born);
+        estimate::observe(&gauge, Duration::from_millis(5 + u64::from(at % 4)), born);
+        (0..at % 3).for_each(|_| gauge.begin(born));
+        if at % 3 == 2 {
+            gauge.waited(born);
+        }
+        Arc::new(gauge)
+    };
+    (0..endpoints).map(gauge).collect()
+}
+
+fn pick(name: &str, kind: &Kind, gauges: &[Arc<Gauge>], balance_factor: Option<f64>) {
+    let usable: Vec<u32> = (0..).zip(gauges).map(|(index, _)| index).collect();
+    let policy = (kind.build)(&Setup { balance_factor, ..Setup::default() });
+    let now = Instant::now();
+    let mut draw = 1_u64;
+    measure(name, || {
+        // Knuth's multiplier: draws that differ, at next to no cost.
+        draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        policy.pick(gauges, &Pick { usable: &usable, key: draw, draw, now })
+    });
+}
 
 fn routes() {
     for hosts in [1, 100, 10_000] {

@@ -1,32 +1,120 @@
 //! How an endpoint's time to the first byte is estimated: by an exponentially weighted average that
-//! follows a rise at once and a fall slowly (peak EWMA, as Finagle's), with a decay of 10 s.
+//! follows a rise at once and a fall slowly (peak EWMA, as Finagle's), with a decay of 10 s. What
+//! nobody refreshes fades too, when it is read, so that an endpoint that was slow is tried again.
+//! Failures count apart, as a share of the latest requests: they say nothing about time.
 
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Gauge;
+use super::lots::REFRESH;
+use super::{Gauge, Pick};
 
 /// Takes note that a response began after `took`.
 pub fn observe(gauge: &Gauge, took: Duration, now: Instant) {
-    let next = match gauge.estimate() {
-        Some((before, at)) if took < before => {
-            let age = now.saturating_duration_since(at).as_secs_f64();
-            let kept = (-age / DECAY.as_secs_f64()).exp();
-            before.mul_f64(kept) + took.mul_f64(1.0 - kept)
+    let took = took.as_secs_f64();
+    let next = match gauge.estimated(now) {
+        // Averaged with what would be read now, so that an endpoint that is tried again once its
+        // estimate has faded to that of the others is not put off by how slow it was.
+        Some((before, age)) if took < before * fade(age) => {
+            let kept = fade(age);
+            before * kept * kept + took * (1.0 - kept)
         }
         _ => took,
     };
-    gauge.set_estimate(next, now);
+    gauge.set_estimate(Duration::from_secs_f64(next), now);
+    if let Some((share, age)) = gauge.failing(now) {
+        let left = share * fade(age) * (1.0 - OUTCOME);
+        gauge.set_failing((left > FORGOTTEN).then_some(left), now);
+    }
 }
 
-/// Takes note of a failure, so that an endpoint that fails fast does not look quick.
+/// Takes note of a failure, so that an endpoint that fails fast does not look quick. One failure
+/// among successes costs little; one after another make up to [`PENALTY`].
 pub fn penalise(gauge: &Gauge, now: Instant) {
-    let before = gauge.estimate().map_or(Duration::ZERO, |(estimate, _)| estimate);
-    gauge.set_estimate((before * 2).clamp(PENALTY, MOST), now);
+    let before = gauge.failing(now).map_or(0.0, |(share, age)| share * fade(age));
+    gauge.set_failing(Some(before + (1.0 - before) * OUTCOME), now);
 }
 
-/// The time in which all but 1/e of a past peak is forgotten.
-pub(super) const DECAY: Duration = Duration::from_secs(10);
-/// The least that an endpoint is taken to need after a failure.
-const PENALTY: Duration = Duration::from_secs(1);
-/// The most.
-const MOST: Duration = Duration::from_secs(10);
+/// What the next request to an endpoint has to reckon with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outlook {
+    /// How long it takes to the first byte, in seconds, made longer by failures.
+    pub(super) time: f64,
+    /// The share of the latest requests that failed, 0 to 1.
+    pub(super) failing: f64,
+}
+
+/// The outlook of an endpoint, where `typical` is the time of what is not measured, in seconds.
+/// Requests that wait for longer than the estimate say more than it does.
+pub(super) fn outlook(gauge: &Gauge, typical: f64, now: Instant) -> Outlook {
+    let measured = faded(gauge, now).unwrap_or(typical);
+    let time = measured.max(gauge.waited_for(now)) + GRAIN;
+    match gauge.failing(now) {
+        None => Outlook { time, failing: 0.0 },
+        Some((share, age)) => {
+            let failing = share * fade(age);
+            Outlook { time: time.max(typical + GRAIN) * (1.0 + (PENALTY - 1.0) * failing * failing), failing }
+        }
+    }
+}
+
+/// The median of what is measured in a pool.
+#[derive(Default)]
+pub(super) struct Typical {
+    seconds: Cell<f64>,
+    due: Cell<Option<Instant>>,
+    measured: RefCell<Vec<f64>>,
+}
+
+impl Typical {
+    /// The median among `pick.usable`, in seconds, as of a tenth of a second ago at most; an arbitrary
+    /// time when nothing is measured.
+    pub(super) fn of(&self, gauges: &[Arc<Gauge>], pick: &Pick<'_>) -> f64 {
+        if self.due.get().is_none_or(|due| pick.now >= due) {
+            self.due.set(Some(pick.now + REFRESH));
+            let mut measured = self.measured.borrow_mut();
+            measured.clear();
+            let usable = pick.usable.iter().filter_map(|index| gauges.get(*index as usize));
+            measured.extend(usable.filter_map(|gauge| faded(gauge, pick.now)));
+            let middle = measured.len() / 2;
+            self.seconds.set(if measured.is_empty() {
+                UNKNOWN
+            } else {
+                *measured.select_nth_unstable_by(middle, f64::total_cmp).1
+            });
+        }
+        self.seconds.get()
+    }
+}
+
+/// The estimate as it has faded since it was written, in seconds; `None` when there is none, or
+/// nothing is left of it.
+fn faded(gauge: &Gauge, now: Instant) -> Option<f64> {
+    let (estimate, age) = gauge.estimated(now)?;
+    let kept = fade(age);
+    (kept > 0.0).then_some(estimate * kept)
+}
+
+/// What is left after `age` seconds: (1 - age / 4 d)^4, which begins as exp(-age / d) does but costs
+/// next to nothing and reaches zero, after 40 s.
+fn fade(age: f64) -> f64 {
+    let left = (1.0 - age / (4.0 * DECAY)).max(0.0);
+    (left * left) * (left * left)
+}
+
+/// The time in which a past peak is forgotten for the most part, in seconds.
+const DECAY: f64 = 10.0;
+/// What the latest outcome counts in the share of failures.
+const OUTCOME: f64 = 0.25;
+/// A share of failures that is taken for none.
+const FORGOTTEN: f64 = 0.01;
+/// How many times as slow an endpoint is taken to be when all of its requests fail. It falls with the
+/// square of their share.
+const PENALTY: f64 = 30.0;
+/// What is added to every time, in seconds: below it, differences are chance rather than the
+/// endpoint's doing.
+const GRAIN: f64 = 0.001;
+/// The time, in seconds, of an endpoint in a pool of which none is measured. Only a failure or a long
+/// wait makes a difference to it.
+const UNKNOWN: f64 = 0.001;

@@ -1,6 +1,9 @@
-//! The first that may be used, in the order of the configuration: one endpoint is filled before the
-//! next is touched, as far as health and limits let it. Weights and slow start mean nothing here. For
-//! a primary with standbys that must not share the work, or to keep few machines awake.
+//! The first usable endpoint in the order of the configuration. As an endpoint that is full is not
+//! usable, endpoints with a limit are filled one after another, and those at the end can be switched
+//! off while they idle.
+//!
+//! For a primary with stand-ins, or to run as few endpoints as will do. Weights and slow start mean
+//! nothing here.
 
 use std::sync::Arc;
 
@@ -8,7 +11,7 @@ use super::{Gauge, Kind, Pick, Policy};
 
 pub(super) const KIND: Kind = Kind {
     name: "first",
-    summary: "the first that may be used, in the order of the file",
+    summary: "the first that is usable, in the order of the configuration",
     hashes: false,
     build: |_| Box::new(First),
 };
@@ -16,7 +19,7 @@ pub(super) const KIND: Kind = Kind {
 struct First;
 
 impl Policy for First {
-    fn pick(&self, gauges: &[Arc<Gauge>], pick: &Pick<'_>) -> Option<usize> {
-        pick.usable.first().map(|index| *index as usize).filter(|index| *index < gauges.len())
+    fn pick(&self, _: &[Arc<Gauge>], pick: &Pick<'_>) -> Option<usize> {
+        pick.usable.first().map(|index| *index as usize)
     }
 }

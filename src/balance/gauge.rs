@@ -15,7 +15,8 @@ pub struct Gauge {
     effective: AtomicU32,
     in_flight: AtomicU32,
     waiting: AtomicU64,
-    estimate: AtomicU64,
+    estimate: Stamped,
+    failing: Stamped,
 }
 
 /// The requests that wait for the first byte of their response.
@@ -40,7 +41,8 @@ impl Gauge {
             effective: AtomicU32::new(effective(weight, FULL)),
             in_flight: AtomicU32::new(0),
             waiting: AtomicU64::new(0),
-            estimate: AtomicU64::new(0),
+            estimate: Stamped::default(),
+            failing: Stamped::default(),
         }
     }
 
@@ -88,17 +90,32 @@ impl Gauge {
     /// The requests that wait for their response at `now`.
     #[must_use]
     pub fn waiting(&self, now: Instant) -> Waiting {
+        match self.ages(now) {
+            None => Waiting::default(),
+            Some((requests, ages)) => Waiting {
+                requests: u32::try_from(requests).unwrap_or(u32::MAX),
+                age: Duration::from_micros((ages / requests).saturating_mul(TICK_MICROS)),
+            },
+        }
+    }
+
+    /// As [`Self::waiting`], for those in a hurry: the mean age of the requests that wait, in seconds; 0
+    /// when none does.
+    pub(super) fn waited_for(&self, now: Instant) -> f64 {
+        self.ages(now).map_or(0.0, |(requests, ages)| ages as f64 / requests as f64 * TICK_SECONDS)
+    }
+
+    /// How many requests wait, if any, and their ages at `now` taken together, in ticks.
+    fn ages(&self, now: Instant) -> Option<(u64, u64)> {
         let word = self.waiting.load(Ordering::Relaxed);
         let requests = word & COUNT;
         if requests == 0 {
-            return Waiting::default();
+            return None;
         }
         // All of them together, modulo what the sum holds.
         let ages = (requests.wrapping_mul(self.ticks(now)).wrapping_sub(word >> COUNT_BITS)) & SUM;
         // A sum that is below zero for want of precision is none.
-        let ages = if ages > SUM / 2 { 0 } else { ages };
-        let age = Duration::from_micros((ages / requests).saturating_mul(TICK_MICROS));
-        Waiting { requests: u32::try_from(requests).unwrap_or(u32::MAX), age }
+        Some((requests, if ages > SUM / 2 { 0 } else { ages }))
     }
 
     /// A request began at `now`, and waits. To be followed by [`Self::waited`] and by [`Self::end`].
@@ -126,27 +143,74 @@ impl Gauge {
     /// before the first.
     #[must_use]
     pub fn estimate(&self) -> Option<(Duration, Instant)> {
-        let word = self.estimate.load(Ordering::Relaxed);
-        let micros = f32::from_bits((word >> 32) as u32);
-        let at = Duration::from_millis(word & u64::from(u32::MAX));
-        (word != 0).then(|| (Duration::from_nanos((f64::from(micros) * 1e3) as u64), self.born + at))
+        let (seconds, at) = self.estimate.get()?;
+        Some((Duration::from_secs_f64(seconds), self.born + Duration::from_millis(at)))
     }
 
     /// Replaces the estimate, at most an hour, as of `now`.
     pub fn set_estimate(&self, estimate: Duration, now: Instant) {
-        let micros = (estimate.min(LONGEST).as_nanos() as f64 / 1e3).max(f64::from(f32::MIN_POSITIVE)) as f32;
-        let at = u32::try_from(now.saturating_duration_since(self.born).as_millis()).unwrap_or(u32::MAX);
-        self.estimate.store((u64::from(micros.to_bits()) << 32) | u64::from(at), Ordering::Relaxed);
+        self.estimate.set(estimate.min(LONGEST).as_secs_f64(), self.millis(now));
+    }
+
+    /// As [`Self::estimate`], for those in a hurry: the estimate and its age at `now`, in seconds.
+    pub(super) fn estimated(&self, now: Instant) -> Option<(f64, f64)> {
+        self.estimate.get().map(|(seconds, at)| (seconds, self.age(at, now)))
+    }
+
+    /// Which share of the latest requests failed, 0 to 1, as it was when last written, and how many
+    /// seconds ago that was; `None` when none did.
+    pub(super) fn failing(&self, now: Instant) -> Option<(f64, f64)> {
+        self.failing.get().map(|(share, at)| (share, self.age(at, now)))
+    }
+
+    /// Replaces the share of failures, as of `now`; `None` forgets them.
+    pub(super) fn set_failing(&self, share: Option<f64>, now: Instant) {
+        match share {
+            Some(share) => self.failing.set(share, self.millis(now)),
+            None => self.failing.clear(),
+        }
+    }
+
+    fn age(&self, at: u64, now: Instant) -> f64 {
+        self.millis(now).saturating_sub(at) as f64 * 1e-3
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.born);
+        since.as_secs() * 1000 + u64::from(since.subsec_millis())
     }
 
     fn ticks(&self, at: Instant) -> u64 {
-        let micros = at.saturating_duration_since(self.born).as_micros();
-        u64::try_from(micros).unwrap_or(u64::MAX) / TICK_MICROS
+        let since = at.saturating_duration_since(self.born);
+        (since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())) / TICK_MICROS
     }
 
     /// One request that began at `at`, as it is added to what waits.
     fn word(&self, at: Instant) -> u64 {
         (self.ticks(at) << COUNT_BITS).wrapping_add(1)
+    }
+}
+
+/// A number and when it was written, in one word: 24 bits of a float that is not negative, which
+/// keeps 16 bits of precision, above 40 bits of milliseconds, which last for 34 years.
+#[derive(Debug, Default)]
+struct Stamped(AtomicU64);
+
+impl Stamped {
+    fn get(&self) -> Option<(f64, u64)> {
+        let word = self.0.load(Ordering::Relaxed);
+        let bits = (word >> STAMP_BITS) as u32;
+        (bits != 0).then(|| (f64::from(f32::from_bits(bits << SPARED_BITS)), word & STAMP))
+    }
+
+    fn set(&self, value: f64, at: u64) {
+        // Zero is told apart from nothing.
+        let bits = ((value as f32).to_bits() >> SPARED_BITS).max(1);
+        self.0.store((u64::from(bits) << STAMP_BITS) | at.min(STAMP), Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
@@ -164,6 +228,12 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const SUM: u64 = u64::MAX >> COUNT_BITS;
 /// A tick in microseconds: fine enough for ages that matter, coarse enough for the sum.
 const TICK_MICROS: u64 = 64;
+const TICK_SECONDS: f64 = 64e-6;
+/// The low bits of a stamped number say when it was written, in milliseconds.
+const STAMP_BITS: u32 = 40;
+const STAMP: u64 = (1 << STAMP_BITS) - 1;
+/// The bits of a float that are given up for that.
+const SPARED_BITS: u32 = 7;
 /// The longest estimate.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -205,10 +275,20 @@ mod tests {
         let start = *START;
         let gauge = Gauge::new(1, start);
         assert_eq!(gauge.estimate(), None);
-        gauge.set_estimate(Duration::from_micros(1500), start + 7 * MS);
-        assert_eq!(gauge.estimate(), Some((Duration::from_micros(1500), start + 7 * MS)));
+        for years in [0, 30] {
+            let at = start + 7 * MS + years * Duration::from_secs(365 * 24 * 3600);
+            gauge.set_estimate(Duration::from_micros(1500), at);
+            let (estimate, written) = gauge.estimate().unwrap();
+            assert!(estimate.abs_diff(Duration::from_micros(1500)) < MS / 10_000, "{estimate:?}");
+            assert_eq!(written, at);
+            let (seconds, age) = gauge.estimated(at + 2500 * MS).unwrap();
+            assert!((seconds - 0.0015).abs() < 1e-7 && age == 2.5, "{seconds} {age}");
+        }
         gauge.set_estimate(Duration::ZERO, start);
         assert_eq!(gauge.estimate(), Some((Duration::ZERO, start)));
+        assert_eq!(gauge.failing(start), None);
+        gauge.set_failing(Some(0.25), start);
+        assert_eq!(gauge.failing(start + 500 * MS), Some((0.25, 0.5)));
     }
 
     #[test]

@@ -29,6 +29,11 @@ impl Level {
         usable.len() <= self.len
     }
 
+    /// The weight that all had; 0 when they differed.
+    pub(super) fn weight(&self) -> u32 {
+        self.weight
+    }
+
     /// Whether the endpoint at `index` still has the weight that all had.
     pub(super) fn holds(&self, gauges: &[Arc<Gauge>], index: u32) -> bool {
         weight_of(gauges, index) == self.weight

@@ -1,100 +1,119 @@
-//! The same endpoint for the same key, by a table that endpoints fill in turn, each in an order of its
-//! own (Eisenbud and others, "Maglev", NSDI 2016). One look-up for a key, shares within a per cent of
-//! the weights; when the membership changes a few more keys move than have to. For caches and sharded
-//! state with many keys. The table takes 256 KiB for each worker, and some milliseconds to fill.
+//! Consistent hashing by a table of 65,537 slots that endpoints fill in turns, each by a permutation
+//! of its own (D. E. Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer",
+//! NSDI 2016, section 3.4). Shares are even to within a slot per turn, and a choice takes the same
+//! time at any size of pool.
+//!
+//! For caches and sessions in front of many keys. When an endpoint is added or removed by the
+//! configuration, a few more keys move than on a ring; when its state changes, none but its own.
+//! Not for pools of more than some thousands of endpoints, which then have few slots each.
+//!
+//! The table takes 256 KiB on each worker. It is made at the first choice, in some milliseconds.
 
-use std::sync::Arc;
+use twox_hash::XxHash3_64;
 
-use super::hashing::{Hashing, Table};
-use super::lot::mixed;
-use super::random::scaled;
-use super::{Gauge, Kind, Pick, Policy};
+use super::Kind;
+use super::hashed::{Entry, Hashed, Table};
+use super::lots::{mix, scaled};
 
 pub(super) const KIND: Kind = Kind {
     name: "maglev",
-    summary: "the same for the same key, by Maglev's table",
+    summary: "by the hash of a key, in a table: even shares, and few keys move",
     hashes: true,
-    build: |setup| Box::new(Maglev { hashing: Hashing::new(setup), table: Table::default() }),
+    build: |setup| Box::new(Hashed::<Slots>::new(setup)),
 };
 
-struct Maglev {
-    hashing: Hashing,
-    table: Table<Vec<u32>>,
+/// The endpoint of each slot.
+struct Slots(Vec<u32>);
+
+impl Table for Slots {
+    fn new(entries: &[Entry]) -> Self {
+        let mut rows: Vec<Row> = entries.iter().map(Row::new).collect();
+        // So that the order of the configuration does not matter.
+        rows.sort_unstable_by_key(|row| row.identity);
+        let heaviest = entries.iter().map(|entry| u64::from(entry.weight)).max().unwrap_or(1).max(1);
+        let mut slots = vec![FREE; SLOTS as usize];
+        let mut free = slots.len();
+        for turn in 0.. {
+            for row in &mut rows {
+                if free == 0 {
+                    return Self(slots);
+                }
+                // The heaviest has a slot each turn, the others as often as their weight says, the
+                // first in the first turn.
+                if row.taken * heaviest <= turn * row.weight {
+                    row.take(&mut slots);
+                    free -= 1;
+                }
+            }
+            if rows.is_empty() {
+                break;
+            }
+        }
+        Self(slots)
+    }
+
+    /// A key that meets an endpoint that is not to be had goes on to another slot of the table, by a
+    /// hash of its own: the keys of a lost endpoint are dealt to all others.
+    fn find(&self, key: u64, mut holds: impl FnMut(u32, u64) -> bool) -> Option<u32> {
+        let mut lot = key;
+        for _ in 0..MOST_STEPS {
+            let index = *self.0.get(scaled(lot, SLOTS) as usize)?;
+            // The slot takes the upper bits of the lot.
+            if holds(index, lot.rotate_left(32)) {
+                return Some(index);
+            }
+            lot = mix(lot);
+        }
+        None
+    }
 }
 
 /// An endpoint while the table is filled.
-struct Filling {
+struct Row {
+    identity: u64,
     index: u32,
-    /// The slots in its order of preference are `offset + n × skip`, modulo [`SLOTS`].
+    weight: u64,
+    /// How many slots it has.
+    taken: u64,
+    /// The slot it asks for next.
     next: u64,
     skip: u64,
-    /// What it may take for each turn of the heaviest, and what it has saved up, up to 1.
-    share: f64,
-    saved: f64,
 }
 
-impl Maglev {
-    fn fill(&self, weights: &[u32]) -> Vec<u32> {
-        let heaviest = f64::from(weights.iter().copied().max().unwrap_or(1));
-        let mut filling: Vec<_> = (0..)
-            .zip(weights)
-            .map(|(index, weight)| {
-                let identity = self.hashing.identity(index);
-                Filling {
-                    index,
-                    next: mixed(identity) % SLOTS,
-                    skip: mixed(identity ^ SKIP) % (SLOTS - 1) + 1,
-                    share: f64::from(*weight) / heaviest,
-                    saved: 0.0,
-                }
-            })
-            .collect();
-        let mut table = vec![EMPTY; SLOTS as usize];
-        let mut left = if filling.is_empty() { 0 } else { table.len() };
-        while left > 0 {
-            for endpoint in &mut filling {
-                endpoint.saved += endpoint.share;
-                if endpoint.saved >= 1.0 && left > 0 {
-                    endpoint.saved -= 1.0;
-                    left -= endpoint.take(&mut table);
-                }
-            }
+impl Row {
+    fn new(entry: &Entry) -> Self {
+        let hash = |seed| XxHash3_64::oneshot_with_seed(seed, &entry.identity.to_le_bytes());
+        Self {
+            identity: entry.identity,
+            index: entry.index,
+            weight: u64::from(entry.weight),
+            taken: 0,
+            next: hash(0) % SLOTS,
+            skip: hash(1) % (SLOTS - 1) + 1,
         }
-        table
     }
-}
 
-impl Filling {
-    /// Takes the next free slot in its order, of which there is one.
-    fn take(&mut self, table: &mut [u32]) -> usize {
+    /// Takes the next slot of its permutation that is free; there must be one.
+    fn take(&mut self, slots: &mut [u32]) {
         for _ in 0..SLOTS {
-            let slot = table.get_mut(self.next as usize);
-            self.next = (self.next + self.skip) % SLOTS;
-            if let Some(slot) = slot.filter(|slot| **slot == EMPTY) {
+            let slot = slots.get_mut(self.next as usize);
+            self.next += self.skip;
+            if self.next >= SLOTS {
+                self.next -= SLOTS;
+            }
+            if let Some(slot) = slot
+                && *slot == FREE
+            {
                 *slot = self.index;
-                return 1;
+                self.taken += 1;
+                return;
             }
         }
-        0
     }
 }
 
-impl Policy for Maglev {
-    fn pick(&self, gauges: &[Arc<Gauge>], pick: &Pick<'_>) -> Option<usize> {
-        let table = self.table.get(gauges, pick.now, |weights| self.fill(weights))?;
-        let slot = |attempt: u64| {
-            // The key itself at first: it is a hash already.
-            let hash = if attempt == 0 { pick.key } else { mixed(pick.key.wrapping_add(attempt)) };
-            table.get(scaled(hash, SLOTS) as usize).copied()
-        };
-        self.hashing.settle((0..ATTEMPTS).filter_map(slot), gauges, pick)
-    }
-}
-
-/// Prime, so that every skip meets every slot; the paper's small table.
+/// A prime, so that every skip visits all slots.
 const SLOTS: u64 = 65_537;
-const EMPTY: u32 = u32::MAX;
-/// Makes the skip another hash than the offset.
-const SKIP: u64 = 0x9E37_79B9_7F4A_7C15;
-/// Slots that are looked at for one key.
-const ATTEMPTS: u64 = 32;
+const FREE: u32 = u32::MAX;
+/// How many slots a key tries. With half of the endpoints usable, one in 4 billion finds none.
+const MOST_STEPS: usize = 32;

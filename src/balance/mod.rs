@@ -2,14 +2,17 @@
 //! the time, never sockets or health. To add one: one file, and one line in [`KINDS`].
 
 pub mod bands;
+mod bounded;
+mod cost;
 pub mod estimate;
 mod first;
 mod gauge;
-mod hashing;
+mod hashed;
 mod key;
-mod least;
+mod least_requests;
+mod least_time;
 mod level;
-mod lot;
+mod lots;
 mod maglev;
 mod p2c;
 mod peak_ewma;
@@ -72,18 +75,16 @@ pub struct Setup<'a> {
 
 /// Every policy there is. The first is the default.
 pub const KINDS: &[Kind] = &[
-    DEFAULT,
+    peak_ewma::KIND,
     p2c::KIND,
-    least::REQUESTS,
-    least::TIME,
+    least_requests::KIND,
+    least_time::KIND,
     round_robin::KIND,
     random::KIND,
     ring_hash::KIND,
     maglev::KIND,
     first::KIND,
 ];
-
-const DEFAULT: Kind = peak_ewma::KIND;
 
 /// A kind chosen for a pool.
 #[derive(Clone, Copy)]
@@ -117,7 +118,7 @@ impl Choice {
 
 impl Default for Choice {
     fn default() -> Self {
-        Self(&DEFAULT)
+        Self(KINDS.first().expect("the table is not empty"))
     }
 }
 

@@ -1,49 +1,35 @@
-//! Two by lot, and of these the one with fewer requests under way for its weight ("the power of two
-//! choices", Mitzenmacher 2001). Constant time for any pool. For services whose latency says nothing
-//! of their load; else `peak_ewma` knows more.
+//! The power of two choices: of two endpoints drawn by weight, the one with fewer requests in flight
+//! per weight (M. Mitzenmacher 2001). Costs the same at any size of pool, and no herd of workers or
+//! proxies descends on the one that looks best.
+//!
+//! For requests that are alike on endpoints that differ in nothing but their weight, or where times
+//! to the first byte say nothing, as with long polling. Not where an endpoint may fail fast: that
+//! looks idle here. `peak_ewma` sees it.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::lot::Lookout;
+use super::cost::{Cost, gives_way};
+use super::lots::Lots;
 use super::{Gauge, Kind, Pick, Policy};
 
 pub(super) const KIND: Kind = Kind {
     name: "p2c",
-    summary: "of two by lot, the one with fewer requests under way",
+    summary: "of two by lot, the one with fewer requests in flight per weight",
     hashes: false,
-    build: |_| Box::<P2c>::default(),
+    build: |_| Box::<TwoChoices>::default(),
 };
 
 #[derive(Default)]
-struct P2c(Lookout);
+struct TwoChoices(RefCell<Lots>);
 
-impl Policy for P2c {
+impl Policy for TwoChoices {
     fn pick(&self, gauges: &[Arc<Gauge>], pick: &Pick<'_>) -> Option<usize> {
-        let seen = self.0.look(gauges, pick);
-        let (first, second) = seen.two(gauges, pick)?;
-        let load = |index: u32| gauges.get(index as usize).map_or(f64::MAX, |gauge| seen.load(gauge));
-        let better = second.filter(|second| load(*second) < load(first));
-        Some(better.unwrap_or(first) as usize)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::balance::tests::{START, at_rest, shares};
-
-    #[test]
-    fn the_busier_of_two_gets_nothing() {
-        let gauges = at_rest(&[1, 1]);
-        gauges.first().unwrap().begin(*START);
-        assert_eq!(shares(&P2c::default(), &gauges, &[0, 1], 1000), [0, 1000]);
-    }
-
-    #[test]
-    fn busy_is_meant_for_its_weight() {
-        let gauges = at_rest(&[4, 1]);
-        (0..3).for_each(|_| gauges.first().unwrap().begin(*START));
-        gauges.last().unwrap().begin(*START);
-        assert_eq!(shares(&P2c::default(), &gauges, &[0, 1], 1000), [1000, 0]);
+        let mut lots = self.0.borrow_mut();
+        let two = lots.two(gauges, pick)?;
+        let first = two.first as usize;
+        let Some(second) = two.second.map(|second| second as usize) else { return Some(first) };
+        let (one, other) = (Cost::of_load(gauges.get(first)?), Cost::of_load(gauges.get(second)?));
+        Some(if gives_way(&one, &other, lots.scale(pick), pick.draw) { second } else { first })
     }
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::level::{Level, weight_of};
-use super::random::{by_weight, evenly};
+use super::lots::{by_weight, evenly};
 use super::{Gauge, Kind, Pick, Policy};
 
 pub(super) const KIND: Kind = Kind {
