@@ -4,7 +4,15 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
+use forebay::ambient;
+use forebay::balance::Bands;
+use forebay::config;
+use forebay::control::assemble::assemble;
+use forebay::observe::metrics::{Registry, Shard};
+use forebay::upstream::pool::Selection;
+use forebay::upstream::{Choosing, Local};
 use support::*;
 
 /// Three origins that say who they are.
@@ -50,11 +58,13 @@ fn who_answers(proxy: &Proxy, times: usize) -> String {
     shares(proxy, times).into_keys().collect()
 }
 
+/// Target and fields of a request whose key is a number.
+type RequestOf = fn(usize) -> (String, String);
+
 #[test]
 fn a_key_always_leads_to_the_same_endpoint_and_keys_spread() {
     let origins = Origins::three();
-    type Asked = fn(usize) -> (String, String);
-    let cases: [(&str, Asked); 6] = [
+    let cases: [(&str, RequestOf); 6] = [
         ("header:X-User", |n| ("/".into(), format!("x-user: {n}\r\n"))),
         ("header:host", |n| ("/".into(), format!("X-Noise: {n}\r\n"))),
         ("cookie:user", |n| ("/".into(), format!("Cookie: a=b; user={n}\r\n"))),
@@ -113,10 +123,17 @@ fn requests_without_a_key_go_anywhere() {
 }
 
 #[test]
-fn the_usual_policy_leaves_nobody_out() {
-    let origins = Origins::three();
-    let proxy = Plain::default().to(&origins.addresses());
-    assert_eq!(who_answers(&proxy, 60), "abc");
+fn the_usual_policy_leaves_a_slow_endpoint_alone() {
+    let slow = Origin::run(|conn| {
+        while conn.request().is_some() {
+            std::thread::sleep(Duration::from_millis(50));
+            conn.send(ok("slow"));
+        }
+    });
+    let [a, b] = ["a", "b"].map(answers);
+    let proxy = Plain::default().to(&[a.address(), slow.address(), b.address()]);
+    let shares = shares(&proxy, 60);
+    assert!(shares.get("slow").is_none_or(|share| *share <= 10), "{shares:?}");
 }
 
 /// The cookie that an answer sets, without its attributes.
@@ -127,7 +144,8 @@ fn cookie_of(answer: &Message) -> Option<String> {
 #[test]
 fn a_session_stays_with_its_endpoint() {
     let origins = Origins::three();
-    let proxy = Plain { pool: "sticky = {}", ..Plain::default() }.to(&origins.addresses());
+    let proxy =
+        Plain { pool: "policy = \"round_robin\"\nsticky = {}", ..Plain::default() }.to(&origins.addresses());
     let first = ask(&proxy, "/", "");
     let set = first.field("set-cookie").unwrap_or_default();
     let (cookie, attributes) = set.split_once("; ").unwrap_or_default();
@@ -221,7 +239,7 @@ fn priorities_follow_one_another_and_backups_come_last() {
 fn endpoints_nearby_are_preferred_until_they_are_gone() {
     let [near, unplaced, far] = ["a", "b", "c"].map(answers);
     let proxy = pool(&format!(
-        "endpoints = [\"{}\", {{ address = \"{}\", zone = \"there\" }}, {{ address = \"{}\", zone = \"here\" }}]",
+        "policy = \"round_robin\"\nendpoints = [\"{}\", {{ address = \"{}\", zone = \"there\" }}, {{ address = \"{}\", zone = \"here\" }}]",
         unplaced.address(),
         far.address(),
         near.address()
@@ -243,6 +261,31 @@ fn a_session_may_stay_with_a_backup_that_was_needed_once() {
     let sticky_id = id_of(&backup);
     let answer = ask(&proxy, "/", &format!("Cookie: forebay={sticky_id}\r\n"));
     assert_eq!((answer.text().as_str(), answer.field("set-cookie")), ("b", None));
+}
+
+#[test]
+fn a_session_is_not_moved_by_a_trial() {
+    let text = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
+                [pool.app]\nendpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:3\"]\nsticky = {}\n";
+    let plan = config::from_str("test.toml", text, &|_| None, std::path::Path::new("."));
+    let plan = plan.unwrap_or_else(|report| panic!("{report}"));
+    let assembled = assemble(plan, &Registry::new(1), 1).unwrap_or_else(|error| panic!("{error}"));
+    let local = Local::new(assembled.snapshot.into(), None, Shard::worker(0));
+    let [pool] = local.pools.as_slice() else { panic!("one pool") };
+    let bands = Bands {
+        list: vec![forebay::balance::Band { upto: 1 << 32, usable: vec![0, 1] }],
+        failed_open: false,
+    };
+    pool.shared.select(Selection { bands, trials: vec![2] });
+    pool.shared.endpoints.iter().for_each(|endpoint| endpoint.tally.open_trial(true));
+    let pick = |sticky, tried: &[usize]| {
+        let now = ambient::now();
+        let lease = pool.pick(&Choosing { tried, key: None, sticky, safe: true, draw: 0, now });
+        lease.map(|lease| (lease.index(), lease.is_on_trial()))
+    };
+    assert_eq!(pick(Some(1), &[]), Some((1, false)), "its endpoint may be used");
+    assert_eq!(pick(Some(1), &[1]), Some((0, false)), "its endpoint failed");
+    assert_eq!(pick(Some(2), &[]), Some((2, true)), "its endpoint is on trial, and so may be this request");
 }
 
 /// What cookies of a pool `app` call an endpoint.

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use forebay::health::State;
 use tempfile::TempDir;
 
 /// How a run of the program ended.
@@ -165,16 +166,20 @@ fn demo_without_a_terminal_prints_plain_lines_and_ends() {
     assert!(!run.out.contains('\x1b'), "{}", run.out);
     assert!(run.out.contains("curl -i http://127.0.0.1:"), "{}", run.out);
     let summary: Vec<_> = run.out.lines().skip_while(|line| !line.contains("ENDPOINT")).skip(1).collect();
+    let mut all = 0;
     for (origin, line) in ["good", "slow", "flaky"].iter().zip(&summary) {
         let columns: Vec<_> = line.split_whitespace().collect();
         let [name, endpoint, state, requests, _errors, _in_flight, p50, p99] = columns[..] else {
             panic!("{line}")
         };
-        assert_eq!((name, state), (*origin, "up"));
+        assert_eq!(name, *origin);
+        // Who gets how much, and whether the worst is ejected, is up to policy and detectors.
+        assert!(State::ALL.iter().any(|known| known.name() == state), "{line}");
         assert!(endpoint.starts_with("127.0.0.1:"), "{line}");
-        assert!(requests.parse::<u64>().unwrap() > 10, "{line}");
+        all += requests.parse::<u64>().unwrap();
         assert!(p50.ends_with("ms") && p99.ends_with("ms"), "{line}");
     }
+    assert!(all > 30, "{}", run.out);
 }
 
 #[test]
@@ -195,8 +200,13 @@ fn the_readmes_configurations_are_valid() {
     fs::write(folder.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
     let blocks: Vec<_> =
         readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(!blocks.is_empty());
-    for block in blocks {
+    // Those that show a part only belong together.
+    let (whole, parts): (Vec<_>, Vec<_>) =
+        blocks.into_iter().partition(|block| block.contains("[[listener]]"));
+    assert!(!whole.is_empty() && !parts.is_empty());
+    let around = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\n[[route]]\npool = \"app\"\n";
+    let together = format!("{around}{}", parts.join("\n"));
+    for block in whole.into_iter().chain([together.as_str()]) {
         fs::write(folder.path().join("forebay.toml"), block).unwrap();
         let run = forebay_in(folder.path(), &["check", "-c", "forebay.toml"]);
         assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{block}\n{}", run.err);

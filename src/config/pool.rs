@@ -4,6 +4,8 @@ mod balance;
 mod endpoints;
 mod outlier;
 mod sticky;
+#[cfg(test)]
+mod tests;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

@@ -117,6 +117,9 @@ impl Process {
             status = self.child.try_wait().expect("it is our child");
             status.is_some()
         });
+        // Those who collect what it wrote let go when they have read the last of it.
+        let read = |text: &Arc<_>| Arc::strong_count(text) == 1;
+        eventually("the end of what it wrote", || read(&self.out) && read(&self.err));
         status.expect("it has ended")
     }
 

@@ -113,7 +113,7 @@ fn noun(from: &str) -> &'static str {
 }
 
 /// A multiple of an endpoint's fair share.
-struct Factor(f64);
+pub(super) struct Factor(pub(super) f64);
 
 impl FromValue for Factor {
     fn from_value(value: &Value) -> Result<Self, Fault> {
