@@ -32,8 +32,13 @@ impl Latencies {
         if let Some(bucket) = self.buckets.get_mut(index) {
             *bucket = bucket.saturating_add(count);
             self.count += u64::from(count);
-            let within = if self.within.is_empty() { index..index + 1 } else { self.within.clone() };
-            self.within = within.start.min(index)..within.end.max(index + 1);
+            if self.within.is_empty() {
+                self.within = index..index + 1;
+            } else if index < self.within.start {
+                self.within.start = index;
+            } else if index >= self.within.end {
+                self.within.end = index + 1;
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::lots::Lots;
 
 /// How an endpoint is at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Mood {
+pub(crate) enum Mood {
     Well,
     /// Connections are refused.
     Refuses,
@@ -24,16 +24,16 @@ pub enum Mood {
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// When its response begins, counted from its beginning; never, if none.
-    pub head: Option<Duration>,
+    pub(crate) head: Option<Duration>,
     /// When it ends, and how.
-    pub end: Duration,
-    pub failure: Option<Failure>,
+    pub(crate) end: Duration,
+    pub(crate) failure: Option<Failure>,
 }
 
 impl Mood {
-    pub fn answer(self, lots: &mut Lots) -> Answer {
+    pub(crate) fn answer(self, lots: &mut Lots) -> Answer {
         let slower = if let Self::Slow(times) = self { times } else { 1 };
         let spike = if lots.happens(SPIKES) { 10 } else { 1 };
         let took = lots.time(MEDIAN, SIGMA) * slower * spike;
@@ -52,7 +52,7 @@ impl Mood {
     }
 
     /// What a check finds that asks for no more than an answer, and how long it takes.
-    pub fn check(self) -> (Option<String>, Duration) {
+    pub(crate) fn check(self) -> (Option<String>, Duration) {
         match self {
             Self::Refuses => (Some("connection refused".to_owned()), REFUSAL),
             Self::Hangs => (Some("no answer in 2s".to_owned()), Duration::from_secs(2)),
@@ -62,7 +62,7 @@ impl Mood {
 }
 
 /// Times to the first byte.
-pub const MEDIAN: Duration = Duration::from_millis(5);
+pub(crate) const MEDIAN: Duration = Duration::from_millis(5);
 const SIGMA: f64 = 0.5;
 /// The share of requests that take ten times as long.
 const SPIKES: f64 = 0.005;

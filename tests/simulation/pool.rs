@@ -19,38 +19,45 @@ use crate::lots::Lots;
 
 /// What is simulated.
 #[derive(Clone)]
-pub struct Plan {
-    pub endpoints: usize,
+pub(crate) struct Plan {
+    pub(crate) endpoints: usize,
     /// Requests per second.
-    pub rate: f64,
-    pub lasts: Duration,
-    pub policy: Choice,
-    pub health: HealthSettings,
+    pub(crate) rate: f64,
+    pub(crate) lasts: Duration,
+    pub(crate) policy: Choice,
+    pub(crate) health: HealthSettings,
     /// How an endpoint is at a time.
-    pub mood: fn(usize, Duration) -> Mood,
-    pub seed: u64,
+    pub(crate) mood: fn(usize, Duration) -> Mood,
+    pub(crate) seed: u64,
 }
 
 /// What happened, as the clients and the journal saw it.
 #[derive(Debug, Default)]
-pub struct Story {
-    pub requests: Vec<Served>,
+pub(crate) struct Story {
+    pub(crate) requests: Vec<Served>,
     /// Changes of state, with their times.
-    pub changes: Vec<(Duration, Change)>,
+    pub(crate) changes: Vec<(Duration, Change)>,
 }
 
 /// A request, as its client saw it.
 #[derive(Clone, Copy, Debug)]
-pub struct Served {
-    pub ended: Duration,
-    pub took: Duration,
+pub(crate) struct Served {
+    pub(crate) ended: Duration,
+    pub(crate) took: Duration,
     /// The endpoint that was asked last; `None` if nobody was.
-    pub endpoint: Option<usize>,
-    pub failed: bool,
-    pub tries: usize,
+    pub(crate) endpoint: Option<usize>,
+    pub(crate) failed: bool,
+    pub(crate) tries: usize,
 }
 
-pub fn run(plan: Plan) -> Story {
+impl Served {
+    /// When it came.
+    pub(crate) fn came(&self) -> Duration {
+        self.ended - self.took
+    }
+}
+
+pub(crate) fn run(plan: Plan) -> Story {
     let mut world = World::new(plan);
     while let Some(Reverse((at, _, event))) = world.queue.pop() {
         if at > world.plan.lasts {

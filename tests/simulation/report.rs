@@ -10,39 +10,39 @@ use crate::pool::{Served, Story};
 
 /// When a fault lasts and whom it befalls.
 #[derive(Clone, Copy, Debug)]
-pub struct Fault {
-    pub from: Duration,
-    pub to: Duration,
+pub(crate) struct Fault {
+    pub(crate) from: Duration,
+    pub(crate) to: Duration,
     /// The first so many endpoints.
-    pub endpoints: usize,
+    pub(crate) endpoints: usize,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Report {
-    pub requests: usize,
+pub(crate) struct Report {
+    pub(crate) requests: usize,
     /// Requests whose clients saw a failure.
-    pub failed: usize,
+    pub(crate) failed: usize,
     /// From the first that failed, whoever saw it, to the last that a client saw before those whom the
     /// fault befell were ejected.
-    pub failing_for: Option<Duration>,
+    pub(crate) failing_for: Option<Duration>,
     /// Failures that clients saw of requests that came after the fault was over.
-    pub failed_after: usize,
+    pub(crate) failed_after: usize,
     /// From the beginning of the fault until all whom it befell get nothing as a rule.
-    pub ejected_after: Option<Duration>,
+    pub(crate) ejected_after: Option<Duration>,
     /// Ejections of others, or before it began.
-    pub false_ejections: usize,
+    pub(crate) false_ejections: usize,
     /// From the end of the fault to the last recovery.
-    pub recovered_after: Option<Duration>,
+    pub(crate) recovered_after: Option<Duration>,
     /// 99 in 100 requests of the fault's second half took at most this long, and before the fault.
     pub p99: Duration,
     pub p99_before: Duration,
     /// The least share of the last 10 s that an endpoint had, over the fair one.
-    pub fairness: f64,
+    pub(crate) fairness: f64,
     /// Whether it was noticed that all degrade together.
-    pub correlated: bool,
+    pub(crate) correlated: bool,
 }
 
-pub fn report(story: &Story, fault: Fault, endpoints: usize, lasts: Duration) -> Report {
+pub(crate) fn report(story: &Story, fault: Fault, endpoints: usize, lasts: Duration) -> Report {
     let within = |from: Duration, to: Duration| {
         story.requests.iter().filter(move |served| (from..to).contains(&served.ended))
     };
@@ -77,19 +77,20 @@ pub fn report(story: &Story, fault: Fault, endpoints: usize, lasts: Duration) ->
         }
     }
     let gone_at = report.ejected_after.map_or(fault.to, |after| fault.from + after + GRACE);
-    let mut bad = within(fault.from, fault.to).filter(|served| served.failed || served.tries > 1);
-    if let Some(first) = bad.next() {
-        let last = within(fault.from, gone_at).filter(|served| served.failed).last();
-        report.failing_for = Some(last.map_or(Duration::ZERO, |last| last.ended.saturating_sub(first.ended)));
+    let while_there = |served: &&Served| (fault.from..gone_at).contains(&served.came());
+    let bad = story.requests.iter().filter(while_there).filter(|served| served.failed || served.tries > 1);
+    if let Some(first) = bad.clone().map(Served::came).min() {
+        let last = bad.filter(|served| served.failed).map(Served::came).max().unwrap_or(first);
+        report.failing_for = Some(last - first);
     }
-    let came_after = |served: &&Served| served.ended - served.took > fault.to;
+    let came_after = |served: &&Served| served.came() > fault.to;
     report.failed_after = story.requests.iter().filter(came_after).filter(|served| served.failed).count();
     report
 }
 
 impl Report {
     /// What was worst, of several.
-    pub fn worst(reports: &[Self]) -> Self {
+    pub(crate) fn worst(reports: &[Self]) -> Self {
         let most = |value: fn(&Self) -> Option<Duration>| {
             let all: Vec<_> = reports.iter().map(value).collect();
             if all.iter().any(Option::is_none) { None } else { all.into_iter().flatten().max() }
@@ -110,7 +111,7 @@ impl Report {
     }
 
     /// A row of the table.
-    pub fn row(&self, scenario: &str, policy: &str) -> String {
+    pub(crate) fn row(&self, scenario: &str, policy: &str) -> String {
         let time = |time: Option<Duration>| match time {
             Some(time) => format!("{:.1} s", time.as_secs_f64()),
             None => "–".to_owned(),
@@ -129,7 +130,7 @@ impl Report {
     }
 }
 
-pub const HEAD: &str = "| fault | policy | requests | failed | failing for | ejected after | false ejections | \
+pub(crate) const HEAD: &str = "| fault | policy | requests | failed | failing for | ejected after | false ejections | \
      recovered after | p99 | least share |\n|---|---|---|---|---|---|---|---|---|---|";
 
 /// For requests that were under way.

@@ -46,6 +46,11 @@ impl Settings {
         }
     }
 
+    /// Fewer in the longest window are not looked at further.
+    fn fewest_failures(&self) -> u64 {
+        ((self.requests as f64 * self.share).floor() as u64).max(1)
+    }
+
     /// What is evident from so many; `None` if all is well.
     fn judge(&self, counts: Counts, span: Duration) -> Option<Evidence> {
         let bad = counts.ended >= self.requests && counts.failed > 0 && counts.share() >= self.share;
@@ -79,7 +84,8 @@ impl Detector for FailureRate {
     fn judge(&mut self, seen: &[Seen<'_>], now: Instant) -> Vec<Finding> {
         self.windows.take(seen, now);
         let mut findings = Vec::new();
-        for seen in seen.iter().filter(|seen| self.windows.failed(seen.endpoint) > 0) {
+        let fewest = self.settings.fewest_failures();
+        for seen in seen.iter().filter(|seen| self.windows.failed(seen.endpoint) >= fewest) {
             let evidence = [self.settings.window / 10, self.settings.window]
                 .into_iter()
                 .find_map(|span| self.settings.judge(self.windows.over(seen.endpoint, span, now), span));

@@ -120,6 +120,13 @@ struct Doubt {
     surprise: f64,
 }
 
+impl Doubt {
+    /// Whether so few failures are beyond suspicion, whatever they are compared with.
+    fn covers(self, failures: u64) -> bool {
+        chance::surprise(failures, failures, NOISE) < self.surprise
+    }
+}
+
 #[derive(Debug)]
 struct SuccessRate {
     settings: Settings,
@@ -135,16 +142,23 @@ impl SuccessRate {
 
     /// One that was found and comes back has less of the benefit of the doubt, until it has had
     /// many requests.
-    fn doubt(&mut self, endpoint: usize, longest: Counts) -> Doubt {
-        if longest.ended >= PROOF {
-            self.found.remove(&endpoint);
+    fn doubt(&mut self, endpoint: usize, now: Instant) -> Doubt {
+        if !self.found.contains(&endpoint) {
+            return USUAL;
         }
-        if self.found.contains(&endpoint) { BACK } else { USUAL }
+        if self.windows.over(endpoint, self.settings.window, now).ended < PROOF {
+            return BACK;
+        }
+        self.found.remove(&endpoint);
+        USUAL
     }
 
     fn evidence(&mut self, seen: &Seen<'_>, peers: &mut Vec<Peers>, now: Instant) -> Option<Evidence> {
+        let doubt = self.doubt(seen.endpoint, now);
+        if doubt.covers(self.windows.failed(seen.endpoint)) {
+            return None;
+        }
         let spans = self.settings.spans().map(|span| (span, self.windows.over(seen.endpoint, span, now)));
-        let doubt = self.doubt(seen.endpoint, spans.last()?.1);
         if !spans.iter().any(|(_, counts)| self.settings.fits(*counts, doubt)) {
             return None;
         }
@@ -168,10 +182,7 @@ impl Detector for SuccessRate {
         self.windows.take(seen, now);
         let mut peers = Vec::new();
         let mut findings = Vec::new();
-        for seen in seen.iter().filter(|seen| seen.sample.ended() > 0) {
-            if self.windows.failed(seen.endpoint) == 0 && !self.found.contains(&seen.endpoint) {
-                continue;
-            }
+        for seen in seen {
             if let Some(evidence) = self.evidence(seen, &mut peers, now) {
                 self.found.insert(seen.endpoint);
                 findings.push(Finding { endpoint: seen.endpoint, severity: Severity::Eject, evidence });

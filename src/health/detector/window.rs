@@ -103,11 +103,12 @@ impl Window {
     }
 
     fn over(&self, span: Duration, now: Instant) -> Counts {
-        let recent = self.slots.iter().rev().take_while(|slot| slot.at + span > now);
-        recent.fold(Counts::default(), |sum, slot| Counts {
-            failed: sum.failed + u64::from(slot.failed),
-            ended: sum.ended + u64::from(slot.ended),
-        })
+        let mut counts = Counts::default();
+        for slot in self.slots.iter().rev().take_while(|slot| slot.at + span > now) {
+            counts.failed += u64::from(slot.failed);
+            counts.ended += u64::from(slot.ended);
+        }
+        counts
     }
 
     fn add(&mut self, seen: &Seen<'_>, width: Duration, now: Instant) {
