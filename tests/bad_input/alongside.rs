@@ -63,7 +63,8 @@ fn good_client(proxy: &Proxy, name: usize, stop: &Arc<AtomicBool>) -> JoinHandle
         while !stop.load(Ordering::Relaxed) || answered < 20 {
             let target = format!("/good-{name}-{answered}");
             let mut body = format!("good-{name}-{answered} ").repeat(rng.usize(0..200));
-            if rng.u8(..) < 64 {
+            let once = rng.u8(..) >= 64;
+            if !once {
                 body.clear();
                 client.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
             } else if rng.bool() {
@@ -80,6 +81,12 @@ fn good_client(proxy: &Proxy, name: usize, stop: &Arc<AtomicBool>) -> JoinHandle
                 client.send("0\r\n\r\n");
             }
             let response = client.response();
+            // The origin closes kept connections after damage, without a word: a request that must not be
+            // sent twice can meet that, and no proxy could tell whether it was processed (RFC 9110 §9.2.2).
+            if once && response.status() == 502 && response.text().contains("closed the connection before") {
+                client.seen.clear();
+                continue;
+            }
             assert_eq!(response.status(), 200, "{target}: {response:?}");
             assert_eq!(response.field("x-target"), Some(target.as_str()));
             assert!(response.text() == body, "{target} got {:?}", response.text());

@@ -54,7 +54,7 @@ fn one_of_four(mood: Mood, pool: &str, rate: u32, after: Duration) -> (Shots, Ve
 fn stops_failing(mood: Mood, pool: &str) {
     let _alone = alone();
     for rate in [100, 400] {
-        let (shots, _) = one_of_four(mood, pool, rate, 4 * SECOND);
+        let (shots, _) = one_of_four(mood, pool, rate, 3 * SECOND);
         let failed = shots.failed();
         println!(
             "{mood:?} at {rate}/s, {pool:?}: {} of {} failed, for {:?}",
@@ -96,10 +96,16 @@ fn errors_behind_a_passing_check_stop_within_two_seconds() {
     );
 }
 
+/// It asks an endpoint that fails less and less before detectors have seen enough of it, so what it
+/// costs is counted rather than timed.
 #[test]
-fn the_default_policy_is_no_slower_to_learn() {
+fn the_default_policy_costs_fewer_failures_than_detection_takes() {
+    let _alone = alone();
     for mood in [Mood::Truncates, Mood::Garbage, Mood::Fails(30)] {
-        stops_failing(mood, "");
+        let (shots, _) = one_of_four(mood, "", 200, 4 * SECOND);
+        let failed = shots.failed();
+        println!("{mood:?} at 200/s, default policy: {} of {} failed", failed.len(), shots.0.len());
+        assert!(failed.len() <= 8, "{failed:?}");
     }
 }
 
