@@ -25,7 +25,7 @@ use crate::config::plan::CheckPlan;
 use crate::health::check::CheckResult;
 use crate::health::journal::{Event, Order, What};
 use crate::health::pool::HealthSettings;
-use crate::health::{PoolHealth, Sample, Standing};
+use crate::health::{PoolHealth, Sample, Standing, State as EndpointState};
 use crate::observe::tally::TallyReader;
 use crate::upstream::Pool;
 use crate::upstream::pool::Selection;
@@ -68,6 +68,8 @@ struct State {
     /// The version of the standings that is in force.
     applied: Option<u64>,
     told: PoolRecord,
+    /// Whether it was told that too few endpoints are available.
+    told_fail_open: bool,
     /// Since when each endpoint has waited for its trial request.
     on_trial_since: Vec<Option<Instant>>,
 }
@@ -146,7 +148,7 @@ impl Health {
         let all_unchecked = |watched: &Watched| {
             let state = watched.state();
             let mut standings = state.health.standings().iter();
-            standings.all(|standing| standing.state == crate::health::State::Unchecked)
+            standings.all(|standing| standing.state == EndpointState::Unchecked && !standing.available)
         };
         !self.pools.iter().any(all_unchecked)
     }
@@ -186,6 +188,7 @@ impl Watched {
             selection: Selection::clone(&watch.pool.selection()),
             applied: None,
             told: PoolRecord::new(Arc::clone(record), &watch),
+            told_fail_open: false,
             on_trial_since: vec![None; levels.len()],
         };
         Self { watch, state: Mutex::new(state) }
@@ -232,32 +235,40 @@ impl State {
         let members: Vec<_> = watch.members.iter().copied().zip(availability).collect();
         let bands = Bands::of(&members, watch.fail_open);
         let selection = Selection { bands, trials };
+        log.extend(self.tell_fail_open(watch, &members, selection.bands.failed_open));
         if selection != self.selection {
-            log.extend(fail_open_event(watch, &members, &self.selection.bands, &selection.bands));
             watch.pool.select(selection.clone());
             self.selection = selection;
         }
     }
 }
 
-fn fail_open_event(
-    watch: &Watch,
-    members: &[(Member, Availability)],
-    before: &Bands,
-    after: &Bands,
-) -> Option<Event> {
-    if before.failed_open == after.failed_open {
-        return None;
+impl State {
+    /// The event of too few, or enough again. That endpoints are few because they were never checked yet,
+    /// as at the start, is no news.
+    fn tell_fail_open(
+        &mut self,
+        watch: &Watch,
+        members: &[(Member, Availability)],
+        failed_open: bool,
+    ) -> Option<Event> {
+        let standings = self.health.standings().iter();
+        let mut known =
+            standings.filter(|s| !s.available && !s.excluded && s.state != EndpointState::Unchecked);
+        let news = failed_open && (self.told_fail_open || known.next().is_some());
+        if std::mem::replace(&mut self.told_fail_open, news) == news {
+            return None;
+        }
+        let count = |wanted| members.iter().filter(|(_, availability)| *availability == wanted).count();
+        let available = count(Availability::Available);
+        let of = available + count(Availability::Unavailable);
+        let what = if news {
+            What::FailedOpen { available, of, try_all: watch.fail_open.try_all }
+        } else {
+            What::FailOpenOver
+        };
+        Some(Event { endpoint: None, what, state: None })
     }
-    let count = |wanted| members.iter().filter(|(_, availability)| *availability == wanted).count();
-    let available = count(Availability::Available);
-    let of = available + count(Availability::Unavailable);
-    let what = if after.failed_open {
-        What::FailedOpen { available, of, try_all: watch.fail_open.try_all }
-    } else {
-        What::FailOpenOver
-    };
-    Some(Event { endpoint: None, what, state: None })
 }
 
 /// How often pools are looked at when nothing fails.

@@ -50,7 +50,7 @@ fn every() -> Vec<(What, &'static str)> {
             What::Ordered(Order { command: Command::Drain, lasts: Some(60 * SECOND) }),
             "drained by command: no new requests, for 60 s",
         ),
-        (What::OrderOver(Command::Disable), "the time is over that it was to be disabled"),
+        (What::OrderOver(Command::Disable), "no longer disabled: the time for it is over"),
         (
             What::FailedOpen { available: 1, of: 4, try_all: true },
             "only 1 of 4 endpoints are available: all are tried, whatever their state",

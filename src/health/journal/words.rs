@@ -82,7 +82,7 @@ impl What {
             Self::Recovered => "has its whole weight again".to_owned(),
             Self::Ordered(order) => order.words(),
             Self::OrderOver(command) => {
-                format!("the time is over that it was to be {}", command.participle())
+                format!("no longer {}: the time for it is over", command.participle())
             }
             Self::Disagreement => {
                 "checks pass while requests fail: the check does not see what clients see".to_owned()
