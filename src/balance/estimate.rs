@@ -1,7 +1,7 @@
 //! How an endpoint's time to the first byte is estimated: by an exponentially weighted average that
-//! follows a rise at once and a fall slowly (peak EWMA, as Finagle's), with a decay of 10 s. What
-//! nobody refreshes fades too, when it is read, so that an endpoint that was slow is tried again.
-//! Failures count apart, as a share of the latest requests: they say nothing about time.
+//! follows a rise within a few responses and a fall slowly, with a decay of 10 s (after the peak EWMA
+//! of Finagle). What nobody refreshes fades too, when it is read, so that an endpoint that was slow is
+//! tried again. Failures count apart, as a share of the latest requests: they say nothing about time.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -20,20 +20,22 @@ pub fn observe(gauge: &Gauge, took: Duration, now: Instant) {
             let kept = fade(age);
             before * kept * kept + took * (1.0 - kept)
         }
+        Some((before, _)) if took > before => before + (took - before) * RISE,
         _ => took,
     };
     gauge.set_estimate(Duration::from_secs_f64(next), now);
-    if let Some((share, age)) = gauge.failing(now) {
-        let left = share * fade(age) * (1.0 - OUTCOME);
-        gauge.set_failing((left > FORGOTTEN).then_some(left), now);
-    }
 }
 
-/// Takes note of a failure, so that an endpoint that fails fast does not look quick. One failure
-/// among successes costs little; one after another make up to [`PENALTY`].
+/// Takes note that an exchange succeeded to its last byte.
+pub fn succeed(gauge: &Gauge) {
+    gauge.scale_failing(1.0 - OUTCOME);
+}
+
+/// Takes note of a failure, so that an endpoint that fails fast does not look quick. One failure among
+/// successes costs nothing, as it happens to all; from the second in a row on the endpoint is avoided.
 pub fn penalise(gauge: &Gauge, now: Instant) {
-    let before = gauge.failing(now).map_or(0.0, |(share, age)| share * fade(age));
-    gauge.set_failing(Some(before + (1.0 - before) * OUTCOME), now);
+    let before = gauge.failing(now).map_or(0.0, |(share, age)| share * left(age));
+    gauge.set_failing(before + (1.0 - before) * OUTCOME, now);
 }
 
 /// What the next request to an endpoint has to reckon with.
@@ -41,7 +43,7 @@ pub fn penalise(gauge: &Gauge, now: Instant) {
 pub(super) struct Outlook {
     /// How long it takes to the first byte, in seconds, made longer by failures.
     pub(super) time: f64,
-    /// The share of the latest requests that failed, 0 to 1.
+    /// The share of the latest requests that failed, 0 to 1; 0 for few, and the less the longer ago.
     pub(super) failing: f64,
 }
 
@@ -51,11 +53,11 @@ pub(super) fn outlook(gauge: &Gauge, typical: f64, now: Instant) -> Outlook {
     let measured = faded(gauge, now).unwrap_or(typical);
     let time = measured.max(gauge.waited_for(now)) + GRAIN;
     match gauge.failing(now) {
-        None => Outlook { time, failing: 0.0 },
-        Some((share, age)) => {
+        Some((share, age)) if share >= SUSPECT => {
             let failing = share * fade(age);
-            Outlook { time: time.max(typical + GRAIN) * (1.0 + (PENALTY - 1.0) * failing * failing), failing }
+            Outlook { time: time.max(typical + GRAIN) * (1.0 + PENALTY * failing), failing }
         }
+        _ => Outlook { time, failing: 0.0 },
     }
 }
 
@@ -99,18 +101,26 @@ fn faded(gauge: &Gauge, now: Instant) -> Option<f64> {
 /// What is left after `age` seconds: (1 - age / 4 d)^4, which begins as exp(-age / d) does but costs
 /// next to nothing and reaches zero, after 40 s.
 fn fade(age: f64) -> f64 {
-    let left = (1.0 - age / (4.0 * DECAY)).max(0.0);
+    let left = left(age);
     (left * left) * (left * left)
+}
+
+fn left(age: f64) -> f64 {
+    (1.0 - age / (4.0 * DECAY)).max(0.0)
 }
 
 /// The time in which a past peak is forgotten for the most part, in seconds.
 const DECAY: f64 = 10.0;
+/// What a response that took longer than the estimate counts. Not all: in pools where one response in
+/// 200 takes ten times as long, every endpoint would look slow most of the time, and one that is slow
+/// would not stand out. A slow endpoint is noticed no later for it, as requests that wait count anyway.
+const RISE: f64 = 0.25;
 /// What the latest outcome counts in the share of failures.
 const OUTCOME: f64 = 0.25;
-/// A share of failures that is taken for none.
-const FORGOTTEN: f64 = 0.01;
-/// How many times as slow an endpoint is taken to be when all of its requests fail. It falls with the
-/// square of their share.
+/// The share of failures from which on an endpoint is avoided: two in a row are above it, and two with
+/// a success between them are not.
+const SUSPECT: f64 = 0.4;
+/// How many times longer an endpoint is taken to need when all of its requests fail.
 const PENALTY: f64 = 30.0;
 /// What is added to every time, in seconds: below it, differences are chance rather than the
 /// endpoint's doing.

@@ -163,11 +163,15 @@ impl Gauge {
         self.failing.get().map(|(share, at)| (share, self.age(at, now)))
     }
 
-    /// Replaces the share of failures, as of `now`; `None` forgets them.
-    pub(super) fn set_failing(&self, share: Option<f64>, now: Instant) {
-        match share {
-            Some(share) => self.failing.set(share, self.millis(now)),
-            None => self.failing.clear(),
+    /// Replaces the share of failures, as of `now`.
+    pub(super) fn set_failing(&self, share: f64, now: Instant) {
+        self.failing.set(share, self.millis(now));
+    }
+
+    /// Multiplies the share of failures, which stays as old as it is; what is next to nothing is nothing.
+    pub(super) fn scale_failing(&self, by: f64) {
+        if let Some((share, at)) = self.failing.get() {
+            if share * by < NEGLIGIBLE { self.failing.clear() } else { self.failing.set(share * by, at) }
         }
     }
 
@@ -234,6 +238,8 @@ const STAMP_BITS: u32 = 40;
 const STAMP: u64 = (1 << STAMP_BITS) - 1;
 /// The bits of a float that are given up for that.
 const SPARED_BITS: u32 = 7;
+/// A share of failures that is taken for none.
+const NEGLIGIBLE: f64 = 0.01;
 /// The longest estimate.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -287,8 +293,11 @@ mod tests {
         gauge.set_estimate(Duration::ZERO, start);
         assert_eq!(gauge.estimate(), Some((Duration::ZERO, start)));
         assert_eq!(gauge.failing(start), None);
-        gauge.set_failing(Some(0.25), start);
-        assert_eq!(gauge.failing(start + 500 * MS), Some((0.25, 0.5)));
+        gauge.set_failing(0.25, start);
+        gauge.scale_failing(0.5);
+        assert_eq!(gauge.failing(start + 500 * MS), Some((0.125, 0.5)));
+        gauge.scale_failing(0.05);
+        assert_eq!(gauge.failing(start), None);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Of two endpoints drawn by weight, the one that is likely to answer sooner: its estimated time to
 //! the first byte, times its requests in flight with this one, per weight (as Finagle and Linkerd
-//! do; the estimate is in `estimate`). The estimate follows a rise at once, so a slow endpoint loses
-//! its share with the first slow response, and sooner: while requests wait for longer than the
-//! estimate, their age counts instead.
+//! do; the estimate is in `estimate`). A slow endpoint loses its share with its first slow responses,
+//! and sooner: while requests wait for longer than the estimate, their age counts instead. One that
+//! fails is avoided from the second failure in a row on, and tried again within half a minute.
 //!
 //! The default: good for most HTTP traffic. Not where an endpoint answers some requests much more
-//! slowly than others by nature (one rare slow call then repels traffic for seconds), nor for
+//! slowly than others by nature (a few slow calls then repel traffic for seconds), nor for
 //! connections that say nothing about time; there, `p2c` or `least_requests`.
 
 use std::cell::RefCell;

@@ -48,6 +48,7 @@ fn only_what_is_usable_is_chosen_while_lists_and_weights_change() {
                     1 => gauges[place].set_factor(lot(1001) as u32),
                     2 => estimate::observe(&gauges[place], MS * lot(1000) as u32, now),
                     3 => estimate::penalise(&gauges[place], now),
+                    4 => estimate::succeed(&gauges[place]),
                     _ => gauges[place].begin(now),
                 }
                 now += MS * lot(20) as u32;

@@ -89,7 +89,10 @@ impl Lease {
         }
         let shared = &self.endpoint.shared;
         match outcome {
-            Outcome::Success => shared.tally.succeeded(self.endpoint.shard),
+            Outcome::Success => {
+                shared.tally.succeeded(self.endpoint.shard);
+                estimate::succeed(&shared.gauge);
+            }
             Outcome::Cancelled => {}
             Outcome::Failure(failure) => {
                 shared.tally.failed(self.endpoint.shard, failure);

@@ -265,7 +265,10 @@ impl World {
         let Some(attempt) = self.attempts.remove(&id) else { return };
         let (gauge, tally) = (&self.gauges[attempt.endpoint], &self.endpoints[attempt.endpoint].tally);
         match attempt.answer.failure {
-            None => tally.succeeded(Shard::worker(0)),
+            None => {
+                tally.succeeded(Shard::worker(0));
+                estimate::succeed(gauge);
+            }
             Some(failure) => {
                 tally.failed(Shard::worker(0), failure);
                 estimate::penalise(gauge, now);

@@ -32,17 +32,17 @@ fn an_endpoint_that_fails_at_once_attracts_nobody() {
         pool.run(SECOND * 10, rate);
         let first = pool.run(SECOND, rate)[3];
         let later = percent(&pool.run(SECOND * 60, rate))[3];
-        assert!(f64::from(first) <= 6.0 + rate * 0.02 && later < 1.5, "{told}: {first}, then {later:.2} %");
+        assert!(f64::from(first) <= 6.0 + rate * 0.02 && later < 0.3, "{told}: {first}, then {later:.2} %");
     });
 }
 
 #[test]
-fn one_failure_in_a_thousand_costs_an_endpoint_little() {
+fn one_failure_in_a_thousand_costs_an_endpoint_nothing() {
     let rarely: Endpoint =
         |at| if at.subsec_nanos() % 1000 == 0 { Answer::Fails(5 * MS) } else { after_ms(5) };
     each(&[GOOD, rarely], |pool, rate, told| {
         let share = percent(&pool.run(SECOND * 60, rate))[1];
-        assert!((35.0..=55.0).contains(&share), "{told}: {share:.1} %");
+        assert!((46.0..=54.0).contains(&share), "{told}: {share:.1} %");
     });
 }
 

@@ -76,7 +76,10 @@ impl Pool {
             gauge.waited(began);
             gauge.end();
             match answer {
-                Answer::After(took) => estimate::observe(gauge, took, at),
+                Answer::After(took) => {
+                    estimate::observe(gauge, took, at);
+                    estimate::succeed(gauge);
+                }
                 Answer::Fails(_) => estimate::penalise(gauge, at),
             }
         }
