@@ -1,6 +1,6 @@
 //! How an endpoint's time to the first byte is estimated: by an exponentially weighted average that
-//! follows a rise within a few responses and a fall slowly, with a decay of 10 s (after the peak EWMA
-//! of Finagle). What nobody refreshes fades too, when it is read, so that an endpoint that was slow is
+//! follows a rise with the second slow response and a fall slowly, with a decay of 10 s (after the
+//! peak EWMA of Finagle). What nobody refreshes fades too, when it is read, so that an endpoint that was slow is
 //! tried again. Failures count apart, as a share of the latest requests: they say nothing about time.
 
 use std::cell::{Cell, RefCell};
@@ -14,14 +14,23 @@ use super::{Gauge, Pick};
 pub fn observe(gauge: &Gauge, took: Duration, now: Instant) {
     let took = took.as_secs_f64();
     let next = match gauge.estimated(now) {
-        // Averaged with what would be read now, so that an endpoint that is tried again once its
-        // estimate has faded to that of the others is not put off by how slow it was.
-        Some((before, age)) if took < before * fade(age) => {
-            let kept = fade(age);
-            before * kept * kept + took * (1.0 - kept)
+        None => took,
+        Some((before, age)) => {
+            let is_slower = took > before;
+            let slower = gauge.replace_slower(if is_slower { took } else { 0.0 });
+            let faded = before * fade(age);
+            if is_slower && gauge.failing(now).is_none() {
+                // To what both of the latest two took at least: one alone may be chance. Who failed a
+                // moment ago, as while it starts, is believed at once that it is slow.
+                before.max(slower.min(took))
+            } else if took < faded {
+                // Averaged with what would be read now, so that an endpoint that is tried again once
+                // its estimate has faded to that of the others is not put off by how slow it was.
+                faded * fade(age) + took * (1.0 - fade(age))
+            } else {
+                took
+            }
         }
-        Some((before, _)) if took > before => before + (took - before) * RISE,
-        _ => took,
     };
     gauge.set_estimate(Duration::from_secs_f64(next), now);
 }
@@ -111,10 +120,6 @@ fn left(age: f64) -> f64 {
 
 /// The time in which a past peak is forgotten for the most part, in seconds.
 const DECAY: f64 = 10.0;
-/// What a response that took longer than the estimate counts. Not all: in pools where one response in
-/// 200 takes ten times as long, every endpoint would look slow most of the time, and one that is slow
-/// would not stand out. A slow endpoint is noticed no later for it, as requests that wait count anyway.
-const RISE: f64 = 0.25;
 /// What the latest outcome counts in the share of failures.
 const OUTCOME: f64 = 0.25;
 /// The share of failures from which on an endpoint is avoided: two in a row are above it, and two with

@@ -17,6 +17,7 @@ pub struct Gauge {
     waiting: AtomicU64,
     estimate: Stamped,
     failing: Stamped,
+    slower: AtomicU32,
 }
 
 /// The requests that wait for the first byte of their response.
@@ -43,6 +44,7 @@ impl Gauge {
             waiting: AtomicU64::new(0),
             estimate: Stamped::default(),
             failing: Stamped::default(),
+            slower: AtomicU32::new(0),
         }
     }
 
@@ -155,6 +157,17 @@ impl Gauge {
     /// As [`Self::estimate`], for those in a hurry: the estimate and its age at `now`, in seconds.
     pub(super) fn estimated(&self, now: Instant) -> Option<(f64, f64)> {
         self.estimate.get().map(|(seconds, at)| (seconds, self.age(at, now)))
+    }
+
+    /// Keeps how long the latest response took, in seconds, if that was longer than the estimate; 0 if
+    /// not. Gives what was kept for the one before.
+    pub(super) fn replace_slower(&self, seconds: f64) -> f64 {
+        let before = f32::from_bits(self.slower.load(Ordering::Relaxed));
+        let after = seconds as f32;
+        if before != after {
+            self.slower.store(after.to_bits(), Ordering::Relaxed);
+        }
+        f64::from(before)
     }
 
     /// Which share of the latest requests failed, 0 to 1, as it was when last written, and how many

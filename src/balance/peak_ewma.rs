@@ -1,6 +1,6 @@
 //! Of two endpoints drawn by weight, the one that is likely to answer sooner: its estimated time to
 //! the first byte, times its requests in flight with this one, per weight (as Finagle and Linkerd
-//! do; the estimate is in `estimate`). A slow endpoint loses its share with its first slow responses,
+//! do; the estimate is in `estimate`). A slow endpoint loses its share with its second slow response,
 //! and sooner: while requests wait for longer than the estimate, their age counts instead. One that
 //! fails is avoided from the second failure in a row on, and tried again within half a minute.
 //!
