@@ -34,7 +34,12 @@ pub(super) async fn run(health: Arc<Health>) {
         prober.start_due(ambient::now());
         tokio::select! {
             () = until(prober.next_start()) => {}
-            Some(done) = prober.running.join_next() => prober.take(done),
+            Some(done) = prober.running.join_next() => {
+                prober.take(done);
+                while let Some(done) = prober.running.try_join_next() {
+                    prober.take(done);
+                }
+            }
         }
     }
 }
@@ -52,7 +57,7 @@ struct Prober {
 impl Prober {
     fn start_due(&mut self, now: Instant) {
         while self.running.len() < MOST_AT_ONCE {
-            let Some(index) = self.pop_due(now) else { return };
+            let Some(index) = self.pop_due(now + TOGETHER) else { return };
             let Some(target) = self.targets.get(index) else { continue };
             if target.is_wanted(&self.health) {
                 let question = Arc::clone(&target.question);
@@ -63,10 +68,10 @@ impl Prober {
         }
     }
 
-    fn pop_due(&mut self, now: Instant) -> Option<usize> {
+    fn pop_due(&mut self, by: Instant) -> Option<usize> {
         let due = self.due.peek_mut()?;
         let Reverse((at, _)) = *due;
-        (at <= now).then(|| PeekMut::pop(due)).map(|Reverse((_, index))| index)
+        (at <= by).then(|| PeekMut::pop(due)).map(|Reverse((_, index))| index)
     }
 
     /// When the next check can start; `None` while one has to end first.
@@ -107,6 +112,8 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Checks that are due within this time start together: with many, the thread wakes up less often.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// Checks under way at once; those past it wait until one has ended. At the usual limit of 1024
 /// descriptors, half is left for traffic; at the usual timeout of 2 s, 256 endpoints that hang are
 /// found out in each second.

@@ -88,7 +88,9 @@ impl Question {
             Check::Bytes(probe) => self.converse(&**probe, stream, progress).await,
             Check::Call(call) => {
                 let https = self.dial.tls.is_some();
-                call::carry_out(call.request(&self.authority, https), &**call, stream, progress).await
+                let request = call.request(&self.authority, https);
+                // Boxed, because most checks need no room for it.
+                Box::pin(call::carry_out(request, &**call, stream, progress)).await
             }
         }
     }
@@ -120,6 +122,11 @@ impl Question {
             if judgement == Judgement::More && (closed || progress.received.len() > LONGEST_ANSWER) {
                 return Err(Failed::Endpoint(format!("no verdict in {} bytes", progress.received.len())));
             }
+        }
+        if matches!(stream, Stream::Plain(_)) {
+            // The verdict stands. A reset, as HAProxy's checks end, keeps no port in TIME_WAIT: with
+            // thousands of endpoints these would add up to tens of thousands.
+            stream.reset_on_drop();
         }
         progress.open = Some(Open::Stream(stream));
         match judgement {
