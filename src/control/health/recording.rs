@@ -105,7 +105,7 @@ fn line(interval: &Interval, members: &Members) -> Option<Value> {
     Some(line)
 }
 
-/// Reads what [`write`] wrote. What it knows nothing of is passed over.
+/// Reads what [`write()`] wrote. What it knows nothing of is passed over.
 ///
 /// # Errors
 /// When a line is not JSON, or lacks what its kind has, or the recording is of another version.
