@@ -143,7 +143,7 @@ fn a_tcp_check_may_talk() {
     let talks = "kind = \"tcp\"\nsend = \"NOOP\\r\\n\"\nexpect = { hex = \"32 35 30\" }";
     let proxy = checking(&[origin.address()], talks);
     passes(&proxy, "app");
-    assert_eq!(origin.wait_end(0), Ended::Closed);
+    assert_eq!(origin.wait_end(0), Ended::Reset);
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Question {
 }
 
 impl Progress {
-    /// Takes leave where there is a way to: peers log what ends without.
+    /// Takes leave where TLS or HTTP/2 has a way to: peers log what ends without.
     async fn close(self) {
         let leaving = async {
             match self.open {
