@@ -403,7 +403,9 @@ fn bytes_that_nobody_asked_for_spoil_a_connection() {
 fn another_endpoint_is_asked_when_one_refuses() {
     let (one, two) = (refuses(), refuses());
     let origin = answers("hello");
-    let proxy = Plain::default().to(&[one.address(), two.address(), origin.address()]);
+    // In turn, so that both are asked.
+    let proxy = Plain { pool: "policy = \"round_robin\"", ..Plain::default() };
+    let proxy = proxy.to(&[one.address(), two.address(), origin.address()]);
     let mut client = proxy.connect();
     for id in 0..6 {
         assert_eq!(ask(&mut client, if id % 2 == 0 { "GET" } else { "POST" }, &id.to_string()), 200);
