@@ -31,7 +31,7 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
     let mut text = format!(
         "{RATE} GET/s over four origins that take 5 ms; after {} s one of them changes, for {} s. Failed \
          requests in percent of those after the change, and in seconds from the first failure to the last; \
-         p99 of the last {} s.\n\n| one of four |",
+         p99 of the last {} s; a dash where every client was still waiting.\n\n| one of four |",
         HEALTHY.as_secs(),
         options.window().max(FAULTY).as_secs(),
         LAST.as_secs()
@@ -89,11 +89,11 @@ fn notice(ground: &Ground, proxy: Proxy, fault: Fault, faulty: Duration) -> Resu
     let after = shots.0.iter().filter(|shot| shot.at >= changed).count();
     let failed = shots.failed().len();
     let p99 = shots.p99(end.saturating_sub(LAST), end);
+    let p99 = if p99.is_zero() { "–".to_owned() } else { format!("{:.0} ms", p99.as_secs_f64() * 1e3) };
     Ok(format!(
-        "{:.1} %, {:.1} s; p99 {:.0} ms",
+        "{:.1} %, {:.1} s; p99 {p99}",
         failed as f64 * 100.0 / after.max(1) as f64,
         shots.failing_for().as_secs_f64(),
-        p99.as_secs_f64() * 1e3
     ))
 }
 
