@@ -418,6 +418,21 @@ fn another_endpoint_is_asked_when_one_refuses() {
 }
 
 #[test]
+fn where_nobody_else_may_be_asked_the_client_is_told_what_happened() {
+    let (closes, drained) = (closes_before_answer(), answers("hello"));
+    let proxy = Plain::default().to(&[closes.address(), drained.address()]);
+    let mut admin = Link::to(proxy.admin());
+    let order = format!("/endpoints/app/{}/drain", drained.address());
+    admin.send(format!("POST {order} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+    assert_eq!(admin.response_to("POST").status(), 200);
+    let response = proxy.get("/");
+    let status = response.field("proxy-status").expect("says what happened");
+    assert_eq!(response.status(), 502, "{status}");
+    assert!(status.contains("error=connection_terminated"), "{status}");
+    assert_eq!(proxy.metrics().sum("forebay_endpoint_failures_total", &[("kind", "reset")]), 1.0);
+}
+
+#[test]
 fn when_all_refuse_the_answer_names_one() {
     let endpoints = [refuses(), refuses(), refuses(), refuses()];
     let addresses: Vec<_> = endpoints.iter().map(support::Refusing::address).collect();

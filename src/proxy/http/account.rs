@@ -83,6 +83,12 @@ impl<'a> Account<'a> {
         }
     }
 
+    /// Takes note of who is asked now, whatever became of those before.
+    pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
+        self.endpoint = Some(Rc::clone(endpoint));
+        self.error = None;
+    }
+
     /// Takes note of an error, also against the endpoint if it is to blame.
     pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
         if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {

@@ -64,14 +64,13 @@ impl Forward<'_> {
     ) -> Result<Box<Exchange>, ProxyError> {
         let mut tried = Vec::new();
         let mut trials = 0;
-        let mut resend = None;
         let mut kept = None;
         let mut resends = 0;
+        let mut next = self.pick(&tried, scratch, account).ok_or(ProxyError::NoEndpoint)?;
+        let mut fresh = None;
         loop {
-            let (lease, fresh) = match resend.take() {
-                Some((lease, from)) => (lease, Some(from)),
-                None => (self.pick(&tried, scratch, account)?, None),
-            };
+            let lease = next;
+            account.ask(lease.endpoint());
             let (index, on_trial) = (lease.index(), lease.is_on_trial());
             let sending = self.send_in_time(&lease, fresh, scratch, account);
             let failed = match unless_gone(client, sending).await {
@@ -86,8 +85,8 @@ impl Forward<'_> {
                         resends += 1;
                         self.count_resend(&exchange);
                         kept = exchange.upload.take_kept();
-                        let from = exchange.resend_from(&error);
-                        resend = Some((exchange.into_lease(), from));
+                        fresh = Some(exchange.resend_from(&error));
+                        next = exchange.into_lease();
                         continue;
                     }
                     let by_client = exchange.waits_for_client();
@@ -104,10 +103,10 @@ impl Forward<'_> {
             if !self.may_go_elsewhere(&failed, on_trial, scratch) || tried.len() - trials > FURTHER_TRIES {
                 return Err(failed);
             }
-            if tried.len() >= self.pool.shared.endpoints.len() {
-                return Err(failed);
-            }
+            // Where nobody else may be asked, the client is told what happened.
+            let Some(other) = self.pick(&tried, scratch, account) else { return Err(failed) };
             account.fail(self.cx, &failed);
+            (next, fresh) = (other, None);
         }
     }
 
@@ -126,12 +125,7 @@ impl Forward<'_> {
         scratch.request.method.is_idempotent() && self.body.is_empty()
     }
 
-    fn pick(
-        &self,
-        tried: &[usize],
-        scratch: &Scratch,
-        account: &mut Account<'_>,
-    ) -> Result<Lease, ProxyError> {
+    fn pick(&self, tried: &[usize], scratch: &Scratch, account: &Account<'_>) -> Option<Lease> {
         let now = if tried.is_empty() { account.started } else { ambient::now() };
         let choosing = Choosing {
             tried,
@@ -141,10 +135,7 @@ impl Forward<'_> {
             draw: ambient::draw(),
             now,
         };
-        let lease = self.pool.pick(&choosing).ok_or(ProxyError::NoEndpoint)?;
-        account.endpoint = Some(Rc::clone(lease.endpoint()));
-        account.error = None;
-        Ok(lease)
+        self.pool.pick(&choosing)
     }
 
     /// What binds the request to an endpoint, if the policy cares.
