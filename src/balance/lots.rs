@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::cost::Scale;
 use super::level::{Level, weight_of};
 use super::{Gauge, Pick};
+use crate::model::{self, mix::STEP};
 
 /// What is remembered of a list's weights.
 #[derive(Default)]
@@ -196,10 +197,7 @@ pub(super) fn part(draw: u64) -> f64 {
 /// Another draw out of a draw, or a hash out of a number: every bit depends on all bits (the
 /// generator `SplitMix64` of Steele, Lea and Flood 2014).
 pub(super) fn mix(bits: u64) -> u64 {
-    let z = bits.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    model::mix::mix(bits.wrapping_add(STEP))
 }
 
 /// How often all weights are looked at.

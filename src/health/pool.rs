@@ -21,6 +21,7 @@ use super::check::CheckResult;
 use super::detector::{Detector, Finding, Mode, Seen};
 use super::journal::{Event, Order, What};
 use super::{Sample, Trial};
+use crate::model::mix::{STEP, mix};
 use endpoint::Endpoint;
 use findings::Findings;
 use level::Level;
@@ -336,12 +337,9 @@ impl PoolHealth {
     }
 }
 
-/// A draw of its own for each endpoint (the finaliser of `SplitMix64`).
+/// A draw of its own for each endpoint.
 fn mixed(draw: u64, index: usize) -> u64 {
-    let z = draw ^ (index as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    mix(draw ^ (index as u64).wrapping_add(1).wrapping_mul(STEP))
 }
 
 /// How long after the start of the process a pool waits for the first check that passes.

@@ -6,6 +6,7 @@ pub mod expand;
 pub mod field;
 pub mod head;
 pub mod json;
+pub mod mix;
 pub mod name;
 pub mod options;
 pub mod percent;

@@ -109,6 +109,17 @@ impl Lease {
             shared.alarm.raise();
         }
     }
+
+    /// Takes note that the client left before there was an answer. That is no failure; but if it had
+    /// waited for longer than the endpoint takes, the endpoint takes longer now.
+    fn abandon(&self, now: Instant) {
+        let shared = &self.endpoint.shared;
+        let waited = now.saturating_duration_since(self.began.get());
+        if shared.gauge.estimate().is_some_and(|(estimate, _)| waited > estimate) {
+            estimate::observe(&shared.gauge, waited, now);
+            shared.tally.answered(self.endpoint.shard, waited);
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -123,19 +134,6 @@ impl Drop for Lease {
         shared.gauge.end();
         if self.on_trial.get() {
             shared.tally.end_trial(None);
-        }
-    }
-}
-
-impl Lease {
-    /// Takes note that the client left before there was an answer. That is no failure; but if it had
-    /// waited for longer than the endpoint takes, the endpoint takes longer now.
-    fn abandon(&self, now: Instant) {
-        let shared = &self.endpoint.shared;
-        let waited = now.saturating_duration_since(self.began.get());
-        if shared.gauge.estimate().is_some_and(|(estimate, _)| waited > estimate) {
-            estimate::observe(&shared.gauge, waited, now);
-            shared.tally.answered(self.endpoint.shard, waited);
         }
     }
 }

@@ -12,6 +12,7 @@ use super::http2_pool::Http2Pool;
 use super::pool::Selection;
 use super::{Endpoint, Lease, Pool, Snapshot};
 use crate::balance::{Bands, Pick, Policy, Setup};
+use crate::model::mix::mix;
 use crate::observe::metrics::Shard;
 
 /// A worker's view of one snapshot.
@@ -129,7 +130,8 @@ impl LocalPool {
             return Some(lease);
         }
         let hashed = if self.shared.settings.policy.hashes() { choosing.key } else { None };
-        let first = bands.choose(remixed(hashed.unwrap_or(choosing.draw)))?;
+        // By other bits than the choice within the band.
+        let first = bands.choose(mix(hashed.unwrap_or(choosing.draw)))?;
         let index = self.pick_in(first, bands, choosing).or_else(|| {
             let others = (0..bands.list.len()).filter(|place| *place != first);
             others.into_iter().find_map(|place| self.pick_in(place, bands, choosing))
@@ -191,14 +193,6 @@ impl LocalPool {
         let setup = Setup { identities: &self.identities, balance_factor: settings.balance_factor };
         settings.policy.build(&setup)
     }
-}
-
-/// The bits of a key or a draw anew, so that the choice of a band says nothing about the choice within
-/// it (the finaliser of `SplitMix64`).
-fn remixed(key: u64) -> u64 {
-    let z = (key ^ (key >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }
 
 impl std::fmt::Debug for LocalPool {

@@ -9,6 +9,7 @@ use super::recording::Recording;
 use crate::health::journal::Event;
 use crate::health::pool::HealthSettings;
 use crate::health::{PoolHealth, Sample, Trial};
+use crate::model::mix::{STEP, mix};
 
 /// The events of a replay, each with its time.
 pub type Replayed = Vec<(SystemTime, Event)>;
@@ -101,12 +102,9 @@ fn as_trial(sample: &Sample) -> Option<Trial> {
     }
 }
 
-/// A random number that is the same in every replay: SplitMix64 (Steele et al., 2014).
+/// A random number that is the same in every replay.
 fn draw(n: u64) -> u64 {
-    let mut z = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
+    mix(n.wrapping_mul(STEP))
 }
 
 /// How often endpoints are looked at while nothing happens.
