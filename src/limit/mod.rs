@@ -2,6 +2,10 @@
 //! whether once more. Numbers and the time come in as values; nothing here waits, and nothing here
 //! knows what is limited. Whatever is refused is refused by a [`Rejection`], which has a name.
 
+pub mod backoff;
+pub mod budget;
+pub mod hedge;
 pub mod rejection;
+pub mod retry;
 
 pub use rejection::Rejection;
