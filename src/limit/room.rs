@@ -1,0 +1,124 @@
+//! A line of those who found no room, and try again whenever some may have come up. Who has room,
+//! and for whom, it does not know: whoever makes room says so, and the next in line has a look.
+//!
+//! # Why nobody waits while there is room
+//!
+//! Whoever finds no room joins the line, looks once more, and only then waits; whoever makes room first
+//! makes it and then looks for a line, with a fence between the two on either side. Whichever of the two
+//! comes first, the other sees it: either the second look finds the room, or whoever made it finds
+//! the line. A waiter that was called and does not need it any more calls the next.
+
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use super::queue::{Joined, Queue, Ticket};
+use super::slot::{Slot, Turn};
+use crate::model::settings::Priority;
+
+/// A line for room.
+#[derive(Debug)]
+pub struct Room {
+    waiting: AtomicU32,
+    queue: Mutex<Queue<Arc<Slot>>>,
+    clock: fn() -> Instant,
+}
+
+/// A place in the line, given up when dropped.
+#[derive(Debug)]
+pub struct InLine<'a> {
+    room: &'a Room,
+    ticket: Ticket,
+    until: Instant,
+    slot: Arc<Slot>,
+}
+
+impl Room {
+    /// A line in which at most `waiting` wait; `clock` tells the time, which is asked for only when
+    /// somebody waits.
+    #[must_use]
+    pub fn new(waiting: u32, clock: fn() -> Instant) -> Self {
+        Self { waiting: AtomicU32::new(0), queue: Mutex::new(Queue::new(waiting as usize)), clock }
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Joins the line until `until`, when it has room, or somebody of a lower class in it. To be followed
+    /// by a second look.
+    pub fn join(&self, priority: Priority, until: Instant) -> Option<InLine<'_>> {
+        let slot = Arc::new(Slot::default());
+        let mut displaced = None;
+        let ticket =
+            self.with_queue(|queue| match queue.join(Arc::clone(&slot), priority, (self.clock)(), until) {
+                Joined::Full => None,
+                Joined::Waits(ticket) => Some(ticket),
+                Joined::InPlaceOf(ticket, other) => {
+                    displaced = other.tell(Turn::Displaced);
+                    Some(ticket)
+                }
+            })?;
+        displaced.into_iter().for_each(Waker::wake);
+        fence(Ordering::SeqCst);
+        Some(InLine { room: self, ticket, until, slot })
+    }
+
+    /// There is room for one more: the next in line has a look.
+    pub fn made(&self) {
+        fence(Ordering::SeqCst);
+        if self.waiting() > 0 {
+            self.call();
+        }
+    }
+
+    /// There may be room for many: all in line have a look.
+    pub fn changed(&self) {
+        fence(Ordering::SeqCst);
+        for _ in 0..self.waiting() {
+            self.call();
+        }
+    }
+
+    fn call(&self) {
+        let next = self.with_queue(|queue| queue.next((self.clock)())?.tell(Turn::Granted));
+        next.into_iter().for_each(Waker::wake);
+    }
+
+    fn with_queue<R>(&self, act: impl FnOnce(&mut Queue<Arc<Slot>>) -> R) -> R {
+        // Nothing panics half-way through a change, so what a panic elsewhere left is whole.
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut queue);
+        self.waiting.store(u32::try_from(queue.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        result
+    }
+}
+
+impl InLine<'_> {
+    /// Ready when it is time for another look, or when the place was lost. Called, it is back in its
+    /// place already, so that a look that finds nothing costs it nothing.
+    pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Turn> {
+        let told = self.slot.poll(cx);
+        if told == Poll::Ready(Turn::Granted) {
+            let (slot, now) = (Arc::clone(&self.slot), (self.room.clock)());
+            self.room.with_queue(|queue| queue.rejoin(slot, self.ticket, now, self.until));
+            fence(Ordering::SeqCst);
+        }
+        told
+    }
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let called = self.room.with_queue(|queue| {
+            queue.leave(self.ticket);
+            self.slot.take() == Some(Turn::Granted)
+        });
+        if called {
+            self.room.made();
+        }
+    }
+}
