@@ -2,6 +2,10 @@
 //! whether once more. Numbers and the time come in as values; nothing here waits, and nothing here
 //! knows what is limited. Whatever is refused is refused by a [`Rejection`], which has a name.
 
+pub mod breaker;
+pub mod gradient;
 pub mod rejection;
+pub mod sliding;
+pub mod throttle;
 
 pub use rejection::Rejection;
