@@ -288,6 +288,10 @@ impl Window {
     }
 }
 
+/// The least limit unless another is set.
+pub const MIN: u32 = 8;
+/// The tolerance unless another is set: a quarter more latency than normal is noise.
+pub const TOLERANCE: f64 = 1.25;
 /// The greatest decrease in one step.
 const STEEPEST: f64 = 0.5;
 /// The gradient of a pool whose requests time out, and the share of them from which on it is.

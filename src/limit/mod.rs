@@ -4,6 +4,7 @@
 
 pub mod breaker;
 pub mod gradient;
+pub mod loops;
 pub mod rejection;
 pub mod sliding;
 pub mod throttle;

@@ -15,11 +15,13 @@ pub struct ThrottleSettings {
     /// How far back it looks. The book looks back two minutes; half a minute forgets an outage that is
     /// over sooner.
     pub window: Duration,
+    /// Whether anything is turned away; otherwise it is only shown what would be.
+    pub enforced: bool,
 }
 
 impl Default for ThrottleSettings {
     fn default() -> Self {
-        Self { factor: 2.0, window: Duration::from_secs(30) }
+        Self { factor: 2.0, window: Duration::from_secs(30), enforced: true }
     }
 }
 
