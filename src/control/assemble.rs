@@ -16,6 +16,7 @@ use crate::balance::{Gauge, Member};
 use crate::config::Plan;
 use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
 use crate::health::pool::HealthSettings;
+use crate::limit::loops::Scope;
 use crate::model::settings::Retry;
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
@@ -26,7 +27,7 @@ use crate::route::{Rule, Table};
 use crate::upstream::endpoint::ShownState;
 use crate::upstream::pool::{Alarm, PoolSettings};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot};
+use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot, Valve};
 
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
@@ -122,6 +123,7 @@ impl Making<'_> {
             timeouts: plan.timeouts,
             connections: plan.connections,
             limits: plan.limits,
+            endpoint_breakers: matches!(plan.loops.breaker, Some((Scope::Endpoint, _))),
         };
         let metrics = self.registry.pool(&settings.name);
         let health = HealthSettings {
@@ -136,6 +138,7 @@ impl Making<'_> {
             health,
             check: plan.check,
             fail_open: plan.fail_open,
+            loops: plan.loops,
         })
     }
 
@@ -173,6 +176,7 @@ impl Making<'_> {
             metrics,
             tally: Tally::new(self.workers),
             alarm: Arc::clone(alarm),
+            breaker: Valve::default(),
             shown: ShownState::default(),
         }))
     }

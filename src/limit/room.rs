@@ -3,10 +3,15 @@
 //!
 //! # Why nobody waits while there is room
 //!
-//! Whoever finds no room joins the line, looks once more, and only then waits; whoever makes room first
-//! makes it and then looks for a line, with a fence between the two on either side. Whichever of the two
-//! comes first, the other sees it: either the second look finds the room, or whoever made it finds
-//! the line. A waiter that was called and does not need it any more calls the next.
+//! Whenever there is room and somebody in line, somebody of the line is about to look for it:
+//!
+//! - Whoever makes room first makes it and then looks for a line. Whoever joins an empty line first joins
+//!   and then looks for room. With a fence between the two on either side, one sees the other.
+//! - Whoever joins behind others does not look, which would be to overtake them, and need not: what is
+//!   said here held before it came.
+//! - Whoever is called is back in its place before it looks. If it finds nothing, there was no room
+//!   with somebody in line, and whoever makes some from then on finds the line.
+//! - Whoever leaves the line, with room or without, calls the next.
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,13 +30,14 @@ pub struct Room {
     clock: fn() -> Instant,
 }
 
-/// A place in the line, given up when dropped.
+/// A place in the line, given up when dropped; the next is called then.
 #[derive(Debug)]
 pub struct InLine<'a> {
     room: &'a Room,
     ticket: Ticket,
     until: Instant,
     slot: Arc<Slot>,
+    called: bool,
 }
 
 impl Room {
@@ -64,7 +70,7 @@ impl Room {
             })?;
         displaced.into_iter().for_each(Waker::wake);
         fence(Ordering::SeqCst);
-        Some(InLine { room: self, ticket, until, slot })
+        Some(InLine { room: self, ticket, until, slot, called })
     }
 
     /// There is room for one more: the next in line has a look.
@@ -98,9 +104,12 @@ impl Room {
 }
 
 impl InLine<'_> {
-    /// Ready when it is time for another look, or when the place was lost. Called, it is back in its
-    /// place already, so that a look that finds nothing costs it nothing.
+    /// Ready when it is time for a look, or when the place was lost. A look that finds nothing does not
+    /// cost the place; it has to come at once.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<Turn> {
+        if std::mem::take(&mut self.called) {
+            return Poll::Ready(Turn::Granted);
+        }
         let told = self.slot.poll(cx);
         if told == Poll::Ready(Turn::Granted) {
             let (slot, now) = (Arc::clone(&self.slot), (self.room.clock)());
@@ -113,12 +122,7 @@ impl InLine<'_> {
 
 impl Drop for InLine<'_> {
     fn drop(&mut self) {
-        let called = self.room.with_queue(|queue| {
-            queue.leave(self.ticket);
-            self.slot.take() == Some(Turn::Granted)
-        });
-        if called {
-            self.room.made();
-        }
+        self.room.with_queue(|queue| queue.leave(self.ticket));
+        self.room.made();
     }
 }

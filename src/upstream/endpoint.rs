@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::Valve;
 use super::pool::Alarm;
 use crate::balance::Gauge;
 use crate::health::State;
@@ -30,6 +31,8 @@ pub struct Endpoint {
     pub tally: Tally,
     /// Tells the control plane that something failed here.
     pub alarm: Arc<Alarm>,
+    /// Its breaker.
+    pub breaker: Valve,
     /// Its state, for those who show it.
     pub shown: ShownState,
 }

@@ -4,9 +4,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Instant;
 
-use crate::limit::Rejection;
-use crate::model::settings::Limits;
+use super::Valve;
+use super::valve::{Pass, Trial};
+use crate::limit::{Rejection, throttle};
+use crate::model::settings::{Limits, Priority};
 use crate::observe::metrics::PoolMetrics;
 
 /// A pool's limits at work.
@@ -16,6 +19,8 @@ pub struct Guard {
     in_flight: AtomicU32,
     /// How many may be.
     limit: AtomicU32,
+    /// The breaker of the pool as a whole.
+    pub breaker: Valve,
     /// The part that admission control turns away, in 2^-32.
     pub shedding: AtomicU32,
     /// Retries under way.
@@ -37,10 +42,34 @@ impl Guard {
         Self {
             in_flight: AtomicU32::new(0),
             limit: AtomicU32::new(limits.in_flight),
+            breaker: Valve::default(),
             shedding: AtomicU32::new(0),
             retrying: AtomicU32::new(0),
             rung: AtomicU8::new(0),
             metrics,
+        }
+    }
+
+    /// Whether the breaker and admission control let a request of this priority pass, and whether it is
+    /// a trial. `draw` is 32 random bits, asked for only if a part of the requests is turned away.
+    ///
+    /// # Errors
+    /// When they do not.
+    #[inline]
+    pub fn pass(
+        &self,
+        priority: Priority,
+        now: impl FnOnce() -> Instant,
+        draw: impl FnOnce() -> u32,
+    ) -> Result<Option<Trial<'_>>, Rejection> {
+        let shedding = self.shedding.load(Ordering::Relaxed);
+        if shedding != 0 && draw() < throttle::share_of(priority, shedding) {
+            return Err(Rejection::Admission);
+        }
+        match self.breaker.pass(now) {
+            Pass::Through => Ok(None),
+            Pass::Trial(trial) => Ok(Some(trial)),
+            Pass::Refused => Err(Rejection::Breaker),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::LocalEndpoint;
 use crate::ambient;
@@ -21,18 +21,22 @@ pub struct Lease {
     /// What the response says so far; nothing while it is waited for.
     answer: Cell<Option<Outcome>>,
     on_trial: Cell<bool>,
+    /// When it was let through by a half-open breaker, for as long as that wants to know.
+    tried: Cell<Option<Instant>>,
     finished: Cell<bool>,
 }
 
 impl Lease {
     pub(super) fn new(endpoint: Rc<LocalEndpoint>, index: usize, on_trial: bool, now: Instant) -> Self {
         endpoint.shared.gauge.begin(now);
+        let tried = endpoint.shared.breaker.take_trial().then_some(now);
         Self {
             endpoint,
             index,
             began: Cell::new(now),
             answer: Cell::new(None),
             on_trial: Cell::new(on_trial),
+            tried: Cell::new(tried),
             finished: Cell::new(false),
         }
     }
@@ -68,6 +72,7 @@ impl Lease {
         if self.answer.replace(Some(outcome)).is_some() {
             return;
         }
+        self.tell_breaker(outcome, now);
         let shared = &self.endpoint.shared;
         shared.gauge.waited(self.began.get());
         if outcome == Outcome::Success {
@@ -87,6 +92,7 @@ impl Lease {
         if self.finished.replace(true) {
             return;
         }
+        self.tell_breaker(outcome, now);
         let shared = &self.endpoint.shared;
         match outcome {
             Outcome::Success => {
@@ -106,6 +112,15 @@ impl Lease {
                 Outcome::Failure(_) => Some(Trial::Failed),
                 Outcome::Cancelled => None,
             });
+            shared.alarm.raise();
+        }
+    }
+
+    /// A half-open breaker learns as soon as there is something to learn.
+    fn tell_breaker(&self, outcome: Outcome, now: Instant) {
+        if let Some(began) = self.tried.take() {
+            let shared = &self.endpoint.shared;
+            shared.breaker.end_trial(outcome, now.saturating_duration_since(began));
             shared.alarm.raise();
         }
     }
@@ -132,6 +147,9 @@ impl Drop for Lease {
             }
         }
         shared.gauge.end();
+        if self.tried.get().is_some() {
+            shared.breaker.end_trial(Outcome::Cancelled, Duration::ZERO);
+        }
         if self.on_trial.get() {
             shared.tally.end_trial(None);
         }

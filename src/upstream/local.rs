@@ -120,6 +120,7 @@ impl LocalPool {
         if let Some(index) = choosing.sticky
             && !choosing.tried.contains(&index)
             && u32::try_from(index).is_ok_and(|index| bands.contains(index))
+            && !self.refuses(index)
         {
             return self.lease(index, false, choosing.now);
         }
@@ -151,16 +152,23 @@ impl LocalPool {
     fn pick_in(&self, place: usize, bands: &Bands, choosing: &Choosing<'_>) -> Option<usize> {
         let usable = &bands.list.get(place)?.usable;
         let untried;
-        let usable = if choosing.tried.is_empty() {
+        let usable = if choosing.tried.is_empty() && !usable.iter().any(|i| self.refuses(*i as usize)) {
             usable.as_slice()
         } else {
-            let is_untried = |index: &u32| !choosing.tried.contains(&(*index as usize));
+            let is_untried =
+                |index: &u32| !choosing.tried.contains(&(*index as usize)) && !self.refuses(*index as usize);
             untried = usable.iter().copied().filter(is_untried).collect::<Vec<_>>();
             &untried
         };
         let Choosing { draw, now, .. } = *choosing;
         let pick = Pick { usable, key: choosing.key.unwrap_or(draw), draw, now };
         self.policies.borrow().get(place)?.pick(&self.shared.gauges, &pick)
+    }
+
+    /// Whether the breaker of an endpoint lets nothing through.
+    fn refuses(&self, index: usize) -> bool {
+        self.shared.settings.endpoint_breakers
+            && self.endpoints.get(index).is_some_and(|endpoint| endpoint.shared.breaker.is_shut())
     }
 
     fn on_trial(&self, trials: &[u32], choosing: &Choosing<'_>) -> Option<Lease> {

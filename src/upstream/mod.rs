@@ -11,6 +11,7 @@ pub mod local;
 pub mod pool;
 pub mod sessions;
 pub mod snapshot;
+pub mod valve;
 
 pub use endpoint::Endpoint;
 pub use guard::{Guard, Permit};
@@ -19,3 +20,4 @@ pub use local::{Choosing, Local, LocalEndpoint, LocalPool};
 pub use pool::Pool;
 pub use sessions::Sessions;
 pub use snapshot::{Listener, Route, Snapshot};
+pub use valve::Valve;

@@ -34,6 +34,8 @@ pub struct PoolSettings {
     pub connections: ConnectionLimits,
     /// Bounds on what goes on at once.
     pub limits: Limits,
+    /// Whether each endpoint has a breaker of its own.
+    pub endpoint_breakers: bool,
 }
 
 /// A pool of endpoints.

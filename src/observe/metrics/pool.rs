@@ -25,6 +25,12 @@ impl PoolMetrics {
             count.add(1);
         }
     }
+
+    /// How many requests each limit turned away, in the order of [`Rejection::ALL`].
+    #[must_use]
+    pub fn rejections(&self) -> [u64; Rejection::ALL.len()] {
+        self.0.totals(|cells| &cells.rejections)
+    }
 }
 
 /// Adds what pools count.

@@ -5,6 +5,7 @@ use http::StatusCode;
 
 use super::account::Account;
 use super::error::ProxyError;
+use crate::limit::Rejection;
 use crate::model::field::Known;
 use crate::model::{Fields, RequestHead, ResponseHead};
 use crate::route::filter::Reply;
@@ -22,7 +23,11 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     };
     fields.append_known(Known::ProxyStatus, &proxy_status(error.error_type(), next_hop, &details));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        fields.append(b"retry-after", b"1");
+        let wait = match (error, account.pool) {
+            (ProxyError::Rejected(Rejection::Breaker), Some(pool)) => pool.shared.guard.breaker.wait(),
+            _ => 1,
+        };
+        fields.append(b"retry-after", wait.to_string().as_bytes());
     }
     let reason = status.canonical_reason().unwrap_or("Error");
     let body = if is_grpc(request) {
