@@ -54,21 +54,21 @@ impl Room {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Joins the line until `until`, when it has room, or somebody of a lower class in it. To be followed
-    /// by a second look.
+    /// Joins the line until `until`, when it has room, or somebody of a lower class in it.
     pub fn join(&self, priority: Priority, until: Instant) -> Option<InLine<'_>> {
         let slot = Arc::new(Slot::default());
-        let mut displaced = None;
-        let ticket =
-            self.with_queue(|queue| match queue.join(Arc::clone(&slot), priority, (self.clock)(), until) {
-                Joined::Full => None,
-                Joined::Waits(ticket) => Some(ticket),
-                Joined::InPlaceOf(ticket, other) => {
-                    displaced = other.tell(Turn::Displaced);
-                    Some(ticket)
-                }
-            })?;
-        displaced.into_iter().for_each(Waker::wake);
+        let (joined, called) = self.with_queue(|queue| {
+            let called = queue.is_empty();
+            (queue.join(Arc::clone(&slot), priority, (self.clock)(), until), called)
+        });
+        let ticket = match joined {
+            Joined::Full => return None,
+            Joined::Waits(ticket) => ticket,
+            Joined::InPlaceOf(ticket, other) => {
+                other.tell(Turn::Displaced).into_iter().for_each(Waker::wake);
+                ticket
+            }
+        };
         fence(Ordering::SeqCst);
         Some(InLine { room: self, ticket, until, slot, called })
     }
