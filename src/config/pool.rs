@@ -4,6 +4,7 @@ mod adaptive;
 mod balance;
 mod breaker;
 mod endpoints;
+mod limits;
 mod outlier;
 mod sticky;
 #[cfg(test)]
@@ -86,7 +87,7 @@ impl OneOf for UpstreamProtocol {
 
 fn limits(pool: &Options<'_>) -> (Limits, LoopSettings) {
     let options = pool.section("limits");
-    let limits = Limits::default();
+    let limits = limits::limits(&options);
     let loops = LoopSettings {
         adaptive: adaptive::adaptive(&options, &limits),
         admission: adaptive::admission(&options),

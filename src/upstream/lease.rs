@@ -1,14 +1,16 @@
 //! The use of one endpoint by one request, from the choice to the last byte: what policies and
 //! detectors learn of it, they learn here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::LocalEndpoint;
+use super::places::Seat;
 use crate::ambient;
 use crate::balance::estimate;
 use crate::health::{Outcome, Trial};
+use crate::limit::Rejection;
 
 /// Counts as one request in flight for as long as it lives. Dropped without [`Self::finish`], it says
 /// nothing about the endpoint.
@@ -24,13 +26,28 @@ pub struct Lease {
     /// When it was let through by a half-open breaker, for as long as that wants to know.
     tried: Cell<Option<Instant>>,
     finished: Cell<bool>,
+    /// The right to open a connection, where there was none to use again.
+    seat: RefCell<Option<Seat>>,
 }
 
 impl Lease {
-    pub(super) fn new(endpoint: Rc<LocalEndpoint>, index: usize, on_trial: bool, now: Instant) -> Self {
-        endpoint.shared.gauge.begin(now);
+    /// The use of the endpoint at `index`, if it has a place.
+    pub(super) fn new(
+        endpoint: Rc<LocalEndpoint>,
+        index: usize,
+        on_trial: bool,
+        now: Instant,
+    ) -> Result<Self, Rejection> {
+        // Before the request is counted, so that giving up takes nothing back that others have seen.
+        let seat =
+            if endpoint.needs_seat() { Some(endpoint.shared.places.seat(endpoint.shard)?) } else { None };
+        match endpoint.shared.places.in_flight() {
+            None => endpoint.shared.gauge.begin(now),
+            Some(limit) if endpoint.shared.gauge.begin_below(limit, now) => {}
+            Some(_) => return Err(Rejection::EndpointsFull),
+        }
         let tried = endpoint.shared.breaker.take_trial().then_some(now);
-        Self {
+        Ok(Self {
             endpoint,
             index,
             began: Cell::new(now),
@@ -38,7 +55,8 @@ impl Lease {
             on_trial: Cell::new(on_trial),
             tried: Cell::new(tried),
             finished: Cell::new(false),
-        }
+            seat: RefCell::new(seat),
+        })
     }
 
     /// The endpoint.
@@ -57,6 +75,19 @@ impl Lease {
     #[must_use]
     pub fn is_on_trial(&self) -> bool {
         self.on_trial.get()
+    }
+
+    /// The right to open a connection to the endpoint.
+    ///
+    /// # Errors
+    /// When it has as many as it may, and this worker has none to close for it.
+    pub fn seat(&self) -> Result<Seat, Rejection> {
+        self.seat.take().map_or_else(|| self.endpoint.seat(), Ok)
+    }
+
+    /// Gives up the right to open a connection, which is not needed after all.
+    pub fn needs_no_seat(&self) {
+        self.seat.take();
     }
 
     /// A connection had to be opened for the request, which is sent only now. What that took says
@@ -147,6 +178,7 @@ impl Drop for Lease {
             }
         }
         shared.gauge.end();
+        shared.places.left();
         if self.tried.get().is_some() {
             shared.breaker.end_trial(Outcome::Cancelled, Duration::ZERO);
         }

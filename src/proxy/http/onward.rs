@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::account::Account;
-use super::admit::admit;
+use super::admit::{self, admit};
 use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -50,6 +50,7 @@ impl<'a> Onward<'a> {
         account: &mut Account<'a>,
     ) -> Result<(Box<Exchange>, Length), ProxyError> {
         account.pool = Some(pool);
+        account.priority = admit::priority(&self.route.priorities, &scratch.request);
         let admitted = admit(self.cx, pool, account, client).await?;
         account.permit = Some(admitted.permit);
         let answer = self.ask(pool, scratch, client, account).await;
