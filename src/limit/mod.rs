@@ -7,5 +7,18 @@ pub mod budget;
 pub mod hedge;
 pub mod rejection;
 pub mod retry;
+pub mod breaker;
+pub mod gate;
+pub mod gradient;
+pub mod loops;
+pub mod queue;
+pub mod rejection;
+pub mod room;
+pub mod sliding;
+pub mod slot;
+pub mod throttle;
 
+pub use gate::Gate;
 pub use rejection::Rejection;
+pub use room::Room;
+pub use slot::Turn;
