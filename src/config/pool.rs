@@ -1,11 +1,12 @@
 //! `[pool.NAME]`: endpoints, the choice among them, how they are judged and how they are spoken to.
 
-mod adaptive;
+pub(super) mod adaptive;
 mod balance;
 mod breaker;
 mod endpoints;
 mod limits;
 mod outlier;
+pub(super) mod retry;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,12 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::PoolPlan;
-use super::{Cx, health, tls};
+use super::{Cx, attempt, health, tls};
 use crate::health::pool::SLOW_START;
 use crate::limit::loops::LoopSettings;
 use crate::model::Name;
 use crate::model::options::{OneOf, Options, Problem};
-use crate::model::settings::{ConnectionLimits, Limits, Retry, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{ConnectionLimits, Limits, UpstreamProtocol, UpstreamTimeouts};
 
 /// The pools of the file and how to find them by name.
 pub(super) struct Pools {
@@ -72,7 +73,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         tls,
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
-        retry: Retry::default(),
+        retry: retry::retry(options.section("retry")),
         limits,
         loops,
     };
@@ -105,7 +106,7 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         idle: options.within("idle", LIMIT, default.idle),
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
         tunnel: options.within("tunnel", LIMIT, default.tunnel),
-        attempt: None,
+        attempt: attempt::try_timeout(&options),
     };
     options.finish();
     timeouts
@@ -121,7 +122,8 @@ fn connections(options: &Options<'_>) -> ConnectionLimits {
 }
 
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
-const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+pub(super) const LIMIT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const IDLE: RangeInclusive<usize> = 0..=1_000_000;
 const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
 const STREAMS: RangeInclusive<usize> = 1..=65_536;

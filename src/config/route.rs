@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
-use super::{Cx, matching};
+use super::pool::retry;
+use super::{Cx, attempt, matching};
 use crate::model::Name;
 use crate::model::options::{Fault, Given, Key, Options, Problem};
-use crate::model::settings::{RouteRetry, RouteTimeouts};
+use crate::model::settings::RouteTimeouts;
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
@@ -53,6 +54,8 @@ impl Reader<'_> {
         let filters = filters(&options);
         let action = self.action(&options, answers(filters.as_ref()));
         let timeouts = timeouts(options.section("timeouts"));
+        let retry = retry::of_route(options.section("retry"));
+        let hedge = options.table("hedge").map(attempt::hedge);
         let priorities = priority::priorities(&options);
         options.finish();
         Some(RoutePlan {
@@ -62,8 +65,8 @@ impl Reader<'_> {
             filters: filters?,
             action: action?,
             timeouts,
-            retry: RouteRetry::default(),
-            hedge: None,
+            retry,
+            hedge,
             priorities,
             deadline_header: None,
         })
@@ -173,7 +176,7 @@ fn timeouts(options: Options<'_>) -> RouteTimeouts {
         request: limit("request"),
         connect: limit("connect"),
         idle: limit("idle"),
-        attempt: None,
+        attempt: attempt::try_timeout(&options),
     };
     options.finish();
     timeouts

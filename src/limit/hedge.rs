@@ -22,6 +22,40 @@ impl Savings {
     }
 }
 
+/// What came of a second try: the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Race {
+    /// It answered first.
+    Won,
+    /// The first try did.
+    Lost,
+    /// Neither gave an answer to pass on.
+    Failed,
+}
+
+/// Why there was no second try though one was due: the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Refusal {
+    /// There were as many as may be.
+    Extra,
+    /// The pool has as many requests as it may.
+    Saturated,
+    /// There is no other endpoint to ask.
+    NoEndpoint,
+}
+
+impl Race {
+    /// The values of the label `result`, in the order of the variants.
+    pub const NAMES: [&'static str; 3] = ["won", "lost", "failed"];
+}
+
+impl Refusal {
+    /// The values of the label `reason`, in the order of the variants.
+    pub const NAMES: [&'static str; 3] = ["extra", "saturated", "no_endpoint"];
+}
+
 /// What a second try costs.
 const ONE: u32 = 1 << 20;
 /// Second tries that can be saved up.

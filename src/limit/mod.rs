@@ -3,16 +3,15 @@
 //! knows what is limited. Whatever is refused is refused by a [`Rejection`], which has a name.
 
 pub mod backoff;
-pub mod budget;
-pub mod hedge;
-pub mod rejection;
-pub mod retry;
 pub mod breaker;
+pub mod budget;
 pub mod gate;
 pub mod gradient;
+pub mod hedge;
 pub mod loops;
 pub mod queue;
 pub mod rejection;
+pub mod retry;
 pub mod room;
 pub mod sliding;
 pub mod slot;

@@ -87,7 +87,7 @@ impl<'a> Onward<'a> {
             body: self.body,
             max_body: self.max_body,
             upgrade,
-            timeouts: &self.route.timeouts,
+            route: self.route,
             client_idle: self.client_idle,
         };
         let mut exchange = forward.run(scratch, client, account).await?;
