@@ -89,7 +89,7 @@ pub(super) async fn wait_for_place(
 ) -> Result<Lease, ProxyError> {
     let wait = Wait::new(cx, pool, account);
     let line = &pool.shared.guard.line;
-    let joined = line.join(account.priority, wait.until).ok_or(Rejection::QueueFull);
+    let joined = line.join(account.priority, wait.until, cx.worker.shard.bit()).ok_or(Rejection::QueueFull);
     let mut place = joined.map_err(|rejection| reject(cx, pool, rejection))?;
     let found = wait.until_ready(client, |task| {
         loop {
