@@ -372,10 +372,11 @@ fn streams_share_a_connection_where_no_more_may_be_opened() {
     let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = Arc::clone(&accepted);
     runtime.spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
         while let Ok((tcp, _)) = listener.accept().await {
             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             let asked = asked.clone();
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 let mut connection = h2::server::handshake(tcp).await.unwrap();
                 while let Some(Ok((_, respond))) = connection.accept().await {
                     let _ = asked.send(respond);
