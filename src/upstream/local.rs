@@ -152,7 +152,9 @@ impl LocalPool {
     fn pick_in(&self, place: usize, bands: &Bands, choosing: &Choosing<'_>) -> Option<usize> {
         let usable = &bands.list.get(place)?.usable;
         let untried;
-        let usable = if choosing.tried.is_empty() && !usable.iter().any(|i| self.refuses(*i as usize)) {
+        let any_refuses = self.shared.settings.endpoint_breakers
+            && usable.iter().any(|index| self.refuses(*index as usize));
+        let usable = if choosing.tried.is_empty() && !any_refuses {
             usable.as_slice()
         } else {
             let is_untried =
