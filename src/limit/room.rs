@@ -26,8 +26,15 @@ use crate::model::settings::Priority;
 #[derive(Debug)]
 pub struct Room {
     waiting: AtomicU32,
-    queue: Mutex<Queue<Arc<Slot>>>,
+    queue: Mutex<Queue<Member>>,
     clock: fn() -> Instant,
+}
+
+/// Who waits.
+#[derive(Clone, Debug)]
+struct Member {
+    slot: Arc<Slot>,
+    group: u64,
 }
 
 /// A place in the line, given up when dropped; the next is called then.
@@ -36,7 +43,7 @@ pub struct InLine<'a> {
     room: &'a Room,
     ticket: Ticket,
     until: Instant,
-    slot: Arc<Slot>,
+    member: Member,
     called: bool,
 }
 
@@ -45,7 +52,8 @@ impl Room {
     /// somebody waits.
     #[must_use]
     pub fn new(waiting: u32, clock: fn() -> Instant) -> Self {
-        Self { waiting: AtomicU32::new(0), queue: Mutex::new(Queue::new(waiting as usize)), clock }
+        let queue = Mutex::new(Queue::new(waiting as usize));
+        Self { waiting: AtomicU32::new(0), queue, clock }
     }
 
     /// How many wait.
@@ -54,31 +62,30 @@ impl Room {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Joins the line until `until`, when it has room, or somebody of a lower class in it.
-    pub fn join(&self, priority: Priority, until: Instant) -> Option<InLine<'_>> {
-        let slot = Arc::new(Slot::default());
+    /// Joins the line until `until`, when it has room, or somebody of a lower class in it. Whoever makes
+    /// room may want to know the `group`.
+    pub fn join(&self, priority: Priority, until: Instant, group: u64) -> Option<InLine<'_>> {
+        let member = Member { slot: Arc::new(Slot::default()), group };
         let (joined, called) = self.with_queue(|queue| {
             let called = queue.is_empty();
-            (queue.join(Arc::clone(&slot), priority, (self.clock)(), until), called)
+            (queue.join(member.clone(), priority, (self.clock)(), until), called)
         });
         let ticket = match joined {
             Joined::Full => return None,
             Joined::Waits(ticket) => ticket,
             Joined::InPlaceOf(ticket, other) => {
-                other.tell(Turn::Displaced).into_iter().for_each(Waker::wake);
+                other.slot.tell(Turn::Displaced).into_iter().for_each(Waker::wake);
                 ticket
             }
         };
         fence(Ordering::SeqCst);
-        Some(InLine { room: self, ticket, until, slot, called })
+        Some(InLine { room: self, ticket, until, member, called })
     }
 
-    /// There is room for one more: the next in line has a look.
-    pub fn made(&self) {
+    /// There is room for one more: the next in line has a look. Whose group that is, if anybody waits.
+    pub fn made(&self) -> Option<u64> {
         fence(Ordering::SeqCst);
-        if self.waiting() > 0 {
-            self.call();
-        }
+        if self.waiting() > 0 { self.call() } else { None }
     }
 
     /// There may be room for many: all in line have a look.
@@ -89,12 +96,16 @@ impl Room {
         }
     }
 
-    fn call(&self) {
-        let next = self.with_queue(|queue| queue.next((self.clock)())?.tell(Turn::Granted));
-        next.into_iter().for_each(Waker::wake);
+    fn call(&self) -> Option<u64> {
+        let (group, waker) = self.with_queue(|queue| {
+            let next = queue.next((self.clock)())?;
+            Some((next.group, next.slot.tell(Turn::Granted)))
+        })?;
+        waker.into_iter().for_each(Waker::wake);
+        Some(group)
     }
 
-    fn with_queue<R>(&self, act: impl FnOnce(&mut Queue<Arc<Slot>>) -> R) -> R {
+    fn with_queue<R>(&self, act: impl FnOnce(&mut Queue<Member>) -> R) -> R {
         // Nothing panics half-way through a change, so what a panic elsewhere left is whole.
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut queue);
@@ -110,10 +121,10 @@ impl InLine<'_> {
         if std::mem::take(&mut self.called) {
             return Poll::Ready(Turn::Granted);
         }
-        let told = self.slot.poll(cx);
+        let told = self.member.slot.poll(cx);
         if told == Poll::Ready(Turn::Granted) {
-            let (slot, now) = (Arc::clone(&self.slot), (self.room.clock)());
-            self.room.with_queue(|queue| queue.rejoin(slot, self.ticket, now, self.until));
+            let (member, now) = (self.member.clone(), (self.room.clock)());
+            self.room.with_queue(|queue| queue.rejoin(member, self.ticket, now, self.until));
             fence(Ordering::SeqCst);
         }
         told

@@ -85,7 +85,8 @@ impl Guard {
     #[inline]
     #[must_use]
     pub fn enter(&self) -> Option<Permit<'_>> {
-        self.gate.try_enter().then_some(Permit(self))
+        // Made only if it holds, since what is made is given back.
+        self.gate.try_enter().then(|| Permit(self))
     }
 
     /// Counts a request as under way that [`Waiting::poll`] has let in.

@@ -178,7 +178,9 @@ impl Drop for Lease {
             }
         }
         shared.gauge.end();
-        shared.places.left();
+        if shared.places.left(self.endpoint.shard) {
+            self.endpoint.http1.close_oldest();
+        }
         if self.tried.get().is_some() {
             shared.breaker.end_trial(Outcome::Cancelled, Duration::ZERO);
         }

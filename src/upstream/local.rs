@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::Http1Connection;
 use super::http1_pool::Http1Pool;
 use super::http2_pool::Http2Pool;
 use super::places::Seat;
@@ -309,12 +308,6 @@ impl LocalEndpoint {
         let places = &self.shared.places;
         places.in_flight().is_some_and(|limit| self.shared.gauge.in_flight() >= limit)
             || (self.needs_seat() && !places.has_seat(self.shard))
-    }
-
-    /// Takes an HTTP/1.1 connection back, unless there are `limit` already or another worker needs it.
-    pub fn keep(&self, connection: Http1Connection, limit: usize, now: Instant) {
-        self.http1.put(connection, limit, now);
-        self.yield_connection();
     }
 
     /// Closes a connection if another worker wants to open one and may not.

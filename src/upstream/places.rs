@@ -109,14 +109,12 @@ impl Places {
     /// When there are as many as may be. Other workers are asked to close one that they do not need.
     pub fn seat(&self, worker: Shard) -> Result<Seat, Rejection> {
         let Some(connections) = &self.connections else { return Ok(Seat(None)) };
-        if !connections.own.take() {
-            connections.own.want(worker);
+        // Looked at first, because what is taken and given back may be missed by somebody meanwhile.
+        if !self.has_seat(worker) || !connections.own.take() {
             return Err(Rejection::Connections);
         }
         if !connections.all.take() {
             connections.own.give_back();
-            connections.all.want(worker);
-            // Somebody may have found the seat taken meanwhile.
             connections.line.made();
             return Err(Rejection::Connections);
         }
@@ -135,12 +133,20 @@ impl Places {
         self.connections.as_ref().is_some_and(|seats| taken(&seats.own) || taken(&seats.all))
     }
 
-    /// A request left the endpoint.
+    /// A request of `worker` left the endpoint, so that another may come. Whether that is one of another
+    /// worker which has to open a connection and may not, as long as this one keeps what it has.
     #[inline]
-    pub fn left(&self) {
-        if self.in_flight.is_some() || self.connections.is_some() {
-            self.line.made();
+    #[must_use]
+    pub fn left(&self, worker: Shard) -> bool {
+        if self.in_flight.is_none() && self.connections.is_none() {
+            return false;
         }
+        let next = self.line.made();
+        next.is_some_and(|group| group != worker.bit()) && self.is_crowded()
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.connections.as_ref().is_some_and(|seats| seats.own.is_full() || seats.all.is_full())
     }
 }
 

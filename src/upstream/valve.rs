@@ -66,22 +66,20 @@ impl Valve {
     }
 
     /// What became of the trial that was taken, and how long it took to the head of its response. What
-    /// says nothing of what is behind makes room for another.
+    /// says nothing of what is behind makes room for another; after a failure nothing passes until the
+    /// control plane has heard of it.
     pub fn end_trial(&self, outcome: Outcome, took: Duration) {
-        if self.state.compare_exchange(TAKEN, HALF_OPEN, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            // Nobody wants to know any more.
-            return;
-        }
         let slow = self.slow.load(Ordering::Relaxed);
         let is_slow = slow != 0 && took > Duration::from_millis(u64::from(slow));
-        match outcome {
-            Outcome::Cancelled => {}
-            Outcome::Success if !is_slow => {
-                self.passed.fetch_add(1, Ordering::Relaxed);
-            }
-            Outcome::Success | Outcome::Failure(_) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-            }
+        let (next, count) = match outcome {
+            Outcome::Cancelled => (HALF_OPEN, None),
+            Outcome::Success if !is_slow => (HALF_OPEN, Some(&self.passed)),
+            Outcome::Success | Outcome::Failure(_) => (OPEN, Some(&self.failed)),
+        };
+        let told = self.state.compare_exchange(TAKEN, next, Ordering::AcqRel, Ordering::Relaxed);
+        // If the state has changed, nobody wants to know any more.
+        if let (Ok(_), Some(count)) = (told, count) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -171,7 +169,9 @@ mod tests {
         first.end(Outcome::Success, now());
         drop(trial(&valve).expect("the next"));
         trial(&valve).expect("one that says nothing makes room").end(Outcome::Failure(Failure::Reset), now());
+        assert!(trial(&valve).is_none(), "it waits for the verdict");
         assert_eq!((valve.results(), valve.results()), ((1, 1), (0, 0)));
+        valve.half_open();
         let late = trial(&valve).expect("half-open");
         valve.open(Duration::ZERO);
         late.end(Outcome::Success, now());
@@ -185,10 +185,10 @@ mod tests {
         let valve = Valve::default();
         valve.set_slow(Duration::from_millis(10));
         valve.half_open();
-        assert!(valve.take_trial());
-        valve.end_trial(Outcome::Success, Duration::from_millis(11));
-        assert!(valve.take_trial());
-        valve.end_trial(Outcome::Success, Duration::from_millis(10));
+        for millis in [10, 11] {
+            assert!(valve.take_trial());
+            valve.end_trial(Outcome::Success, Duration::from_millis(millis));
+        }
         assert_eq!(valve.results(), (1, 1));
     }
 }

@@ -207,7 +207,7 @@ fn threads_that_wait_for_room_find_it() {
 fn use_room(room: &Room, free: &AtomicU32, lot: u64) {
     let take = || free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok();
     if !take() {
-        let mut line = room.join(Priority::Normal, later()).expect("room to wait for all threads");
+        let mut line = room.join(Priority::Normal, later(), 0).expect("room to wait for all threads");
         loop {
             assert_eq!(wait("room", |cx| line.poll(cx)), Turn::Granted);
             if lot.is_multiple_of(5) {

@@ -69,7 +69,8 @@ async fn wait_for_turn<'a>(
     let joined = guard.wait(account.priority, wait.until);
     let mut waiting = joined.map_err(|rejection| reject(cx, pool, rejection))?;
     let turn = wait.until_ready(client, |task| waiting.poll(task).map(Ok)).await?;
-    let entered = turn.ok_or(wait.is_over(Rejection::QueueTimeout)).and_then(|turn| guard.entered(turn));
+    let entered =
+        turn.ok_or_else(|| wait.is_over(Rejection::QueueTimeout)).and_then(|turn| guard.entered(turn));
     entered.map_err(|rejection| reject(cx, pool, rejection))
 }
 
@@ -88,7 +89,7 @@ pub(super) async fn wait_for_place(
 ) -> Result<Lease, ProxyError> {
     let wait = Wait::new(cx, pool, account);
     let line = &pool.shared.guard.line;
-    let joined = line.join(account.priority, wait.until).ok_or(Rejection::QueueFull);
+    let joined = line.join(account.priority, wait.until, cx.worker.shard.bit()).ok_or(Rejection::QueueFull);
     let mut place = joined.map_err(|rejection| reject(cx, pool, rejection))?;
     let found = wait.until_ready(client, |task| {
         loop {

@@ -287,7 +287,7 @@ impl Exchange {
             connection.count_bytes();
             let clean = self.upload_over && !self.upload_failed && connection.conn.unread_len() == 0;
             if persist && clean {
-                lease.endpoint().keep(connection, self.idle_limit, now);
+                lease.endpoint().http1.put(connection, self.idle_limit, now);
             }
         }
     }
