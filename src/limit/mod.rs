@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod deadline;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;
