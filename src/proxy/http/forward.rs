@@ -168,6 +168,7 @@ impl<'a> Forward<'a> {
         course.retrying = None;
         course.tried.push(failure.lease().index());
         course.unconnected += u32::from(failure.failed() == Some(Failed::Connect));
+        let unsent = failure.is_unsent();
         let decision = self.decide(&failure, course, scratch, account);
         let ended = Ended::of(*failure);
         let (cause, after) = match decision {
@@ -196,7 +197,9 @@ impl<'a> Forward<'a> {
             course.trial = true;
         } else {
             course.tries += 1;
-            self.pool.count_retry(now);
+            if !unsent {
+                self.pool.count_retry(now);
+            }
         }
         Next::Again(Attempt::new(lease, kept, now))
     }
