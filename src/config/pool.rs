@@ -1,8 +1,12 @@
 //! `[pool.NAME]`: endpoints, the choice among them, how they are judged and how they are spoken to.
 
+pub(super) mod adaptive;
 mod balance;
+mod breaker;
 mod endpoints;
+mod limits;
 mod outlier;
+pub(super) mod retry;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -12,11 +16,12 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::PoolPlan;
-use super::{Cx, health, tls};
+use super::{Cx, attempt, health, tls};
 use crate::health::pool::SLOW_START;
+use crate::limit::loops::LoopSettings;
 use crate::model::Name;
 use crate::model::options::{OneOf, Options, Problem};
-use crate::model::settings::{ConnectionLimits, Limits, Retry, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{ConnectionLimits, Limits, UpstreamProtocol, UpstreamTimeouts};
 
 /// The pools of the file and how to find them by name.
 pub(super) struct Pools {
@@ -51,6 +56,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
     let asked = health::Asked { protocol, tls: tls.is_some(), endpoints: &endpoints };
     let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
+    let (limits, loops) = limits(&options);
     let plan = PoolPlan {
         name,
         endpoints,
@@ -67,8 +73,9 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         tls,
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
-        retry: Retry::default(),
-        limits: Limits::default(),
+        retry: retry::retry(options.section("retry")),
+        limits,
+        loops,
     };
     options.finish();
     plan
@@ -79,6 +86,18 @@ impl OneOf for UpstreamProtocol {
     const WORDS: &'static [(&'static str, Self)] = &[("http1", Self::Http1), ("http2", Self::Http2)];
 }
 
+fn limits(pool: &Options<'_>) -> (Limits, LoopSettings) {
+    let options = pool.section("limits");
+    let limits = limits::limits(&options);
+    let loops = LoopSettings {
+        adaptive: adaptive::adaptive(&options, &limits),
+        admission: adaptive::admission(&options),
+        breaker: pool.table("breaker").map(breaker::breaker),
+    };
+    options.finish();
+    (limits, loops)
+}
+
 fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
     let default = UpstreamTimeouts::default();
     let timeouts = UpstreamTimeouts {
@@ -87,7 +106,7 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         idle: options.within("idle", LIMIT, default.idle),
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
         tunnel: options.within("tunnel", LIMIT, default.tunnel),
-        attempt: None,
+        attempt: attempt::try_timeout(&options),
     };
     options.finish();
     timeouts
@@ -103,7 +122,8 @@ fn connections(options: &Options<'_>) -> ConnectionLimits {
 }
 
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
-const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+pub(super) const LIMIT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const IDLE: RangeInclusive<usize> = 0..=1_000_000;
 const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
 const STREAMS: RangeInclusive<usize> = 1..=65_536;

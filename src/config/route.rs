@@ -1,14 +1,17 @@
 //! `[[route]]`: which requests, what is done to them, and where they go.
 
+mod priority;
+
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
-use super::{Cx, matching};
+use super::pool::retry;
+use super::{Cx, attempt, matching};
 use crate::model::Name;
 use crate::model::options::{Fault, Given, Key, Options, Problem};
-use crate::model::settings::{Priorities, RouteRetry, RouteTimeouts};
+use crate::model::settings::RouteTimeouts;
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
@@ -51,6 +54,9 @@ impl Reader<'_> {
         let filters = filters(&options);
         let action = self.action(&options, answers(filters.as_ref()));
         let timeouts = timeouts(options.section("timeouts"));
+        let retry = retry::of_route(options.section("retry"));
+        let hedge = options.table("hedge").map(attempt::hedge);
+        let priorities = priority::priorities(&options);
         options.finish();
         Some(RoutePlan {
             name: name?,
@@ -59,9 +65,9 @@ impl Reader<'_> {
             filters: filters?,
             action: action?,
             timeouts,
-            retry: RouteRetry::default(),
-            hedge: None,
-            priorities: Priorities::default(),
+            retry,
+            hedge,
+            priorities,
             deadline_header: None,
         })
     }
@@ -170,7 +176,7 @@ fn timeouts(options: Options<'_>) -> RouteTimeouts {
         request: limit("request"),
         connect: limit("connect"),
         idle: limit("idle"),
-        attempt: None,
+        attempt: attempt::try_timeout(&options),
     };
     options.finish();
     timeouts

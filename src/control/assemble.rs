@@ -16,7 +16,8 @@ use crate::balance::{Gauge, Member};
 use crate::config::Plan;
 use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
 use crate::health::pool::HealthSettings;
-use crate::model::settings::Retry;
+use crate::limit::loops::Scope;
+use crate::model::settings::{HedgeAfter, Retry, TryTimeout};
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
 use crate::observe::access_log::{AccessLog, Options};
@@ -24,9 +25,10 @@ use crate::observe::metrics::{Registry, RouteLabels, RouteMetrics};
 use crate::observe::tally::Tally;
 use crate::route::{Rule, Table};
 use crate::upstream::endpoint::ShownState;
+use crate::upstream::places::Places;
 use crate::upstream::pool::{Alarm, PoolSettings};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot};
+use crate::upstream::{Endpoint, Listener, Observed, Pool, Route, Snapshot, Valve, places};
 
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
@@ -70,8 +72,11 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assem
     let watches = plan.pools.into_iter().map(|pool| making.pool(pool)).collect::<Result<Vec<_>, _>>()?;
     let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).zip(retries).collect();
     let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
+    let mut watched = Vec::new();
     for route in plan.routes {
-        add_route(route, &plan.listeners, &pools, registry, &mut tables);
+        let observed = observed(&route, &pools, workers);
+        watched.extend(observed.clone());
+        add_route((route, observed), &plan.listeners, &pools, registry, &mut tables);
     }
     let listeners = plan.listeners.into_iter().zip(tables);
     let listeners = listeners
@@ -79,7 +84,11 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assem
         .collect::<Result<Vec<_>, _>>()?;
     registry.set_config_generation(1);
     let pools = pools.into_iter().map(|(pool, _)| pool).collect();
-    Ok(Assembled { snapshot: Snapshot { generation: 1, listeners, pools }, watches, notify })
+    Ok(Assembled {
+        snapshot: Snapshot { generation: 1, listeners, pools, observed: watched },
+        watches,
+        notify,
+    })
 }
 
 /// What a plan becomes.
@@ -104,11 +113,12 @@ struct Making<'a> {
 impl Making<'_> {
     fn pool(&self, plan: PoolPlan) -> Result<Watch, AssembleError> {
         let alarm = Alarm::new(Arc::clone(self.notify));
+        let shared = places::Shared::new(&plan.limits);
         let mut endpoints = Vec::with_capacity(plan.endpoints.len());
         let mut members = Vec::with_capacity(plan.endpoints.len());
         for endpoint in &plan.endpoints {
             for address in resolve(endpoint, &plan.name)? {
-                endpoints.push(self.endpoint(&plan, endpoint, address, &alarm)?);
+                endpoints.push(self.endpoint((&plan, endpoint), address, &alarm, &shared)?);
                 members.push(self.member(endpoint));
             }
         }
@@ -122,6 +132,7 @@ impl Making<'_> {
             timeouts: plan.timeouts,
             connections: plan.connections,
             limits: plan.limits,
+            endpoint_breakers: matches!(plan.loops.breaker, Some((Scope::Endpoint, _))),
         };
         let metrics = self.registry.pool(&settings.name);
         let health = HealthSettings {
@@ -131,11 +142,12 @@ impl Making<'_> {
             slow_start: plan.slow_start,
         };
         Ok(Watch {
-            pool: Arc::new(Pool::new(settings, endpoints, alarm, metrics)),
+            pool: Arc::new(Pool::new(settings, endpoints, alarm, metrics, &shared)),
             members,
             health,
             check: plan.check,
             fail_open: plan.fail_open,
+            loops: plan.loops,
         })
     }
 
@@ -150,10 +162,10 @@ impl Making<'_> {
 
     fn endpoint(
         &self,
-        pool: &PoolPlan,
-        plan: &EndpointPlan,
+        (pool, plan): (&PoolPlan, &EndpointPlan),
         address: Address,
         alarm: &Arc<Alarm>,
+        shared: &places::Shared,
     ) -> Result<Arc<Endpoint>, AssembleError> {
         let name = address.to_string();
         let gauge = Arc::new(Gauge::new(plan.weight, ambient::now()));
@@ -173,6 +185,8 @@ impl Making<'_> {
             metrics,
             tally: Tally::new(self.workers),
             alarm: Arc::clone(alarm),
+            places: Places::new(&pool.limits, shared),
+            breaker: Valve::default(),
             shown: ShownState::default(),
         }))
     }
@@ -211,9 +225,25 @@ fn server_name(
     own.ok_or_else(|| AssembleError::ServerName { target: target.to_string(), pool: pool.clone() })
 }
 
+/// What is to be observed of a route: something, if its second tries or the time limit of one try go by
+/// it.
+fn observed(plan: &RoutePlan, pools: &[(Arc<Pool>, Retry)], workers: usize) -> Option<Arc<Observed>> {
+    let Action::Forward(split) = &plan.action else { return None };
+    let pools = split.iter().filter_map(|(id, _)| pools.get(id.0));
+    let own = plan.timeouts.attempt;
+    let attempts = pools.filter_map(|(pool, _)| own.or(pool.settings.timeouts.attempt));
+    let learned = attempts.into_iter().find(|attempt| matches!(attempt, TryTimeout::Learned { .. }));
+    let quantile = plan.hedge.map(|hedge| match hedge.after {
+        HedgeAfter::Quantile(quantile) => quantile,
+        HedgeAfter::Fixed(_) => 0.99,
+    });
+    let needed = learned.is_some() || quantile.is_some();
+    needed.then(|| Arc::new(Observed::new(workers, quantile.unwrap_or(0.99), learned)))
+}
+
 /// Puts a route on each of its listeners, with counters for each.
 fn add_route(
-    plan: RoutePlan,
+    (plan, observed): (RoutePlan, Option<Arc<Observed>>),
     listeners: &[ListenerPlan],
     pools: &[(Arc<Pool>, Retry)],
     registry: &Registry,
@@ -244,6 +274,7 @@ fn add_route(
             filters: Arc::clone(&filters),
             branches,
             timeouts: plan.timeouts.clone(),
+            observed: observed.clone(),
             hedge: plan.hedge,
             priorities: plan.priorities.clone(),
             deadline_header: plan.deadline_header.clone(),

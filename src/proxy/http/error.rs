@@ -71,9 +71,9 @@ pub(super) enum ProxyError {
     /// The response ended early.
     #[error("the response ended early")]
     Truncated(#[source] ReadError),
-    /// An endpoint that was ejected, and was let in for this request, answered with an error again.
-    #[error("the endpoint, which was on trial after its ejection, answered {0}")]
-    TrialFailed(StatusCode),
+    /// The endpoint gave no response head in the time that one try has.
+    #[error("the endpoint gave no response within {0:?} (timeouts.try of the pool or route)")]
+    TryTimeout(Duration),
     /// The endpoint made no progress in time.
     #[error("the endpoint made no progress for {0:?} (timeouts.idle of the pool or route)")]
     UpstreamIdle(Duration),
@@ -105,7 +105,9 @@ impl ProxyError {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Rejected(Rejection::Deadline) => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint | Self::Rejected(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamIdle(_) | Self::RequestTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamIdle(_) | Self::TryTimeout(_) | Self::RequestTimeout(_) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::Dial(error) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
             Self::Http2(OpenError::HandshakeTimeout(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::Http2(OpenError::Dial(error)) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
@@ -114,7 +116,6 @@ impl ProxyError {
             | Self::NoResponse(_)
             | Self::Refused
             | Self::LeftOut
-            | Self::TrialFailed(_)
             | Self::BadResponse(_)
             | Self::Truncated(_) => StatusCode::BAD_GATEWAY,
         }
@@ -137,13 +138,14 @@ impl ProxyError {
             Self::NoEndpoint => "destination_unavailable",
             Self::Rejected(rejection) => rejection_type(*rejection),
             Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => dial_error_type(error),
+            Self::Http2(OpenError::Full(rejection)) => rejection_type(*rejection),
             Self::Http2(OpenError::Handshake(_)) => "http_protocol_error",
             Self::Http2(OpenError::HandshakeTimeout(_)) => "connection_timeout",
             Self::NoResponse(_) | Self::Refused | Self::LeftOut => "connection_terminated",
-            Self::BadResponse(_) | Self::TrialFailed(_) => "http_protocol_error",
+            Self::BadResponse(_) => "http_protocol_error",
             Self::Truncated(_) => "http_response_incomplete",
             Self::UpstreamIdle(_) => "connection_read_timeout",
-            Self::RequestTimeout(_) => "http_response_timeout",
+            Self::TryTimeout(_) | Self::RequestTimeout(_) => "http_response_timeout",
         }
     }
 
@@ -161,7 +163,9 @@ impl ProxyError {
             Self::Truncated(ReadError::Malformed(_)) => Some(FailureKind::Protocol),
             Self::NoResponse(_) | Self::Truncated(_) => Some(FailureKind::Reset),
             Self::Refused | Self::LeftOut => Some(FailureKind::Refused),
-            Self::UpstreamIdle(_) | Self::RequestTimeout(_) => Some(FailureKind::Timeout),
+            Self::UpstreamIdle(_) | Self::TryTimeout(_) | Self::RequestTimeout(_) => {
+                Some(FailureKind::Timeout)
+            }
             _ => None,
         }
     }
@@ -175,6 +179,7 @@ impl ProxyError {
             Self::BadResponse(_) | Self::Truncated(ReadError::Malformed(_)) => Failure::Protocol,
             Self::Truncated(_) => Failure::Truncated,
             Self::UpstreamIdle(_) => Failure::Timeout,
+            Self::TryTimeout(_) if !by_client => Failure::Timeout,
             Self::RequestTimeout(_) if !by_client => Failure::Timeout,
             _ => return Outcome::Cancelled,
         })
@@ -183,7 +188,7 @@ impl ProxyError {
     /// Whether nothing was sent to the endpoint, so that another one may be asked instead.
     #[must_use]
     pub(super) fn is_unsent(&self) -> bool {
-        matches!(self, Self::Dial(_) | Self::Http2(_))
+        matches!(self, Self::Dial(_) | Self::Http2(_) | Self::Rejected(Rejection::Connections))
     }
 }
 
@@ -191,6 +196,7 @@ impl From<OpenError> for ProxyError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Dial(error) => Self::Dial(error),
+            OpenError::Full(rejection) => Self::Rejected(rejection),
             other => Self::Http2(other),
         }
     }

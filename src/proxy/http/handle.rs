@@ -269,7 +269,8 @@ impl Limits {
 
     fn error(&self, expired: Expired, by_client: bool) -> ProxyError {
         match expired {
-            Expired::Deadline => ProxyError::RequestTimeout(self.request),
+            // Once there is a head, the time of one try is over.
+            Expired::Deadline | Expired::Try => ProxyError::RequestTimeout(self.request),
             Expired::Idle if by_client => ProxyError::ClientStalled(self.client_idle),
             Expired::Idle => ProxyError::UpstreamIdle(self.upstream_idle),
         }

@@ -3,6 +3,7 @@
 
 mod account;
 mod admit;
+mod attempt;
 mod channel;
 mod client;
 mod degrade;
@@ -11,6 +12,7 @@ mod exchange;
 mod forward;
 mod handle;
 mod head2;
+mod hedge;
 mod hop;
 mod http1;
 mod http2;
