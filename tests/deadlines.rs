@@ -1,7 +1,5 @@
 //! Deadlines that clients set, and bodies that move too slowly, over real sockets.
 
-#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
-
 mod support;
 
 use std::thread;
