@@ -16,8 +16,8 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, RouteTimeouts, Sticky,
-    UpstreamProtocol, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Priorities, Retry,
+    RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
 };
 use crate::model::{Address, Name, Target};
 use crate::route::{Rule, filter::Filters};
@@ -126,6 +126,14 @@ pub struct RoutePlan {
     pub action: Action,
     /// Time limits of this route.
     pub timeouts: RouteTimeouts,
+    /// What it changes of its pools' retries.
+    pub retry: RouteRetry,
+    /// Second tries beside the first.
+    pub hedge: Option<Hedge>,
+    /// Who comes first.
+    pub priorities: Priorities,
+    /// The field in which clients say how long they wait, in lower case.
+    pub deadline_header: Option<String>,
 }
 
 /// What a route does with a request.
@@ -170,6 +178,10 @@ pub struct PoolPlan {
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.
     pub connections: ConnectionLimits,
+    /// When a request that failed is tried again.
+    pub retry: Retry,
+    /// Bounds on what goes on at once.
+    pub limits: Limits,
 }
 
 /// One endpoint as written.

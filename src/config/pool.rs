@@ -16,7 +16,7 @@ use super::{Cx, health, tls};
 use crate::health::pool::SLOW_START;
 use crate::model::Name;
 use crate::model::options::{OneOf, Options, Problem};
-use crate::model::settings::{ConnectionLimits, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{ConnectionLimits, Limits, Retry, UpstreamProtocol, UpstreamTimeouts};
 
 /// The pools of the file and how to find them by name.
 pub(super) struct Pools {
@@ -67,6 +67,8 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         tls,
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
+        retry: Retry::default(),
+        limits: Limits::default(),
     };
     options.finish();
     plan
@@ -85,6 +87,7 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         idle: options.within("idle", LIMIT, default.idle),
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
         tunnel: options.within("tunnel", LIMIT, default.tunnel),
+        attempt: None,
     };
     options.finish();
     timeouts

@@ -8,7 +8,7 @@ use super::plan::{Action, PoolId, RoutePlan};
 use super::{Cx, matching};
 use crate::model::Name;
 use crate::model::options::{Fault, Given, Key, Options, Problem};
-use crate::model::settings::RouteTimeouts;
+use crate::model::settings::{Priorities, RouteRetry, RouteTimeouts};
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
@@ -59,6 +59,10 @@ impl Reader<'_> {
             filters: filters?,
             action: action?,
             timeouts,
+            retry: RouteRetry::default(),
+            hedge: None,
+            priorities: Priorities::default(),
+            deadline_header: None,
         })
     }
 
@@ -162,8 +166,12 @@ fn filter(given: &Given<'_>) -> Option<Box<dyn Filter>> {
 
 fn timeouts(options: Options<'_>) -> RouteTimeouts {
     let limit = |key| options.given(key).and_then(|given| given.within(LIMIT));
-    let timeouts =
-        RouteTimeouts { request: limit("request"), connect: limit("connect"), idle: limit("idle") };
+    let timeouts = RouteTimeouts {
+        request: limit("request"),
+        connect: limit("connect"),
+        idle: limit("idle"),
+        attempt: None,
+    };
     options.finish();
     timeouts
 }

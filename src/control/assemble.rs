@@ -16,6 +16,7 @@ use crate::balance::{Gauge, Member};
 use crate::config::Plan;
 use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
 use crate::health::pool::HealthSettings;
+use crate::model::settings::Retry;
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
 use crate::observe::access_log::{AccessLog, Options};
@@ -65,8 +66,9 @@ pub enum AssembleError {
 pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assembled, AssembleError> {
     let notify = Arc::new(Notify::new());
     let making = Making { registry, workers, zone: plan.zone.as_ref(), notify: &notify };
+    let retries: Vec<_> = plan.pools.iter().map(|pool| pool.retry.clone()).collect();
     let watches = plan.pools.into_iter().map(|pool| making.pool(pool)).collect::<Result<Vec<_>, _>>()?;
-    let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).collect();
+    let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).zip(retries).collect();
     let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
     for route in plan.routes {
         add_route(route, &plan.listeners, &pools, registry, &mut tables);
@@ -76,6 +78,7 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assem
         .map(|(listener, routes)| make_listener(listener, routes, registry, workers))
         .collect::<Result<Vec<_>, _>>()?;
     registry.set_config_generation(1);
+    let pools = pools.into_iter().map(|(pool, _)| pool).collect();
     Ok(Assembled { snapshot: Snapshot { generation: 1, listeners, pools }, watches, notify })
 }
 
@@ -118,7 +121,9 @@ impl Making<'_> {
             protocol: plan.protocol,
             timeouts: plan.timeouts,
             connections: plan.connections,
+            limits: plan.limits,
         };
+        let metrics = self.registry.pool(&settings.name);
         let health = HealthSettings {
             checks: plan.check.as_ref().map(|check| check.rhythm.clone()),
             detectors: plan.detectors,
@@ -126,7 +131,7 @@ impl Making<'_> {
             slow_start: plan.slow_start,
         };
         Ok(Watch {
-            pool: Arc::new(Pool::new(settings, endpoints, alarm)),
+            pool: Arc::new(Pool::new(settings, endpoints, alarm, metrics)),
             members,
             health,
             check: plan.check,
@@ -210,7 +215,7 @@ fn server_name(
 fn add_route(
     plan: RoutePlan,
     listeners: &[ListenerPlan],
-    pools: &[Arc<Pool>],
+    pools: &[(Arc<Pool>, Retry)],
     registry: &Registry,
     tables: &mut [Vec<(Rule, Arc<Route>)>],
 ) {
@@ -229,7 +234,9 @@ fn add_route(
         if let Action::Forward(split) = &plan.action {
             for (id, weight) in split {
                 weight_upto += u64::from(*weight);
-                branches.push(Branch { pool: id.0, weight_upto, metrics: metrics(pools.get(id.0)) });
+                let Some((pool, own)) = pools.get(id.0) else { continue };
+                let retry = Arc::new(plan.retry.over(own));
+                branches.push(Branch { pool: id.0, retry, weight_upto, metrics: metrics(Some(pool)) });
             }
         }
         let route = Route {
@@ -237,6 +244,9 @@ fn add_route(
             filters: Arc::clone(&filters),
             branches,
             timeouts: plan.timeouts.clone(),
+            hedge: plan.hedge,
+            priorities: plan.priorities.clone(),
+            deadline_header: plan.deadline_header.clone(),
             answered: metrics(None),
         };
         table.push((plan.rule.clone(), Arc::new(route)));

@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod endpoint;
+pub mod guard;
 pub mod http1_pool;
 pub mod http2_pool;
 pub mod lease;
@@ -12,6 +13,7 @@ pub mod sessions;
 pub mod snapshot;
 
 pub use endpoint::Endpoint;
+pub use guard::{Guard, Permit};
 pub use lease::Lease;
 pub use local::{Choosing, Local, LocalEndpoint, LocalPool};
 pub use pool::Pool;

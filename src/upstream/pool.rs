@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{Endpoint, Sessions};
+use super::{Endpoint, Guard, Sessions};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
 use crate::model::Name;
-use crate::model::settings::{ConnectionLimits, Sticky, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{ConnectionLimits, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts};
+use crate::observe::metrics::PoolMetrics;
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct PoolSettings {
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.
     pub connections: ConnectionLimits,
+    /// Bounds on what goes on at once.
+    pub limits: Limits,
 }
 
 /// A pool of endpoints.
@@ -46,6 +49,8 @@ pub struct Pool {
     pub sessions: Option<Sessions>,
     /// Tells the control plane that something failed.
     pub alarm: Arc<Alarm>,
+    /// What is let through to it, and what is counted of that.
+    pub guard: Guard,
     selection: ArcSwap<Selection>,
     version: AtomicU64,
 }
@@ -69,7 +74,13 @@ pub struct Alarm {
 impl Pool {
     /// A pool of which every endpoint may be used. `alarm` is what its endpoints raise.
     #[must_use]
-    pub fn new(settings: PoolSettings, endpoints: Vec<Arc<Endpoint>>, alarm: Arc<Alarm>) -> Self {
+    pub fn new(
+        settings: PoolSettings,
+        endpoints: Vec<Arc<Endpoint>>,
+        alarm: Arc<Alarm>,
+        metrics: Arc<PoolMetrics>,
+    ) -> Self {
+        let guard = Guard::new(&settings.limits, metrics);
         let gauges = endpoints.iter().map(|e| Arc::clone(&e.gauge)).collect();
         let sessions = settings.sticky.as_ref().map(|sticky| Sessions::new(sticky, &endpoints));
         let all = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
@@ -80,6 +91,7 @@ impl Pool {
             gauges,
             sessions,
             alarm,
+            guard,
             selection: ArcSwap::from_pointee(selection),
             version: AtomicU64::new(0),
         }

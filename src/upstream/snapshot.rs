@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::Pool;
 use crate::model::Name;
-use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, RouteTimeouts};
+use crate::model::settings::{
+    ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
+};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerMetrics, RouteMetrics};
 use crate::route::Table;
@@ -53,6 +55,12 @@ pub struct Route {
     pub branches: Vec<Branch>,
     /// Time limits.
     pub timeouts: RouteTimeouts,
+    /// Second tries beside the first.
+    pub hedge: Option<Hedge>,
+    /// Who comes first.
+    pub priorities: Priorities,
+    /// The field in which clients say how long they wait, in lower case.
+    pub deadline_header: Option<String>,
     /// What is counted of requests that its filters answer.
     pub answered: Arc<RouteMetrics>,
 }
@@ -62,6 +70,8 @@ pub struct Route {
 pub struct Branch {
     /// Index into [`Snapshot::pools`].
     pub pool: usize,
+    /// When a request that failed is tried again.
+    pub retry: Arc<Retry>,
     /// This branch's weight and those of the branches before it, added up.
     pub weight_upto: u64,
     /// What is counted of requests that take this branch.

@@ -7,6 +7,7 @@ mod exposition;
 mod health;
 mod histogram;
 mod listener;
+mod pool;
 mod process;
 mod route;
 mod status;
@@ -23,6 +24,7 @@ pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
+pub use pool::PoolMetrics;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 
 use crate::balance::Gauge;
@@ -43,6 +45,7 @@ pub struct Registry {
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
+    pools: Kept<Name, PoolMetrics>,
 }
 
 impl Registry {
@@ -57,6 +60,7 @@ impl Registry {
             endpoints: Kept::default(),
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
+            pools: Kept::default(),
         })
     }
 
@@ -104,6 +108,12 @@ impl Registry {
         health
     }
 
+    /// The counts of a pool.
+    #[must_use]
+    pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
+        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -126,6 +136,8 @@ impl Registry {
         route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
         listener::expose(listeners, &mut out);
         endpoint::expose(endpoints, &mut out);
+        let pools = self.pools.review();
+        pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
         self.expose_health(&mut out);
         process::expose(&mut out);
         out.render()

@@ -13,7 +13,7 @@ use crate::model::field::Known;
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Route};
+use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Permit, Route};
 
 /// The account of one request.
 #[derive(Debug)]
@@ -24,8 +24,12 @@ pub(super) struct Account<'a> {
     pub(super) listener: &'a Listener,
     /// The route that it took.
     pub(super) route: Option<&'a Route>,
-    /// The pool that it went to.
-    pub(super) branch: Option<(&'a Branch, &'a LocalPool)>,
+    /// The branch of it.
+    pub(super) branch: Option<&'a Branch>,
+    /// The pool that is asked: that of the branch, or one that stands in for it.
+    pub(super) pool: Option<&'a LocalPool>,
+    /// Counts the request as under way in the pool.
+    pub(super) permit: Option<Permit<'a>>,
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
     /// The endpoint that the client's session stays with, by its index in the pool.
@@ -36,6 +40,8 @@ pub(super) struct Account<'a> {
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
     pub(super) started: Instant,
+    /// When the request must be over.
+    pub(super) deadline: Option<Instant>,
     /// When the response head was.
     pub(super) first_byte: Option<Instant>,
     /// The status sent to the client.
@@ -59,11 +65,14 @@ impl<'a> Account<'a> {
             listener,
             route: None,
             branch: None,
+            pool: None,
+            permit: None,
             endpoint: None,
             session: None,
             set_cookie: None,
             client: None,
             started,
+            deadline: None,
             first_byte: None,
             status: None,
             error: None,
@@ -77,7 +86,7 @@ impl<'a> Account<'a> {
     /// Has the client told that the endpoint at `index` answered, if its sessions are to stay with
     /// their endpoints and this one did not come from there.
     pub(super) fn bind_session(&mut self, index: usize) {
-        let sessions = self.branch.and_then(|(_, pool)| pool.shared.sessions.as_ref());
+        let sessions = self.pool.and_then(|pool| pool.shared.sessions.as_ref());
         if self.session != Some(index) {
             self.set_cookie = sessions.and_then(|sessions| sessions.set_cookie(index));
         }
@@ -116,6 +125,7 @@ impl<'a> Account<'a> {
     /// the whole answer finds it counted.
     pub(super) fn settle(&mut self, cx: &Connection, scratch: &Scratch) {
         self.settled = true;
+        self.permit = None;
         let now = ambient::now();
         let shard = cx.worker.shard;
         let status = self.status.map_or(CLIENT_CLOSED, |status| status.as_u16());
@@ -125,7 +135,7 @@ impl<'a> Account<'a> {
             duration: now.saturating_duration_since(self.started),
         };
         match (self.branch, self.route) {
-            (Some((branch, _)), _) => branch.metrics.finish(shard, &finished),
+            (Some(branch), _) => branch.metrics.finish(shard, &finished),
             (None, Some(route)) => route.answered.finish(shard, &finished),
             (None, None) => self.listener.metrics.refused(shard, status),
         }
@@ -162,7 +172,7 @@ impl<'a> Account<'a> {
                 first_byte: finished.first_byte,
                 listener: self.listener.name.as_str(),
                 route: self.route.map(|route| route.name.as_str()),
-                pool: self.branch.map(|(_, pool)| pool.shared.settings.name.as_str()),
+                pool: self.pool.map(|pool| pool.shared.settings.name.as_str()),
                 endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
                 error: self.error.as_ref().map(|(error_type, _)| *error_type),
                 details: self.error.as_ref().map(|(_, details)| details.as_str()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::health::{Failure, Outcome};
+use crate::limit::Rejection;
 use crate::net::connect::DialError;
 use crate::net::http1::ReadError;
 use crate::observe::metrics::FailureKind;
@@ -43,6 +44,9 @@ pub(super) enum ProxyError {
     /// No route takes the request.
     #[error("no route matches")]
     NoRoute,
+    /// A limit turned the request away.
+    #[error("{}", .0.words())]
+    Rejected(Rejection),
     /// No endpoint of the pool may be used.
     #[error("no endpoint of the pool is available")]
     NoEndpoint,
@@ -99,7 +103,8 @@ impl ProxyError {
             }
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::NoRoute => StatusCode::NOT_FOUND,
-            Self::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Rejected(Rejection::Deadline) => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoEndpoint | Self::Rejected(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UpstreamIdle(_) | Self::RequestTimeout(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Dial(error) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
             Self::Http2(OpenError::HandshakeTimeout(_)) => StatusCode::GATEWAY_TIMEOUT,
@@ -130,6 +135,7 @@ impl ProxyError {
             | Self::TooLarge(_) => "http_request_error",
             Self::NoRoute => "destination_not_found",
             Self::NoEndpoint => "destination_unavailable",
+            Self::Rejected(rejection) => rejection_type(*rejection),
             Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => dial_error_type(error),
             Self::Http2(OpenError::Handshake(_)) => "http_protocol_error",
             Self::Http2(OpenError::HandshakeTimeout(_)) => "connection_timeout",
@@ -196,6 +202,18 @@ fn wrong_with(fault: &Malformed) -> String {
         Malformed::TargetTooLong | Malformed::HeadTooLarge => format!("{fault} (max_head of the listener)"),
         Malformed::TooManyFields => format!("{fault} (max_fields of the listener)"),
         _ => format!("malformed request: {fault}"),
+    }
+}
+
+fn rejection_type(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::Deadline => "http_response_timeout",
+        Rejection::Breaker | Rejection::Admission => "destination_unavailable",
+        Rejection::QueueFull
+        | Rejection::QueueTimeout
+        | Rejection::Displaced
+        | Rejection::EndpointsFull
+        | Rejection::Connections => "connection_limit_reached",
     }
 }
 

@@ -24,7 +24,7 @@ use crate::balance::Origin;
 use crate::health::{Failure, Outcome};
 use crate::model::ResponseHead;
 use crate::model::field::Known;
-use crate::model::settings::{RouteTimeouts, UpstreamProtocol};
+use crate::model::settings::{Retry, RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
 use crate::upstream::connection::Http1Connection;
 use crate::upstream::http1_pool::Use;
@@ -38,6 +38,8 @@ pub(super) struct Forward<'a> {
     pub(super) cx: &'a Connection,
     /// The pool.
     pub(super) pool: &'a LocalPool,
+    /// When a request that failed is tried again.
+    pub(super) retry: &'a Retry,
     /// The length of the request body.
     pub(super) body: Length,
     /// The most bytes of request body.
@@ -100,7 +102,9 @@ impl Forward<'_> {
             };
             tried.push(index);
             trials += usize::from(on_trial);
-            if !self.may_go_elsewhere(&failed, on_trial, scratch) || tried.len() - trials > FURTHER_TRIES {
+            if !self.may_go_elsewhere(&failed, on_trial, scratch)
+                || tried.len() - trials > self.retry.tries as usize
+            {
                 return Err(failed);
             }
             // Where nobody else may be asked, the client is told what happened.
@@ -374,8 +378,6 @@ fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method, resends:
     }
 }
 
-/// Other endpoints that are asked when one cannot be reached.
-const FURTHER_TRIES: usize = 2;
 /// How often a request is sent again because the connection was closed before its turn.
 const MAX_LEFT_OUT: usize = 16;
 /// Interim responses that an endpoint may send for one request.

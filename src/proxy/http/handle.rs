@@ -10,29 +10,21 @@ use http::{Method, StatusCode};
 use super::account::Account;
 use super::channel::{Pump, PumpError};
 use super::client::Client;
+use super::degrade::{self, Answer};
 use super::error::ProxyError;
 use super::exchange::Exchange;
-use super::forward::Forward;
+use super::onward::Onward;
 use super::watch::Expired;
 use super::{Connection, Scratch, hop, identity, respond, tunnel};
 use crate::ambient;
 use crate::model::RequestHead;
-use crate::model::field::Known;
-use crate::model::settings::{ClientIdentity, UpstreamProtocol};
+use crate::model::settings::ClientIdentity;
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
 use crate::upstream::{Listener, Route};
 use crate::wire::parse::split_port;
 use crate::wire::{Length, Malformed, framing};
-
-/// What a request gets.
-enum Answer {
-    /// Something of our own.
-    Reply(Box<Reply>),
-    /// An endpoint's response, of which the head is there.
-    Exchange(Box<Exchange>, Length),
-}
 
 /// Serves the request in `scratch`, whose body is `body` long. An `Err` is what was wrong with the
 /// head when it was read.
@@ -66,11 +58,11 @@ pub(super) async fn handle(
     }
 }
 
-async fn answer(
-    cx: &Connection,
+async fn answer<'a>(
+    cx: &'a Connection,
     scratch: &mut Scratch,
     client: &mut Client,
-    account: &mut Account<'_>,
+    account: &mut Account<'a>,
     body: Length,
 ) -> Result<Answer, ProxyError> {
     let listener = account.listener;
@@ -81,7 +73,8 @@ async fn answer(
     client.persist = asked.persist && !cx.worker.is_draining();
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
-    scratch.watch.set_deadline(route.timeouts.request.map(|limit| account.started + limit));
+    account.deadline = route.timeouts.request.map(|limit| account.started + limit);
+    scratch.watch.set_deadline(account.deadline);
     // Before the filters, which may change the host and what is told of the client.
     prepare(cx, &mut scratch.request, &listener.identity);
     let mut filter_cx = FilterCx {
@@ -97,27 +90,10 @@ async fn answer(
     let max_body = filter_cx.max_body;
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
-    account.branch = Some((branch, pool));
-    let sessions = pool.shared.sessions.as_ref();
-    account.session = sessions.and_then(|sessions| sessions.endpoint_of(&scratch.request.fields));
-    let upgrade =
-        asked.upgrade && body.is_empty() && pool.shared.settings.protocol == UpstreamProtocol::Http1;
-    if !upgrade {
-        scratch.request.fields.remove_known(Known::Upgrade);
-    }
-    let timeouts = &route.timeouts;
+    account.branch = Some(branch);
     let client_idle = listener.timeouts.idle;
-    let forward = Forward { cx, pool, body, max_body, upgrade, timeouts, client_idle };
-    let mut exchange = forward.run(scratch, client, account).await?;
-    let Scratch { request, response, .. } = scratch;
-    match exchange.begin_response(&request.method, response) {
-        Ok(length) => Ok(Answer::Exchange(exchange, length)),
-        Err(fault) => {
-            let error = ProxyError::BadResponse(fault);
-            exchange.lease().finish(error.outcome(false), ambient::now());
-            Err(error)
-        }
-    }
+    let onward = Onward { cx, route, branch, body, max_body, upgrade: asked.upgrade, client_idle };
+    degrade::answer(&onward, pool, scratch, client, account).await
 }
 
 /// Puts the target into the one form that routes and endpoints see alike, and notes the host.
@@ -189,7 +165,7 @@ async fn deliver(
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
     exchange.lease().complete(None, ambient::now());
-    let idle = account.branch.map_or(Duration::MAX, |(_, pool)| pool.shared.settings.timeouts.tunnel);
+    let idle = account.pool.map_or(Duration::MAX, |pool| pool.shared.settings.timeouts.tunnel);
     (account.received, account.sent) = tunnel::run(client, &mut exchange, &mut scratch.watch, idle).await;
     client.persist = false;
     exchange.release(None, ambient::now());
@@ -283,7 +259,7 @@ struct Limits {
 impl Limits {
     fn of(account: &Account<'_>) -> Self {
         let route = account.route.map(|route| &route.timeouts);
-        let pool = account.branch.map(|(_, pool)| pool.shared.settings.timeouts.idle);
+        let pool = account.pool.map(|pool| pool.shared.settings.timeouts.idle);
         Self {
             client_idle: account.listener.timeouts.idle,
             upstream_idle: route.and_then(|route| route.idle).or(pool).unwrap_or(Duration::MAX),

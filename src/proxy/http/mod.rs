@@ -2,8 +2,10 @@
 //! request of either goes through `handle`; `forward` and `exchange` take it to an endpoint.
 
 mod account;
+mod admit;
 mod channel;
 mod client;
+mod degrade;
 mod error;
 mod exchange;
 mod forward;
@@ -13,6 +15,7 @@ mod hop;
 mod http1;
 mod http2;
 mod identity;
+mod onward;
 mod respond;
 mod serve;
 mod tunnel;

@@ -15,7 +15,7 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     let status = error.status();
     let mut fields = Fields::default();
     let next_hop = account.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str());
-    let pool = account.branch.map(|(_, pool)| pool.shared.settings.name.as_str());
+    let pool = account.pool.map(|pool| pool.shared.settings.name.as_str());
     let details = match pool {
         Some(pool) => format!("{error}; pool {pool}"),
         None => error.to_string(),

@@ -1,9 +1,15 @@
 //! Settings that the data plane works by, as values with their defaults. Each default is stated
 //! here and nowhere else; `config/reference.toml` is tested against them.
 
+mod limits;
+mod retry;
+
 use std::time::Duration;
 
 use ipnet::IpNet;
+
+pub use limits::{Limits, Priorities, Priority};
+pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +48,8 @@ pub struct UpstreamTimeouts {
     pub keep_alive: Duration,
     /// Without a byte either way, once the protocol was switched, as for WebSocket.
     pub tunnel: Duration,
+    /// For one try, from its start to the head of its response. Off when unset.
+    pub attempt: Option<TryTimeout>,
 }
 
 impl Default for UpstreamTimeouts {
@@ -52,6 +60,7 @@ impl Default for UpstreamTimeouts {
             idle: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
             tunnel: Duration::from_secs(3600),
+            attempt: None,
         }
     }
 }
@@ -65,6 +74,8 @@ pub struct RouteTimeouts {
     pub connect: Option<Duration>,
     /// Overrides [`UpstreamTimeouts::idle`].
     pub idle: Option<Duration>,
+    /// Overrides [`UpstreamTimeouts::attempt`].
+    pub attempt: Option<TryTimeout>,
 }
 
 /// Bounds on what a client may send, per listener.

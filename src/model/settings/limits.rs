@@ -1,0 +1,55 @@
+//! How many at once, and who comes first.
+
+use std::time::Duration;
+
+/// Bounds on what goes on in a pool at once, over all workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests under way, at least 1.
+    pub in_flight: u32,
+    /// Requests that wait for their turn.
+    pub waiting: u32,
+    /// How long each may.
+    pub wait: Duration,
+    /// Connections to all endpoints together.
+    pub connections: Option<u32>,
+    /// Requests under way at each endpoint.
+    pub endpoint_in_flight: Option<u32>,
+    /// Connections to each endpoint.
+    pub endpoint_connections: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            in_flight: 1024,
+            waiting: 256,
+            wait: Duration::from_secs(1),
+            connections: None,
+            endpoint_in_flight: None,
+            endpoint_connections: None,
+        }
+    }
+}
+
+/// Who comes first where not all can.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Priority {
+    /// Shed first.
+    Low,
+    /// The others.
+    #[default]
+    Normal,
+    /// Shed last.
+    High,
+}
+
+/// How a route tells the priority of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Priorities {
+    /// The field that names it, in lower case; none when unset.
+    pub header: Option<String>,
+    /// The priority where nothing names another.
+    pub default: Priority,
+}

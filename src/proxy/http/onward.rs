@@ -1,0 +1,81 @@
+//! A request on its way to one pool: let through, taken to an endpoint, and its response made ready
+//! to be passed on. The same for the pool of the route and for one that stands in for it.
+
+use std::time::Duration;
+
+use super::account::Account;
+use super::admit::admit;
+use super::client::Client;
+use super::error::ProxyError;
+use super::exchange::Exchange;
+use super::forward::Forward;
+use super::{Connection, Scratch};
+use crate::ambient;
+use crate::model::field::Known;
+use crate::model::settings::UpstreamProtocol;
+use crate::upstream::snapshot::Branch;
+use crate::upstream::{LocalPool, Route};
+use crate::wire::Length;
+
+/// A request that its route has let pass, whatever pool it goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Onward<'a> {
+    /// The client's connection.
+    pub(super) cx: &'a Connection,
+    /// The route.
+    pub(super) route: &'a Route,
+    /// The branch of it.
+    pub(super) branch: &'a Branch,
+    /// The length of the request body.
+    pub(super) body: Length,
+    /// The most bytes of request body.
+    pub(super) max_body: Option<u64>,
+    /// Whether another protocol is asked for.
+    pub(super) upgrade: bool,
+    /// The client's idle timeout.
+    pub(super) client_idle: Duration,
+}
+
+impl<'a> Onward<'a> {
+    /// Gets a response from `pool`, whose head is left in `scratch`.
+    ///
+    /// # Errors
+    /// When a limit turns the request away, or no endpoint answers.
+    pub(super) async fn to(
+        &self,
+        pool: &'a LocalPool,
+        scratch: &mut Scratch,
+        client: &mut Client,
+        account: &mut Account<'a>,
+    ) -> Result<(Box<Exchange>, Length), ProxyError> {
+        account.pool = Some(pool);
+        account.permit = Some(admit(self.cx, pool, account, client).await?);
+        let sessions = pool.shared.sessions.as_ref();
+        account.session = sessions.and_then(|sessions| sessions.endpoint_of(&scratch.request.fields));
+        let protocol = pool.shared.settings.protocol;
+        let upgrade = self.upgrade && self.body.is_empty() && protocol == UpstreamProtocol::Http1;
+        if !upgrade {
+            scratch.request.fields.remove_known(Known::Upgrade);
+        }
+        let forward = Forward {
+            cx: self.cx,
+            pool,
+            retry: &self.branch.retry,
+            body: self.body,
+            max_body: self.max_body,
+            upgrade,
+            timeouts: &self.route.timeouts,
+            client_idle: self.client_idle,
+        };
+        let mut exchange = forward.run(scratch, client, account).await?;
+        let Scratch { request, response, .. } = scratch;
+        match exchange.begin_response(&request.method, response) {
+            Ok(length) => Ok((exchange, length)),
+            Err(fault) => {
+                let error = ProxyError::BadResponse(fault);
+                exchange.lease().finish(error.outcome(false), ambient::now());
+                Err(error)
+            }
+        }
+    }
+}
