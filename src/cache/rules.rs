@@ -183,8 +183,14 @@ mod tests {
         fields
     }
 
+    fn asking(text: &str) -> RequestHead {
+        let mut head = RequestHead::default();
+        head.fields = fields(text);
+        head
+    }
+
     fn terms(request: &str, response: &str) -> Result<Terms, Refusal> {
-        let request = RequestHead { fields: fields(request), ..RequestHead::default() };
+        let request = asking(request);
         let mut head = ResponseHead::new(StatusCode::OK);
         head.fields = fields(response);
         Terms::of(&request, &head)
@@ -257,7 +263,7 @@ mod tests {
         ];
         for (request, response, last) in cases {
             let terms = terms("", response).unwrap();
-            let mut head = RequestHead { fields: fields(request), ..RequestHead::default() };
+            let mut head = asking(request);
             let allows = |head: &RequestHead, s: u32| terms.allow(head, s * SECOND, 100 * SECOND);
             let found = (0..2000).rev().find(|s| allows(&head, *s));
             assert_eq!(found, last, "{request} / {response}");
@@ -266,7 +272,7 @@ mod tests {
             assert!(allows(&head, 0));
             head.method = Method::POST;
             assert!(!allows(&head, 0));
-            head = RequestHead { fields: fields("cache-control: no-cache"), ..RequestHead::default() };
+            head = asking("cache-control: no-cache");
             assert!(!allows(&head, 0));
         }
     }
