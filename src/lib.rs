@@ -20,8 +20,8 @@
 //!
 //! - `proxy` never imports `control` or `config`, and `control` never imports `proxy`: the planes
 //!   meet in one value, the [`upstream::Snapshot`], which a worker loads once per request.
-//! - Workers share nothing on the request path but endpoints' gauges: no lock, no channel, no
-//!   counter that two threads write.
+//! - Workers share nothing on the request path but endpoints' gauges and pools' gates: no channel, no
+//!   other counter that two threads write, and no lock as long as no request has to wait.
 //! - A request allocates no metric, formats no text and looks up no label; handles are resolved
 //!   when the snapshot is built.
 //! - Policies do not know of health, filters do not wait, parsers do not see sockets, and only

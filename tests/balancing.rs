@@ -283,9 +283,9 @@ fn a_session_is_not_moved_by_a_trial() {
         let lease = pool.pick(&Choosing { tried, key: None, sticky, safe: true, draw: 0, now });
         lease.map(|lease| (lease.index(), lease.is_on_trial()))
     };
-    assert_eq!(pick(Some(1), &[]), Some((1, false)), "its endpoint may be used");
-    assert_eq!(pick(Some(1), &[1]), Some((0, false)), "its endpoint failed");
-    assert_eq!(pick(Some(2), &[]), Some((2, true)), "its endpoint is on trial, and so may be this request");
+    assert_eq!(pick(Some(1), &[]), Ok((1, false)), "its endpoint may be used");
+    assert_eq!(pick(Some(1), &[1]), Ok((0, false)), "its endpoint failed");
+    assert_eq!(pick(Some(2), &[]), Ok((2, true)), "its endpoint is on trial, and so may be this request");
 }
 
 /// What cookies of a pool `app` call an endpoint.

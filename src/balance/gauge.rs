@@ -126,6 +126,18 @@ impl Gauge {
         self.wait(now);
     }
 
+    /// As [`Self::begin`], unless `limit` requests are under way, on all workers together; whether it
+    /// did.
+    #[must_use]
+    pub fn begin_below(&self, limit: u32, now: Instant) -> bool {
+        let one_more = |in_flight| (in_flight < limit).then_some(in_flight + 1);
+        let begun = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok();
+        if begun {
+            self.wait(now);
+        }
+        begun
+    }
+
     /// A request waits from `now` on, until [`Self::waited`].
     pub fn wait(&self, now: Instant) {
         self.waiting.fetch_add(self.word(now), Ordering::Relaxed);

@@ -14,6 +14,7 @@ use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
+use crate::limit::loops::LoopSettings;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Priorities, Retry,
@@ -182,6 +183,8 @@ pub struct PoolPlan {
     pub retry: Retry,
     /// Bounds on what goes on at once.
     pub limits: Limits,
+    /// What adjusts these, and breakers.
+    pub loops: LoopSettings,
 }
 
 /// One endpoint as written.

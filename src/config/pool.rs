@@ -1,7 +1,10 @@
 //! `[pool.NAME]`: endpoints, the choice among them, how they are judged and how they are spoken to.
 
+mod adaptive;
 mod balance;
+mod breaker;
 mod endpoints;
+mod limits;
 mod outlier;
 mod sticky;
 #[cfg(test)]
@@ -14,6 +17,7 @@ use super::names::Names;
 use super::plan::PoolPlan;
 use super::{Cx, health, tls};
 use crate::health::pool::SLOW_START;
+use crate::limit::loops::LoopSettings;
 use crate::model::Name;
 use crate::model::options::{OneOf, Options, Problem};
 use crate::model::settings::{ConnectionLimits, Limits, Retry, UpstreamProtocol, UpstreamTimeouts};
@@ -51,6 +55,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
     let asked = health::Asked { protocol, tls: tls.is_some(), endpoints: &endpoints };
     let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
+    let (limits, loops) = limits(&options);
     let plan = PoolPlan {
         name,
         endpoints,
@@ -68,7 +73,8 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
         retry: Retry::default(),
-        limits: Limits::default(),
+        limits,
+        loops,
     };
     options.finish();
     plan
@@ -77,6 +83,18 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
 impl OneOf for UpstreamProtocol {
     const NOUN: &'static str = "upstream protocol";
     const WORDS: &'static [(&'static str, Self)] = &[("http1", Self::Http1), ("http2", Self::Http2)];
+}
+
+fn limits(pool: &Options<'_>) -> (Limits, LoopSettings) {
+    let options = pool.section("limits");
+    let limits = limits::limits(&options);
+    let loops = LoopSettings {
+        adaptive: adaptive::adaptive(&options, &limits),
+        admission: adaptive::admission(&options),
+        breaker: pool.table("breaker").map(breaker::breaker),
+    };
+    options.finish();
+    (limits, loops)
 }
 
 fn timeouts(options: Options<'_>) -> UpstreamTimeouts {

@@ -1,5 +1,7 @@
 //! `[[route]]`: which requests, what is done to them, and where they go.
 
+mod priority;
+
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use super::plan::{Action, PoolId, RoutePlan};
 use super::{Cx, matching};
 use crate::model::Name;
 use crate::model::options::{Fault, Given, Key, Options, Problem};
-use crate::model::settings::{Priorities, RouteRetry, RouteTimeouts};
+use crate::model::settings::{RouteRetry, RouteTimeouts};
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
@@ -51,6 +53,7 @@ impl Reader<'_> {
         let filters = filters(&options);
         let action = self.action(&options, answers(filters.as_ref()));
         let timeouts = timeouts(options.section("timeouts"));
+        let priorities = priority::priorities(&options);
         options.finish();
         Some(RoutePlan {
             name: name?,
@@ -61,7 +64,7 @@ impl Reader<'_> {
             timeouts,
             retry: RouteRetry::default(),
             hedge: None,
-            priorities: Priorities::default(),
+            priorities,
             deadline_header: None,
         })
     }

@@ -16,6 +16,7 @@ use crate::balance::{Gauge, Member};
 use crate::config::Plan;
 use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
 use crate::health::pool::HealthSettings;
+use crate::limit::loops::Scope;
 use crate::model::settings::Retry;
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
@@ -24,9 +25,10 @@ use crate::observe::metrics::{Registry, RouteLabels, RouteMetrics};
 use crate::observe::tally::Tally;
 use crate::route::{Rule, Table};
 use crate::upstream::endpoint::ShownState;
+use crate::upstream::places::Places;
 use crate::upstream::pool::{Alarm, PoolSettings};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot};
+use crate::upstream::{Endpoint, Listener, Pool, Route, Snapshot, Valve, places};
 
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
@@ -104,11 +106,12 @@ struct Making<'a> {
 impl Making<'_> {
     fn pool(&self, plan: PoolPlan) -> Result<Watch, AssembleError> {
         let alarm = Alarm::new(Arc::clone(self.notify));
+        let shared = places::Shared::new(&plan.limits);
         let mut endpoints = Vec::with_capacity(plan.endpoints.len());
         let mut members = Vec::with_capacity(plan.endpoints.len());
         for endpoint in &plan.endpoints {
             for address in resolve(endpoint, &plan.name)? {
-                endpoints.push(self.endpoint(&plan, endpoint, address, &alarm)?);
+                endpoints.push(self.endpoint((&plan, endpoint), address, &alarm, &shared)?);
                 members.push(self.member(endpoint));
             }
         }
@@ -122,6 +125,7 @@ impl Making<'_> {
             timeouts: plan.timeouts,
             connections: plan.connections,
             limits: plan.limits,
+            endpoint_breakers: matches!(plan.loops.breaker, Some((Scope::Endpoint, _))),
         };
         let metrics = self.registry.pool(&settings.name);
         let health = HealthSettings {
@@ -131,11 +135,12 @@ impl Making<'_> {
             slow_start: plan.slow_start,
         };
         Ok(Watch {
-            pool: Arc::new(Pool::new(settings, endpoints, alarm, metrics)),
+            pool: Arc::new(Pool::new(settings, endpoints, alarm, metrics, &shared)),
             members,
             health,
             check: plan.check,
             fail_open: plan.fail_open,
+            loops: plan.loops,
         })
     }
 
@@ -150,10 +155,10 @@ impl Making<'_> {
 
     fn endpoint(
         &self,
-        pool: &PoolPlan,
-        plan: &EndpointPlan,
+        (pool, plan): (&PoolPlan, &EndpointPlan),
         address: Address,
         alarm: &Arc<Alarm>,
+        shared: &places::Shared,
     ) -> Result<Arc<Endpoint>, AssembleError> {
         let name = address.to_string();
         let gauge = Arc::new(Gauge::new(plan.weight, ambient::now()));
@@ -173,6 +178,8 @@ impl Making<'_> {
             metrics,
             tally: Tally::new(self.workers),
             alarm: Arc::clone(alarm),
+            places: Places::new(&pool.limits, shared),
+            breaker: Valve::default(),
             shown: ShownState::default(),
         }))
     }

@@ -94,11 +94,52 @@ pub enum What {
     },
     /// Enough are available again.
     FailOpenOver,
+    /// A breaker opened: of the endpoint, or of the pool as a whole.
+    BreakerOpened {
+        /// Why.
+        tripped: Tripped,
+        /// For how long.
+        lasts: Duration,
+        /// Openings in a row, this one included.
+        times: u32,
+    },
+    /// One request at a time passes the breaker.
+    BreakerHalfOpened,
+    /// Everything passes the breaker again.
+    BreakerClosed {
+        /// Trials that ended well.
+        trials: u32,
+    },
     /// No check has passed within the time for it: the pool is used as it is.
     OpenedUnchecked {
         /// The time for it.
         after: Duration,
     },
+}
+
+/// Why a breaker opened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Tripped {
+    /// Too great a share of requests failed.
+    Failures {
+        /// The share, 0 to 1.
+        share: f64,
+        /// Of so many.
+        requests: u64,
+    },
+    /// Too great a share of responses was late.
+    Latency {
+        /// The quantile, 0 to 1, that is over its bound.
+        quantile: f64,
+        /// The bound.
+        over: Duration,
+        /// The share that took longer, 0 to 1.
+        share: f64,
+        /// Of so many.
+        requests: u64,
+    },
+    /// A trial failed.
+    Trial,
 }
 
 /// What was made of a finding.

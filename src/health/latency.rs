@@ -80,6 +80,14 @@ impl Latencies {
         (self.within.start..).zip(within.iter().copied()).filter(|(_, count)| *count > 0)
     }
 
+    /// The mean, by the middles of the buckets; zero when nothing was counted.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        let seconds = |(index, count)| middle(index).as_secs_f64() * f64::from(count);
+        let sum: f64 = self.counts().map(seconds).sum();
+        Duration::from_secs_f64(sum / self.count.max(1) as f64)
+    }
+
     /// The time that a share `q` of all, 0 to 1, did not exceed: the middle of its bucket. `None` when
     /// nothing was counted.
     #[must_use]
@@ -167,6 +175,8 @@ mod tests {
             |q: f64, ms: f64| (latencies.quantile(q).unwrap().as_secs_f64() * 1e3 / ms - 1.0).abs() < 0.08;
         assert_eq!(latencies.above(Duration::from_millis(49)) / 5, 10);
         assert_eq!((latencies.above(Duration::ZERO), latencies.above(Duration::MAX)), (100, 0));
+        assert!((latencies.mean().as_secs_f64() / 0.0505 - 1.0).abs() < 0.02);
+        assert_eq!(Latencies::default().mean(), Duration::ZERO);
         assert!(near(0.5, 50.0) && near(0.9, 90.0) && near(1.0, 100.0) && near(0.0, 1.0));
     }
 }

@@ -2,6 +2,18 @@
 //! whether once more. Numbers and the time come in as values; nothing here waits, and nothing here
 //! knows what is limited. Whatever is refused is refused by a [`Rejection`], which has a name.
 
+pub mod breaker;
+pub mod gate;
+pub mod gradient;
+pub mod loops;
+pub mod queue;
 pub mod rejection;
+pub mod room;
+pub mod sliding;
+pub mod slot;
+pub mod throttle;
 
+pub use gate::Gate;
 pub use rejection::Rejection;
+pub use room::Room;
+pub use slot::Turn;

@@ -19,6 +19,12 @@ impl Shard {
     pub const fn worker(index: usize) -> Self {
         Self(index.saturating_add(1))
     }
+
+    /// One of 64 bits, which up to 64 shards have for themselves.
+    #[must_use]
+    pub const fn bit(self) -> u64 {
+        1 << (self.0 % 64)
+    }
 }
 
 /// A number that only grows, with one thread that writes it and any that read.

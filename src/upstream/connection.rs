@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::Endpoint;
+use super::places::Seat;
 use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::http1::Conn;
 use crate::observe::metrics::Shard;
@@ -30,14 +31,16 @@ pub struct Http1Connection {
 pub struct OpenConnection {
     endpoint: Arc<Endpoint>,
     shard: Shard,
+    /// Held for as long.
+    _seat: Seat,
 }
 
 impl OpenConnection {
-    /// Counts a connection to `endpoint` as opened.
+    /// Counts a connection to `endpoint` as opened, which has the right to be.
     #[must_use]
-    pub fn new(endpoint: Arc<Endpoint>, shard: Shard) -> Self {
+    pub fn new(endpoint: Arc<Endpoint>, shard: Shard, seat: Seat) -> Self {
         endpoint.metrics.opened(shard);
-        Self { endpoint, shard }
+        Self { endpoint, shard, _seat: seat }
     }
 
     /// Adds bytes that went over the connection to the endpoint's counters.
@@ -54,7 +57,7 @@ impl Drop for OpenConnection {
 }
 
 impl Http1Connection {
-    /// Opens a connection to `endpoint`.
+    /// Opens a connection to `endpoint`, to which `seat` is the right.
     ///
     /// # Errors
     /// When it cannot be opened in time.
@@ -62,9 +65,10 @@ impl Http1Connection {
         endpoint: &Arc<Endpoint>,
         shard: Shard,
         timeouts: DialTimeouts,
+        seat: Seat,
     ) -> Result<Self, DialError> {
         let stream = dial(&endpoint.dial, timeouts).await?;
-        let open = OpenConnection::new(Arc::clone(endpoint), shard);
+        let open = OpenConnection::new(Arc::clone(endpoint), shard, seat);
         let conn = Rc::new(Conn::new(stream, Bytes::new()));
         Ok(Self { conn, requests: 1, idle_since: None, counted: Cell::default(), open })
     }

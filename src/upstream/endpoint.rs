@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use super::Valve;
+use super::places::Places;
 use super::pool::Alarm;
 use crate::balance::Gauge;
 use crate::health::State;
@@ -30,6 +32,10 @@ pub struct Endpoint {
     pub tally: Tally,
     /// Tells the control plane that something failed here.
     pub alarm: Arc<Alarm>,
+    /// How many requests and connections it may have.
+    pub places: Places,
+    /// Its breaker.
+    pub breaker: Valve,
     /// Its state, for those who show it.
     pub shown: ShownState,
 }

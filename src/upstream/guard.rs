@@ -4,18 +4,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::time::Instant;
 
-use crate::limit::Rejection;
-use crate::model::settings::Limits;
+use super::Valve;
+use super::valve::{Pass, Trial};
+use crate::ambient;
+use crate::limit::gate::Waiting;
+use crate::limit::{Gate, Rejection, Room, Turn, throttle};
+use crate::model::settings::{Limits, Priority};
 use crate::observe::metrics::PoolMetrics;
 
 /// A pool's limits at work.
 #[derive(Debug)]
 pub struct Guard {
-    /// Requests under way, on all workers.
-    in_flight: AtomicU32,
-    /// How many may be.
-    limit: AtomicU32,
+    /// Requests under way and those that wait to be, on all workers.
+    pub gate: Arc<Gate>,
+    /// Requests under way for which no endpoint has a place.
+    pub line: Arc<Room>,
+    /// The breaker of the pool as a whole.
+    pub breaker: Valve,
     /// The part that admission control turns away, in 2^-32.
     pub shedding: AtomicU32,
     /// Retries under way.
@@ -33,10 +40,13 @@ pub struct Permit<'a>(&'a Guard);
 impl Guard {
     /// A guard for a pool with these limits, at which nothing is under way.
     #[must_use]
-    pub fn new(limits: &Limits, metrics: Arc<PoolMetrics>) -> Self {
+    pub fn new(limits: &Limits, metrics: Arc<PoolMetrics>, line: Arc<Room>) -> Self {
+        let gate = Arc::new(Gate::new(limits.in_flight, limits.waiting, ambient::now));
+        metrics.watch(&gate, &line);
         Self {
-            in_flight: AtomicU32::new(0),
-            limit: AtomicU32::new(limits.in_flight),
+            gate,
+            line,
+            breaker: Valve::default(),
             shedding: AtomicU32::new(0),
             retrying: AtomicU32::new(0),
             rung: AtomicU8::new(0),
@@ -44,36 +54,76 @@ impl Guard {
         }
     }
 
-    /// Counts a request as under way.
+    /// Whether the breaker and admission control let a request of this priority pass, and whether it is
+    /// a trial. `draw` is 32 random bits, asked for only if a part of the requests is turned away.
     ///
     /// # Errors
-    /// When there are as many as may be.
-    pub fn enter(&self) -> Result<Permit<'_>, Rejection> {
-        let permit = Permit(self);
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if before < self.limit.load(Ordering::Relaxed) { Ok(permit) } else { Err(Rejection::QueueFull) }
+    /// When they do not.
+    #[inline]
+    pub fn pass(
+        &self,
+        priority: Priority,
+        now: impl FnOnce() -> Instant,
+        draw: impl FnOnce() -> u32,
+    ) -> Result<Option<Trial<'_>>, Rejection> {
+        let shedding = self.shedding.load(Ordering::Relaxed);
+        if shedding != 0 && draw() < throttle::share_of(priority, shedding) {
+            return Err(Rejection::Admission);
+        }
+        match self.breaker.pass(now) {
+            Pass::Through => Ok(None),
+            Pass::Trial(trial) => Ok(Some(trial)),
+            Pass::Refused => Err(Rejection::Breaker),
+        }
+    }
+
+    /// Counts a request as under way, if it may be at once.
+    #[inline]
+    #[must_use]
+    pub fn enter(&self) -> Option<Permit<'_>> {
+        // Made only if it holds, since what is made is given back.
+        self.gate.try_enter().then(|| Permit(self))
+    }
+
+    /// Counts a request as under way that [`Waiting::poll`] has let in.
+    ///
+    /// # Errors
+    /// When it was told otherwise.
+    pub fn entered(&self, turn: Turn) -> Result<Permit<'_>, Rejection> {
+        match turn {
+            Turn::Granted => Ok(Permit(self)),
+            Turn::Displaced => Err(Rejection::Displaced),
+        }
+    }
+
+    /// Waits for its turn until `until`.
+    ///
+    /// # Errors
+    /// When as many wait as may.
+    pub fn wait(&self, priority: Priority, until: Instant) -> Result<Waiting<'_>, Rejection> {
+        self.gate.join(priority, until).ok_or(Rejection::QueueFull)
     }
 
     /// Requests under way.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.gate.in_flight()
     }
 
     /// How many may be.
     #[must_use]
     pub fn limit(&self) -> u32 {
-        self.limit.load(Ordering::Relaxed)
+        self.gate.limit()
     }
 
     /// Takes a new limit, at least 1. One writer: the control plane.
     pub fn set_limit(&self, limit: u32) {
-        self.limit.store(limit.max(1), Ordering::Relaxed);
+        self.gate.set_limit(limit);
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.gate.leave();
     }
 }

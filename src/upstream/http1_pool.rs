@@ -65,6 +65,19 @@ impl Http1Pool {
         }
     }
 
+    /// Whether there is any.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
+    /// Closes the connection that has been idle for longest; whether there was one.
+    pub fn close_oldest(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        let oldest = if idle.is_empty() { None } else { Some(idle.remove(0)) };
+        oldest.is_some()
+    }
+
     /// Closes connections that were idle for `keep_alive` or that the endpoint has closed.
     pub fn sweep(&self, now: Instant, keep_alive: Duration) {
         let mut open_for = Duration::ZERO;

@@ -14,8 +14,10 @@ use h2::client::SendRequest;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::LocalEndpoint;
 use super::connection::OpenConnection;
+use super::places::Seat;
+use super::{Lease, LocalEndpoint};
+use crate::limit::Rejection;
 use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::stream::Rewound;
 
@@ -63,6 +65,9 @@ pub enum OpenError {
     /// The endpoint did not answer the HTTP/2 preface in time.
     #[error("HTTP/2 handshake timed out after {0:?}")]
     HandshakeTimeout(Duration),
+    /// There are as many connections as there may be.
+    #[error("{}", .0.words())]
+    Full(Rejection),
 }
 
 impl Http2Pool {
@@ -72,34 +77,60 @@ impl Http2Pool {
         self.opened.get()
     }
 
-    /// The right to a stream, on an open connection if one has room, whose number is at least
-    /// `from`: whoever has met a dead connection wants none of its age.
+    /// Whether a request may hope for a stream without that a connection is opened for it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.borrow().iter().any(|connection| !connection.closed.get())
+            || self.opening.try_lock().is_err()
+    }
+
+    /// The right to a stream for a request under `lease`, on an open connection if one has room, whose
+    /// number is at least `from`: whoever has met a dead connection wants none of its age. Where no
+    /// more connections may be opened, those that are there take more streams than `limit`.
     ///
     /// # Errors
     /// When a connection had to be opened and could not be.
     pub async fn stream(
         &self,
-        endpoint: &LocalEndpoint,
+        lease: &Lease,
         limit: usize,
         from: u64,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
         if let Some(permit) = self.room(limit, from) {
+            lease.needs_no_seat();
             return Ok(permit);
         }
         let failed = self.failed.get();
         let turn = self.opening.lock().await;
         if let Some(permit) = self.room(limit, from) {
+            lease.needs_no_seat();
             return Ok(permit);
         }
+        let seat = match lease.seat() {
+            Ok(seat) => seat,
+            Err(rejection) => return self.crowded(from).ok_or(OpenError::Full(rejection)),
+        };
         // Whoever waited for an attempt that failed does not queue for the next: with many waiting
         // for an endpoint that is gone, the last would wait for as many time limits.
         let _turn = (self.failed.get() == failed).then_some(turn);
-        let opened = self.fresh(endpoint, timeouts).await;
+        let opened = self.fresh(lease.endpoint(), seat, timeouts).await;
         if opened.is_err() {
             self.failed.set(self.failed.get() + 1);
         }
         opened
+    }
+
+    /// Lets go of a connection for another worker: of one that carries no stream, or of one that is
+    /// to carry no more. Whether there was one.
+    pub fn close_one(&self) -> bool {
+        let mut open = self.open.borrow_mut();
+        open.retain(|connection| !connection.closed.get());
+        let fewest = open.iter().enumerate().min_by_key(|(_, connection)| connection.streams.get());
+        let Some((place, _)) = fewest else { return false };
+        // Those streams that it has keep it open until they end.
+        open.remove(place).closed.set(true);
+        true
     }
 
     /// Closes connections that have carried no stream for `keep_alive`.
@@ -117,10 +148,11 @@ impl Http2Pool {
     async fn fresh(
         &self,
         endpoint: &LocalEndpoint,
+        seat: Seat,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
         // Boxed, because most requests do not open a connection and need no room for it.
-        let mut connection = Box::pin(connect(endpoint, timeouts)).await?;
+        let mut connection = Box::pin(connect(endpoint, seat, timeouts)).await?;
         connection.number = self.opened.replace(self.opened.get() + 1);
         let connection = Rc::new(connection);
         self.open.borrow_mut().push(Rc::clone(&connection));
@@ -132,6 +164,15 @@ impl Http2Pool {
         open.retain(|connection| !connection.closed.get());
         let with_room = open.iter().find(|c| c.number >= from && c.has_room(limit))?;
         Some(StreamPermit::new(Rc::clone(with_room), true))
+    }
+
+    /// A stream on a connection that has as many as it should: the one with the fewest. Past what the
+    /// endpoint allows it waits for others to end.
+    fn crowded(&self, from: u64) -> Option<StreamPermit> {
+        let open = self.open.borrow();
+        let usable = open.iter().filter(|connection| connection.number >= from && !connection.closed.get());
+        let fewest = usable.min_by_key(|connection| connection.streams.get())?;
+        Some(StreamPermit::new(Rc::clone(fewest), true))
     }
 }
 
@@ -194,9 +235,13 @@ impl Drop for StreamPermit {
     }
 }
 
-async fn connect(endpoint: &LocalEndpoint, timeouts: DialTimeouts) -> Result<Http2Connection, OpenError> {
+async fn connect(
+    endpoint: &LocalEndpoint,
+    seat: Seat,
+    timeouts: DialTimeouts,
+) -> Result<Http2Connection, OpenError> {
     let stream = Rewound::new(Bytes::new(), dial(&endpoint.shared.dial, timeouts).await?);
-    let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard);
+    let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard, seat);
     let traffic = stream.traffic();
     let mut settings = h2::client::Builder::new();
     settings
@@ -234,6 +279,8 @@ async fn connect(endpoint: &LocalEndpoint, timeouts: DialTimeouts) -> Result<Htt
         })
         .await;
         ended.set(true);
+        // The endpoint is to know before another is opened in its place.
+        drop(connection);
         drop(open);
         if let Err(error) = end {
             tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");

@@ -1,14 +1,16 @@
 //! The use of one endpoint by one request, from the choice to the last byte: what policies and
 //! detectors learn of it, they learn here.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::LocalEndpoint;
+use super::places::Seat;
 use crate::ambient;
 use crate::balance::estimate;
 use crate::health::{Outcome, Trial};
+use crate::limit::Rejection;
 
 /// Counts as one request in flight for as long as it lives. Dropped without [`Self::finish`], it says
 /// nothing about the endpoint.
@@ -21,20 +23,40 @@ pub struct Lease {
     /// What the response says so far; nothing while it is waited for.
     answer: Cell<Option<Outcome>>,
     on_trial: Cell<bool>,
+    /// When it was let through by a half-open breaker, for as long as that wants to know.
+    tried: Cell<Option<Instant>>,
     finished: Cell<bool>,
+    /// The right to open a connection, where there was none to use again.
+    seat: RefCell<Option<Seat>>,
 }
 
 impl Lease {
-    pub(super) fn new(endpoint: Rc<LocalEndpoint>, index: usize, on_trial: bool, now: Instant) -> Self {
-        endpoint.shared.gauge.begin(now);
-        Self {
+    /// The use of the endpoint at `index`, if it has a place.
+    pub(super) fn new(
+        endpoint: Rc<LocalEndpoint>,
+        index: usize,
+        on_trial: bool,
+        now: Instant,
+    ) -> Result<Self, Rejection> {
+        // Before the request is counted, so that giving up takes nothing back that others have seen.
+        let seat =
+            if endpoint.needs_seat() { Some(endpoint.shared.places.seat(endpoint.shard)?) } else { None };
+        match endpoint.shared.places.in_flight() {
+            None => endpoint.shared.gauge.begin(now),
+            Some(limit) if endpoint.shared.gauge.begin_below(limit, now) => {}
+            Some(_) => return Err(Rejection::EndpointsFull),
+        }
+        let tried = endpoint.shared.breaker.take_trial().then_some(now);
+        Ok(Self {
             endpoint,
             index,
             began: Cell::new(now),
             answer: Cell::new(None),
             on_trial: Cell::new(on_trial),
+            tried: Cell::new(tried),
             finished: Cell::new(false),
-        }
+            seat: RefCell::new(seat),
+        })
     }
 
     /// The endpoint.
@@ -55,6 +77,19 @@ impl Lease {
         self.on_trial.get()
     }
 
+    /// The right to open a connection to the endpoint.
+    ///
+    /// # Errors
+    /// When it has as many as it may, and this worker has none to close for it.
+    pub fn seat(&self) -> Result<Seat, Rejection> {
+        self.seat.take().map_or_else(|| self.endpoint.seat(), Ok)
+    }
+
+    /// Gives up the right to open a connection, which is not needed after all.
+    pub fn needs_no_seat(&self) {
+        self.seat.take();
+    }
+
     /// A connection had to be opened for the request, which is sent only now. What that took says
     /// little of what the next request will take.
     pub fn connected(&self, now: Instant) {
@@ -68,6 +103,7 @@ impl Lease {
         if self.answer.replace(Some(outcome)).is_some() {
             return;
         }
+        self.tell_breaker(outcome, now);
         let shared = &self.endpoint.shared;
         shared.gauge.waited(self.began.get());
         if outcome == Outcome::Success {
@@ -87,6 +123,7 @@ impl Lease {
         if self.finished.replace(true) {
             return;
         }
+        self.tell_breaker(outcome, now);
         let shared = &self.endpoint.shared;
         match outcome {
             Outcome::Success => {
@@ -106,6 +143,15 @@ impl Lease {
                 Outcome::Failure(_) => Some(Trial::Failed),
                 Outcome::Cancelled => None,
             });
+            shared.alarm.raise();
+        }
+    }
+
+    /// A half-open breaker learns as soon as there is something to learn.
+    fn tell_breaker(&self, outcome: Outcome, now: Instant) {
+        if let Some(began) = self.tried.take() {
+            let shared = &self.endpoint.shared;
+            shared.breaker.end_trial(outcome, now.saturating_duration_since(began));
             shared.alarm.raise();
         }
     }
@@ -132,6 +178,12 @@ impl Drop for Lease {
             }
         }
         shared.gauge.end();
+        if shared.places.left(self.endpoint.shard) {
+            self.endpoint.http1.close_oldest();
+        }
+        if self.tried.get().is_some() {
+            shared.breaker.end_trial(Outcome::Cancelled, Duration::ZERO);
+        }
         if self.on_trial.get() {
             shared.tally.end_trial(None);
         }

@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::http1_pool::Http1Pool;
 use super::http2_pool::Http2Pool;
+use super::places::Seat;
 use super::pool::Selection;
 use super::{Endpoint, Lease, Pool, Snapshot};
 use crate::balance::{Bands, Pick, Policy, Setup};
+use crate::limit::Rejection;
 use crate::model::mix::mix;
 use crate::observe::metrics::Shard;
 
@@ -54,6 +56,15 @@ pub struct Choosing<'a> {
     pub now: Instant,
 }
 
+/// Why a request has no endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPick {
+    /// None may be used.
+    None,
+    /// Those that may have no place, for this reason.
+    Full(Rejection),
+}
+
 /// An endpoint on one worker.
 #[derive(Debug)]
 pub struct LocalEndpoint {
@@ -87,6 +98,7 @@ impl Local {
             for endpoint in &pool.endpoints {
                 endpoint.http1.sweep(now, pool.shared.settings.timeouts.keep_alive);
                 endpoint.http2.sweep(now, pool.shared.settings.timeouts.keep_alive);
+                endpoint.yield_connection();
             }
         }
     }
@@ -109,10 +121,12 @@ impl LocalPool {
         }
     }
 
-    /// Chooses an endpoint that was not tried, and counts a request as under way there. `None` when
-    /// none may be used.
-    #[must_use]
-    pub fn pick(&self, choosing: &Choosing<'_>) -> Option<Lease> {
+    /// Chooses an endpoint that was not tried and that has a place, and counts a request as under way
+    /// there.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pick(&self, choosing: &Choosing<'_>) -> Result<Lease, NoPick> {
         self.refresh();
         let selection = self.selection.borrow();
         let bands = &selection.bands;
@@ -120,23 +134,52 @@ impl LocalPool {
         if let Some(index) = choosing.sticky
             && !choosing.tried.contains(&index)
             && u32::try_from(index).is_ok_and(|index| bands.contains(index))
+            && !self.refuses(index)
+            && let Ok(lease) = self.lease(index, false, choosing.now)
         {
-            return self.lease(index, false, choosing.now);
+            return Ok(lease);
         }
         if !selection.trials.is_empty()
             && choosing.tried.is_empty()
             && let Some(lease) = self.on_trial(&selection.trials, choosing)
         {
-            return Some(lease);
+            return Ok(lease);
         }
+        let index = self.choose(bands, choosing, &[]).ok_or(NoPick::None)?;
+        self.lease(index, false, choosing.now).or_else(|full| {
+            // Nobody is full as a rule, so that only who meets somebody who is looks at the others.
+            self.pick_with_place(bands, choosing, (index, full))
+        })
+    }
+
+    /// Chooses among those that have a place, after one that was chosen turned out to have none.
+    fn pick_with_place(
+        &self,
+        bands: &Bands,
+        choosing: &Choosing<'_>,
+        (first, mut reason): (usize, Rejection),
+    ) -> Result<Lease, NoPick> {
+        let is_full =
+            |index: &usize| *index == first || self.endpoints.get(*index).is_none_or(|e| e.is_full());
+        let mut full: Vec<usize> = (0..self.endpoints.len()).filter(is_full).collect();
+        while let Some(index) = self.choose(bands, choosing, &full) {
+            match self.lease(index, false, choosing.now) {
+                Ok(lease) => return Ok(lease),
+                Err(rejection) => reason = rejection,
+            }
+            full.push(index);
+        }
+        Err(NoPick::Full(reason))
+    }
+
+    fn choose(&self, bands: &Bands, choosing: &Choosing<'_>, full: &[usize]) -> Option<usize> {
         let hashed = if self.shared.settings.policy.hashes() { choosing.key } else { None };
         // By other bits than the choice within the band.
         let first = bands.choose(mix(hashed.unwrap_or(choosing.draw)))?;
-        let index = self.pick_in(first, bands, choosing).or_else(|| {
+        self.pick_in(first, bands, choosing, full).or_else(|| {
             let others = (0..bands.list.len()).filter(|place| *place != first);
-            others.into_iter().find_map(|place| self.pick_in(place, bands, choosing))
-        })?;
-        self.lease(index, false, choosing.now)
+            others.into_iter().find_map(|place| self.pick_in(place, bands, choosing, full))
+        })
     }
 
     /// How long to wait for an endpoint on trial: for several times as long as the slowest of the
@@ -148,31 +191,44 @@ impl LocalPool {
         (slowest * 4).max(TRIAL_PATIENCE)
     }
 
-    fn pick_in(&self, place: usize, bands: &Bands, choosing: &Choosing<'_>) -> Option<usize> {
+    fn pick_in(&self, place: usize, bands: &Bands, choosing: &Choosing<'_>, full: &[usize]) -> Option<usize> {
         let usable = &bands.list.get(place)?.usable;
-        let untried;
-        let usable = if choosing.tried.is_empty() {
+        let others;
+        let is_out =
+            |index: usize| choosing.tried.contains(&index) || full.contains(&index) || self.refuses(index);
+        let all = choosing.tried.is_empty() && full.is_empty() && !self.shared.settings.endpoint_breakers;
+        let usable = if all || !usable.iter().any(|index| is_out(*index as usize)) {
             usable.as_slice()
         } else {
-            let is_untried = |index: &u32| !choosing.tried.contains(&(*index as usize));
-            untried = usable.iter().copied().filter(is_untried).collect::<Vec<_>>();
-            &untried
+            others = usable.iter().copied().filter(|index| !is_out(*index as usize)).collect::<Vec<_>>();
+            &others
         };
         let Choosing { draw, now, .. } = *choosing;
         let pick = Pick { usable, key: choosing.key.unwrap_or(draw), draw, now };
         self.policies.borrow().get(place)?.pick(&self.shared.gauges, &pick)
     }
 
+    /// Whether the breaker of an endpoint lets nothing through.
+    fn refuses(&self, index: usize) -> bool {
+        self.shared.settings.endpoint_breakers
+            && self.endpoints.get(index).is_some_and(|endpoint| endpoint.shared.breaker.is_shut())
+    }
+
     fn on_trial(&self, trials: &[u32], choosing: &Choosing<'_>) -> Option<Lease> {
         let index = trials.iter().map(|index| *index as usize).find(|index| {
             let endpoint = self.endpoints.get(*index);
-            endpoint.is_some_and(|endpoint| endpoint.shared.tally.take_trial(choosing.safe))
+            endpoint.is_some_and(|e| !e.is_full() && e.shared.tally.take_trial(choosing.safe))
         })?;
-        self.lease(index, true, choosing.now)
+        let lease = self.lease(index, true, choosing.now);
+        if let (Err(_), Some(endpoint)) = (&lease, self.endpoints.get(index)) {
+            endpoint.shared.tally.end_trial(None);
+        }
+        lease.ok()
     }
 
-    fn lease(&self, index: usize, on_trial: bool, now: Instant) -> Option<Lease> {
-        Some(Lease::new(Rc::clone(self.endpoints.get(index)?), index, on_trial, now))
+    fn lease(&self, index: usize, on_trial: bool, now: Instant) -> Result<Lease, Rejection> {
+        let endpoint = self.endpoints.get(index).ok_or(Rejection::EndpointsFull)?;
+        Lease::new(Rc::clone(endpoint), index, on_trial, now)
     }
 
     fn refresh(&self) {
@@ -204,6 +260,39 @@ impl std::fmt::Debug for LocalPool {
 impl LocalEndpoint {
     fn new(shared: Arc<Endpoint>, shard: Shard) -> Self {
         Self { shared, shard, http1: Http1Pool::default(), http2: Http2Pool::default() }
+    }
+
+    /// The right to open a connection.
+    ///
+    /// # Errors
+    /// When there are as many as may be, and none of them is idle here.
+    pub fn seat(&self) -> Result<Seat, Rejection> {
+        let places = &self.shared.places;
+        let seat = || places.seat(self.shard);
+        seat().or_else(|full| if self.http1.close_oldest() { seat() } else { Err(full) })
+    }
+
+    /// Whether a request needs the right to open a connection, because there is none here to use.
+    pub(super) fn needs_seat(&self) -> bool {
+        self.shared.places.limit_connections() && self.http1.is_empty() && !self.http2.is_open()
+    }
+
+    /// Whether it has no place for another request.
+    fn is_full(&self) -> bool {
+        let places = &self.shared.places;
+        places.in_flight().is_some_and(|limit| self.shared.gauge.in_flight() >= limit)
+            || (self.needs_seat() && !places.has_seat(self.shard))
+    }
+
+    /// Closes a connection if another worker wants to open one and may not.
+    fn yield_connection(&self) {
+        let places = &self.shared.places;
+        if !places.limit_connections() || (self.http1.is_empty() && !self.http2.is_open()) {
+            return;
+        }
+        if places.take_wanted(self.shard) && !self.http1.close_oldest() {
+            self.http2.close_one();
+        }
     }
 }
 

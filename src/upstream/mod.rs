@@ -8,14 +8,17 @@ pub mod http1_pool;
 pub mod http2_pool;
 pub mod lease;
 pub mod local;
+pub mod places;
 pub mod pool;
 pub mod sessions;
 pub mod snapshot;
+pub mod valve;
 
 pub use endpoint::Endpoint;
 pub use guard::{Guard, Permit};
 pub use lease::Lease;
-pub use local::{Choosing, Local, LocalEndpoint, LocalPool};
+pub use local::{Choosing, Local, LocalEndpoint, LocalPool, NoPick};
 pub use pool::Pool;
 pub use sessions::Sessions;
 pub use snapshot::{Listener, Route, Snapshot};
+pub use valve::Valve;

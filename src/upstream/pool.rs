@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{Endpoint, Guard, Sessions};
+use super::{Endpoint, Guard, Sessions, places};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
 use crate::model::Name;
 use crate::model::settings::{ConnectionLimits, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts};
@@ -34,6 +34,8 @@ pub struct PoolSettings {
     pub connections: ConnectionLimits,
     /// Bounds on what goes on at once.
     pub limits: Limits,
+    /// Whether each endpoint has a breaker of its own.
+    pub endpoint_breakers: bool,
 }
 
 /// A pool of endpoints.
@@ -72,15 +74,17 @@ pub struct Alarm {
 }
 
 impl Pool {
-    /// A pool of which every endpoint may be used. `alarm` is what its endpoints raise.
+    /// A pool of which every endpoint may be used. `alarm` is what its endpoints raise, `shared` what
+    /// their places have in common.
     #[must_use]
     pub fn new(
         settings: PoolSettings,
         endpoints: Vec<Arc<Endpoint>>,
         alarm: Arc<Alarm>,
         metrics: Arc<PoolMetrics>,
+        shared: &places::Shared,
     ) -> Self {
-        let guard = Guard::new(&settings.limits, metrics);
+        let guard = Guard::new(&settings.limits, metrics, Arc::clone(shared.line()));
         let gauges = endpoints.iter().map(|e| Arc::clone(&e.gauge)).collect();
         let sessions = settings.sticky.as_ref().map(|sticky| Sessions::new(sticky, &endpoints));
         let all = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
@@ -113,6 +117,7 @@ impl Pool {
     pub fn select(&self, selection: Selection) {
         self.selection.store(Arc::new(selection));
         self.version.fetch_add(1, Ordering::Release);
+        self.guard.line.changed();
     }
 }
 

@@ -109,7 +109,7 @@ fn is_measure(data: &Data) -> bool {
 }
 
 impl OneOf for Mode {
-    const NOUN: &'static str = "detector mode";
+    const NOUN: &'static str = "mode";
     const WORDS: &'static [(&'static str, Self)] =
         &[("enforce", Self::Enforce), ("observe", Self::Observe), ("off", Self::Off)];
 }

@@ -4,6 +4,7 @@
 
 pub mod intervals;
 pub mod journal;
+mod limits;
 mod readings;
 mod record;
 pub mod recording;
@@ -17,6 +18,7 @@ use tokio::sync::Notify;
 pub use readings::{PoolReading, Reading};
 pub use record::Record;
 
+use limits::PoolLimits;
 use record::PoolRecord;
 
 use crate::ambient;
@@ -26,6 +28,7 @@ use crate::health::check::CheckResult;
 use crate::health::journal::{Event, Order, What};
 use crate::health::pool::HealthSettings;
 use crate::health::{PoolHealth, Sample, Standing, State as EndpointState};
+use crate::limit::loops::LoopSettings;
 use crate::observe::tally::TallyReader;
 use crate::upstream::Pool;
 use crate::upstream::pool::Selection;
@@ -43,6 +46,8 @@ pub struct Watch {
     pub check: Option<CheckPlan>,
     /// What to do when too few are available.
     pub fail_open: FailOpen,
+    /// What adjusts how much is let through.
+    pub loops: LoopSettings,
 }
 
 /// The health of all pools.
@@ -68,6 +73,7 @@ struct State {
     /// The version of the standings that is in force.
     applied: Option<u64>,
     told: PoolRecord,
+    limits: PoolLimits,
     /// Whether it was told that too few endpoints are available.
     told_fail_open: bool,
     /// Since when each endpoint has waited for its trial request.
@@ -160,6 +166,7 @@ impl Health {
             let samples = state.samples(&watched.watch.pool, now);
             state.told.interval(&samples, now);
             state.health.on_tick(&samples, now, ambient::draw(), log);
+            state.limits.on_tick(&watched.watch.pool, &samples, now, log);
         });
     }
 
@@ -187,6 +194,7 @@ impl Watched {
             readers: levels.iter().map(|_| TallyReader::default()).collect(),
             selection: Selection::clone(&watch.pool.selection()),
             applied: None,
+            limits: PoolLimits::new(&watch, record.registry()),
             told: PoolRecord::new(Arc::clone(record), &watch),
             told_fail_open: false,
             on_trial_since: vec![None; levels.len()],

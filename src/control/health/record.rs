@@ -69,6 +69,11 @@ impl Record {
         }
     }
 
+    /// Where it counts.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// The journal's entries, the oldest first.
     #[must_use]
     pub fn entries(&self) -> Vec<Arc<Entry>> {
@@ -239,7 +244,8 @@ impl Weight {
             | What::Disagreement
             | What::CorrelatedFailure { .. }
             | What::FailedOpen { .. }
-            | What::OpenedUnchecked { .. } => Self::Warning,
+            | What::OpenedUnchecked { .. }
+            | What::BreakerOpened { .. } => Self::Warning,
             What::Joined | What::TrialPassed { .. } => Self::Detail,
             What::Checked { result, .. } if result.failure.is_none() => Self::Detail,
             What::Checked { .. }
@@ -250,7 +256,9 @@ impl Weight {
             | What::Ordered(_)
             | What::OrderOver(_)
             | What::CorrelationOver
-            | What::FailOpenOver => Self::News,
+            | What::FailOpenOver
+            | What::BreakerHalfOpened
+            | What::BreakerClosed { .. } => Self::News,
         }
     }
 }

@@ -13,10 +13,37 @@ fn detected(effect: Effect) -> What {
     What::Detected { detector: "consecutive_failures", evidence, effect }
 }
 
+fn breakers() -> Vec<(What, &'static str)> {
+    vec![
+        (
+            What::BreakerOpened {
+                tripped: Tripped::Failures { share: 0.654, requests: 26 },
+                lasts: 5 * SECOND,
+                times: 1,
+            },
+            "the breaker opened for 5 s (first time): 65 % of 26 requests failed",
+        ),
+        (
+            What::BreakerOpened {
+                tripped: Tripped::Latency { quantile: 0.9, over: SECOND, share: 0.25, requests: 40 },
+                lasts: 5 * SECOND,
+                times: 1,
+            },
+            "the breaker opened for 5 s (first time): 25 % of 40 responses took longer than 1000.0 ms, and 10 % may",
+        ),
+        (
+            What::BreakerOpened { tripped: Tripped::Trial, lasts: 10 * SECOND, times: 2 },
+            "the breaker opened for 10 s (second time): a trial request failed",
+        ),
+        (What::BreakerHalfOpened, "the breaker is half-open: one request at a time decides"),
+        (What::BreakerClosed { trials: 3 }, "the breaker closed: 3 trials in a row ended well"),
+    ]
+}
+
 fn every() -> Vec<(What, &'static str)> {
     let passed = CheckResult { failure: None, took: Duration::from_millis(3) };
     let failed = CheckResult { failure: Some("status 500".to_owned()), took: Duration::from_millis(3) };
-    vec![
+    let mut every = vec![
         (What::Joined, "joined the pool"),
         (
             What::Checked { result: passed, row: 1, needed: 2 },
@@ -59,7 +86,9 @@ fn every() -> Vec<(What, &'static str)> {
             What::OpenedUnchecked { after: 2 * SECOND },
             "no check passed within 2 s: endpoints are used unchecked",
         ),
-    ]
+    ];
+    every.extend(breakers());
+    every
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Command, Effect, Event, Order, What};
+use super::{Command, Effect, Event, Order, Tripped, What};
 use crate::health::State;
 use crate::health::check::CheckResult;
 
@@ -56,6 +56,9 @@ impl What {
             Self::FailedOpen { .. } => "failed_open",
             Self::FailOpenOver => "fail_open_over",
             Self::OpenedUnchecked { .. } => "opened_unchecked",
+            Self::BreakerOpened { .. } => "breaker_opened",
+            Self::BreakerHalfOpened => "breaker_half_opened",
+            Self::BreakerClosed { .. } => "breaker_closed",
         }
     }
 
@@ -98,6 +101,18 @@ impl What {
                 if *try_all { "all are tried, whatever their state" } else { "none is tried" }
             ),
             Self::FailOpenOver => "enough endpoints are available again".to_owned(),
+            Self::BreakerOpened { tripped, lasts, times } => {
+                format!(
+                    "the breaker opened for {} ({}): {}",
+                    seconds(*lasts),
+                    ordinal(*times),
+                    tripped.words()
+                )
+            }
+            Self::BreakerHalfOpened => "the breaker is half-open: one request at a time decides".to_owned(),
+            Self::BreakerClosed { trials } => {
+                format!("the breaker closed: {trials} trials in a row ended well")
+            }
             Self::OpenedUnchecked { after } => {
                 format!("no check passed within {}: endpoints are used unchecked", seconds(*after))
             }
@@ -135,9 +150,47 @@ impl What {
             Self::FailedOpen { available, of, try_all } => {
                 json!({ "available": available, "of": of, "try_all": try_all })
             }
+            Self::BreakerOpened { tripped, lasts, times } => {
+                let mut object = tripped.details();
+                object.insert("lasts_seconds".into(), lasts.as_secs_f64().into());
+                object.insert("times".into(), (*times).into());
+                object.into()
+            }
+            Self::BreakerClosed { trials } => json!({ "trials": trials }),
             Self::OpenedUnchecked { after } => json!({ "after_seconds": after.as_secs_f64() }),
             _ => Value::Null,
         }
+    }
+}
+
+impl Tripped {
+    fn words(&self) -> String {
+        match self {
+            Self::Failures { share, requests } => {
+                format!("{:.0} % of {requests} requests failed", share * 100.0)
+            }
+            Self::Latency { quantile, over, share, requests } => format!(
+                "{:.0} % of {requests} responses took longer than {}, and {:.0} % may",
+                share * 100.0,
+                millis(*over),
+                (1.0 - quantile) * 100.0
+            ),
+            Self::Trial => "a trial request failed".to_owned(),
+        }
+    }
+
+    fn details(&self) -> Map<String, Value> {
+        let details = match self {
+            Self::Failures { share, requests } => {
+                json!({ "cause": "failures", "share": share, "requests": requests })
+            }
+            Self::Latency { quantile, over, share, requests } => json!({
+                "cause": "latency", "share": share, "requests": requests,
+                "quantile": quantile, "over_seconds": over.as_secs_f64(),
+            }),
+            Self::Trial => json!({ "cause": "trial" }),
+        };
+        if let Value::Object(details) = details { details } else { Map::new() }
     }
 }
 

@@ -45,6 +45,19 @@ pub enum Priority {
     High,
 }
 
+impl Priority {
+    /// Every priority by its name.
+    pub const NAMES: [(&'static str, Self); 3] =
+        [("high", Self::High), ("normal", Self::Normal), ("low", Self::Low)];
+
+    /// The priority that a field names, in upper or lower case.
+    #[must_use]
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let known = Self::NAMES.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+        known.map(|(_, priority)| *priority)
+    }
+}
+
 /// How a route tells the priority of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Priorities {

@@ -21,7 +21,7 @@ pub(super) struct Title(pub(super) &'static str, pub(super) &'static str);
 pub(super) type Table<C, T> = &'static [(Title, fn(&C) -> &T)];
 
 /// Labels from names and values.
-pub(super) fn labels<const N: usize>(pairs: [(&str, &str); N]) -> Labels {
+pub(super) fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
     let pair = |(name, value): (&str, &str)| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());

@@ -7,6 +7,7 @@ mod exposition;
 mod health;
 mod histogram;
 mod listener;
+mod loops;
 mod pool;
 mod process;
 mod route;
@@ -18,12 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
+use loops::BreakerLabels;
 
 pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
+pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use pool::PoolMetrics;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 
@@ -46,6 +49,8 @@ pub struct Registry {
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
     pools: Kept<Name, PoolMetrics>,
+    breakers: Kept<BreakerLabels, BreakerMetrics>,
+    loops: Kept<Name, LoopMetrics>,
 }
 
 impl Registry {
@@ -61,6 +66,8 @@ impl Registry {
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
             pools: Kept::default(),
+            breakers: Kept::default(),
+            loops: Kept::default(),
         })
     }
 
@@ -114,6 +121,19 @@ impl Registry {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
     }
 
+    /// What is shown of the breaker of a pool, or of an endpoint of it.
+    #[must_use]
+    pub fn breaker(&self, pool: &Name, endpoint: Option<&str>) -> Arc<BreakerMetrics> {
+        let labels = BreakerLabels { pool: pool.clone(), endpoint: endpoint.map(str::to_owned) };
+        self.breakers.get_or_make(labels, BreakerMetrics::default)
+    }
+
+    /// What is shown of what adjusts the limits of a pool.
+    #[must_use]
+    pub fn loops(&self, pool: &Name) -> Arc<LoopMetrics> {
+        self.loops.get_or_make(pool.clone(), LoopMetrics::default)
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -138,9 +158,17 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        self.expose_loops(&mut out);
         self.expose_health(&mut out);
         process::expose(&mut out);
         out.render()
+    }
+
+    fn expose_loops(&self, out: &mut Exposition) {
+        let breakers = self.breakers.review();
+        loops::expose_breakers(breakers.iter().map(|(of, breaker)| (of, &**breaker)), out);
+        let pools = self.loops.review();
+        loops::expose_loops(pools.iter().map(|(pool, loops)| (pool, &**loops)), out);
     }
 
     fn expose_health(&self, out: &mut Exposition) {

@@ -1,5 +1,6 @@
 //! What became of a request, for metrics and the access log. Filled in on the way, settled once.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
@@ -10,6 +11,7 @@ use super::error::{CLIENT_CLOSED, ProxyError};
 use super::{Connection, Scratch};
 use crate::ambient;
 use crate::model::field::Known;
+use crate::model::settings::Priority;
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::upstream::snapshot::Branch;
@@ -40,6 +42,10 @@ pub(super) struct Account<'a> {
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
     pub(super) started: Instant,
+    /// Whether others come first where not all can.
+    pub(super) priority: Priority,
+    /// Whether it had to wait for its turn or for an endpoint since it `started`.
+    pub(super) waited: Cell<bool>,
     /// When the request must be over.
     pub(super) deadline: Option<Instant>,
     /// When the response head was.
@@ -72,6 +78,8 @@ impl<'a> Account<'a> {
             set_cookie: None,
             client: None,
             started,
+            priority: Priority::default(),
+            waited: Cell::new(false),
             deadline: None,
             first_byte: None,
             status: None,

@@ -137,6 +137,7 @@ impl ProxyError {
             Self::NoEndpoint => "destination_unavailable",
             Self::Rejected(rejection) => rejection_type(*rejection),
             Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => dial_error_type(error),
+            Self::Http2(OpenError::Full(rejection)) => rejection_type(*rejection),
             Self::Http2(OpenError::Handshake(_)) => "http_protocol_error",
             Self::Http2(OpenError::HandshakeTimeout(_)) => "connection_timeout",
             Self::NoResponse(_) | Self::Refused | Self::LeftOut => "connection_terminated",
@@ -183,7 +184,7 @@ impl ProxyError {
     /// Whether nothing was sent to the endpoint, so that another one may be asked instead.
     #[must_use]
     pub(super) fn is_unsent(&self) -> bool {
-        matches!(self, Self::Dial(_) | Self::Http2(_))
+        matches!(self, Self::Dial(_) | Self::Http2(_) | Self::Rejected(Rejection::Connections))
     }
 }
 
@@ -191,6 +192,7 @@ impl From<OpenError> for ProxyError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Dial(error) => Self::Dial(error),
+            OpenError::Full(rejection) => Self::Rejected(rejection),
             other => Self::Http2(other),
         }
     }

@@ -257,13 +257,15 @@ impl Exchange {
     /// Ends the exchange after the last byte of the response: the connection goes back to its pool
     /// if it can carry another request.
     pub(super) fn release(self: Box<Self>, trailers: Option<Outcome>, now: Instant) {
-        let endpoint = Rc::clone(self.lease.endpoint());
-        self.lease.complete(trailers, now);
-        if let Held::Http1 { connection, persist, .. } = self.held {
+        let Self { channel, lease, held, .. } = *self;
+        // The connection is nobody else's from here on, so that it is closed when it is counted so.
+        drop(channel);
+        lease.complete(trailers, now);
+        if let Held::Http1 { connection, persist, .. } = held {
             connection.count_bytes();
             let clean = self.upload_over && !self.upload_failed && connection.conn.unread_len() == 0;
             if persist && clean {
-                endpoint.http1.put(connection, self.idle_limit, now);
+                lease.endpoint().http1.put(connection, self.idle_limit, now);
             }
         }
     }

@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use tokio::time::{timeout, timeout_at};
 
 use super::account::Account;
+use super::admit::wait_for_place;
 use super::channel::{Http2Stream, grpc_outcome};
 use super::client::Client;
 use super::error::ProxyError;
@@ -22,13 +23,14 @@ use super::{Connection, Scratch, head2, hop};
 use crate::ambient;
 use crate::balance::Origin;
 use crate::health::{Failure, Outcome};
+use crate::limit::Rejection;
 use crate::model::ResponseHead;
 use crate::model::field::Known;
 use crate::model::settings::{Retry, RouteTimeouts, UpstreamProtocol};
 use crate::net::connect::DialTimeouts;
 use crate::upstream::connection::Http1Connection;
 use crate::upstream::http1_pool::Use;
-use crate::upstream::{Choosing, Lease, LocalPool};
+use crate::upstream::{Choosing, Lease, LocalPool, NoPick};
 use crate::wire::{Length, Malformed, encode};
 
 /// A request on its way to a pool.
@@ -68,7 +70,7 @@ impl Forward<'_> {
         let mut trials = 0;
         let mut kept = None;
         let mut resends = 0;
-        let mut next = self.pick(&tried, scratch, account).ok_or(ProxyError::NoEndpoint)?;
+        let mut next = self.first(scratch, client, account).await?;
         let mut fresh = None;
         loop {
             let lease = next;
@@ -108,7 +110,7 @@ impl Forward<'_> {
                 return Err(failed);
             }
             // Where nobody else may be asked, the client is told what happened.
-            let Some(other) = self.pick(&tried, scratch, account) else { return Err(failed) };
+            let Ok(other) = self.pick(&tried, scratch, account) else { return Err(failed) };
             account.fail(self.cx, &failed);
             (next, fresh) = (other, None);
         }
@@ -129,8 +131,32 @@ impl Forward<'_> {
         scratch.request.method.is_idempotent() && self.body.is_empty()
     }
 
-    fn pick(&self, tried: &[usize], scratch: &Scratch, account: &Account<'_>) -> Option<Lease> {
-        let now = if tried.is_empty() { account.started } else { ambient::now() };
+    /// The endpoint to ask first, which may have to be waited for.
+    async fn first(
+        &self,
+        scratch: &Scratch,
+        client: &mut Client,
+        account: &Account<'_>,
+    ) -> Result<Lease, ProxyError> {
+        let picked = if self.pool.shared.guard.line.waiting() == 0 {
+            self.pick(&[], scratch, account)
+        } else {
+            Err(NoPick::Full(Rejection::EndpointsFull))
+        };
+        match picked {
+            Ok(lease) => Ok(lease),
+            Err(NoPick::None) => Err(ProxyError::NoEndpoint),
+            Err(NoPick::Full(reason)) => {
+                let pick = || self.pick(&[], scratch, account);
+                // Boxed, because most requests do not wait and need no room for it.
+                Box::pin(wait_for_place(self.cx, self.pool, (account, client), reason, pick)).await
+            }
+        }
+    }
+
+    fn pick(&self, tried: &[usize], scratch: &Scratch, account: &Account<'_>) -> Result<Lease, NoPick> {
+        let at_once = tried.is_empty() && !account.waited.get();
+        let now = if at_once { account.started } else { ambient::now() };
         let choosing = Choosing {
             tried,
             key: self.key(scratch, account),
@@ -192,8 +218,9 @@ impl Forward<'_> {
             }
             None => {
                 // Boxed, because most requests do not open a connection and need no room for it.
+                let seat = lease.seat().map_err(ProxyError::Rejected)?;
                 let opening =
-                    Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts());
+                    Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts(), seat);
                 let opened = Box::pin(opening).await?;
                 lease.connected(ambient::now());
                 opened
@@ -219,7 +246,7 @@ impl Forward<'_> {
         let mut from = fresh.unwrap_or_default();
         loop {
             let streams = limits.concurrent_streams;
-            let permit = endpoint.http2.stream(&endpoint, streams, from, self.dial_timeouts()).await?;
+            let permit = endpoint.http2.stream(lease, streams, from, self.dial_timeouts()).await?;
             if !permit.is_reused() {
                 lease.connected(ambient::now());
             }

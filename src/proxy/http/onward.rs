@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use super::account::Account;
-use super::admit::admit;
+use super::admit::{self, admit};
 use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::forward::Forward;
 use super::{Connection, Scratch};
 use crate::ambient;
+use crate::health::Outcome;
 use crate::model::field::Known;
 use crate::model::settings::UpstreamProtocol;
 use crate::upstream::snapshot::Branch;
@@ -49,7 +50,29 @@ impl<'a> Onward<'a> {
         account: &mut Account<'a>,
     ) -> Result<(Box<Exchange>, Length), ProxyError> {
         account.pool = Some(pool);
-        account.permit = Some(admit(self.cx, pool, account, client).await?);
+        account.priority = admit::priority(&self.route.priorities, &scratch.request);
+        let admitted = admit(self.cx, pool, account, client).await?;
+        account.permit = Some(admitted.permit);
+        let answer = self.ask(pool, scratch, client, account).await;
+        if let Some(trial) = admitted.trial {
+            let outcome = match &answer {
+                Ok(_) => Outcome::of_status(scratch.response.status.as_u16()),
+                Err(error) => error.outcome(false),
+            };
+            trial.end(outcome, ambient::now());
+            pool.shared.alarm.raise();
+        }
+        answer
+    }
+
+    /// Gets a response from an endpoint of `pool`, which let the request through.
+    async fn ask(
+        &self,
+        pool: &'a LocalPool,
+        scratch: &mut Scratch,
+        client: &mut Client,
+        account: &mut Account<'a>,
+    ) -> Result<(Box<Exchange>, Length), ProxyError> {
         let sessions = pool.shared.sessions.as_ref();
         account.session = sessions.and_then(|sessions| sessions.endpoint_of(&scratch.request.fields));
         let protocol = pool.shared.settings.protocol;

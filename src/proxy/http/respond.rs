@@ -1,10 +1,13 @@
 //! Answers that Forebay gives itself: those of filters, and errors with `Proxy-Status` (RFC 9209).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::account::Account;
 use super::error::ProxyError;
+use crate::limit::Rejection;
 use crate::model::field::Known;
 use crate::model::{Fields, RequestHead, ResponseHead};
 use crate::route::filter::Reply;
@@ -22,7 +25,13 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     };
     fields.append_known(Known::ProxyStatus, &proxy_status(error.error_type(), next_hop, &details));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        fields.append(b"retry-after", b"1");
+        let wait = match (error, account.pool) {
+            (ProxyError::Rejected(Rejection::Breaker), Some(pool)) => pool.shared.guard.breaker.wait(),
+            // By then, whoever waits now has had a turn or given up.
+            (ProxyError::Rejected(_), Some(pool)) => seconds(pool.shared.settings.limits.wait),
+            _ => 1,
+        };
+        fields.append(b"retry-after", wait.to_string().as_bytes());
     }
     let reason = status.canonical_reason().unwrap_or("Error");
     let body = if is_grpc(request) {
@@ -35,6 +44,11 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
         format!("{} {reason}\n{error}\n", status.as_u16())
     };
     Reply { status, fields, body: Bytes::from(body), details: None }
+}
+
+/// Whole seconds, rounded up; at least one.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1)
 }
 
 /// Whether the client would take a body for a message of gRPC.
