@@ -5,6 +5,7 @@
 pub mod breaker;
 pub mod gate;
 pub mod gradient;
+pub mod ladder;
 pub mod loops;
 pub mod queue;
 pub mod rejection;
