@@ -14,13 +14,15 @@ struct Layer {
 }
 
 const WORDS: &[&str] = &["model"];
-const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "route"];
+const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "cache", "route"];
 const MACHINERY: &[&str] =
     &["model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe"];
-const DATA: &[&str] =
-    &["model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream"];
+const DATA: &[&str] = &[
+    "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream",
+];
 const CONTROL: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream", "config",
+    "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream",
+    "config",
 ];
 const EVERYTHING: &[&str] = &["*"];
 

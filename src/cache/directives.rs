@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn directives_are_read_from_all_fields_in_any_case() {
-        let read = read(&["Public, MAX-AGE=\"60\" ,s-maxage = 5", "private=\"a, no-store\", stale-if-error=7"]);
+        let read =
+            read(&["Public, MAX-AGE=\"60\" ,s-maxage = 5", "private=\"a, no-store\", stale-if-error=7"]);
         let secs = |n| Some(Duration::from_secs(n));
         assert!(read.public && read.private && !read.no_store && !read.no_cache);
         assert_eq!((read.max_age, read.shared_max_age, read.stale_if_error), (secs(60), secs(5), secs(7)));
@@ -111,7 +112,9 @@ mod tests {
     #[test]
     fn doubtful_values_keep_less() {
         let zero = Some(Duration::ZERO);
-        for value in ["max-age", "max-age=", "max-age=x", "max-age=-1", "max-age=60, max-age=0", "max-age=1.5"] {
+        for value in
+            ["max-age", "max-age=", "max-age=x", "max-age=-1", "max-age=60, max-age=0", "max-age=1.5"]
+        {
             assert_eq!(read(&[value]).max_age, zero, "{value}");
         }
         assert_eq!(read(&["max-age=99999999999"]).max_age, Some(Duration::from_secs(1 << 31)));

@@ -68,7 +68,10 @@ impl Variant {
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0.iter().map(|(name, value)| name.len() + value.len() + size_of::<(Box<[u8]>, Box<[u8]>)>()).sum()
+        self.0
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + size_of::<(Box<[u8]>, Box<[u8]>)>())
+            .sum()
     }
 
     /// A number for `key` in this variant.
@@ -127,7 +130,9 @@ mod tests {
         let asked = fields(&[("Accept", "a"), ("ACCEPT", "b"), ("x", "y")]);
         let variant = Variant::of([&b"Accept"[..], b"accept-language"], &asked);
         assert!(variant.matches(&asked) && variant.matches(&fields(&[("accept", " a"), ("accept", "b")])));
-        for other in [&[][..], &[("accept", "a")], &[("accept", "a"), ("accept", "b"), ("accept-language", "")]] {
+        for other in
+            [&[][..], &[("accept", "a")], &[("accept", "a"), ("accept", "b"), ("accept-language", "")]]
+        {
             assert!(!variant.matches(&fields(other)), "{other:?}");
         }
         assert!(Variant::default().matches(&asked));

@@ -4,10 +4,12 @@
 
 pub mod directives;
 pub mod key;
+pub mod pending;
 pub mod rules;
 mod shard;
 pub mod store;
 
 pub use key::Key;
+pub use pending::{Begun, Pending};
 pub use rules::{Refusal, Terms};
 pub use store::{Bounds, Store, Stored};

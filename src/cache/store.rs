@@ -1,7 +1,7 @@
 //! Where responses are kept: bounded in bytes, shared by all workers, in parts with a lock each, so
 //! that workers seldom meet. Asked only when a response is due to be kept and when one is missing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,18 @@ use crate::model::{Fields, RequestHead};
 /// How much may be kept and how long it may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Bytes of memory for everything, keys and heads too.
+    /// Bytes of memory for everything, keys and heads and responses on their way too.
     pub memory: usize,
-    /// Bytes of body that one response may have.
+    /// Bytes of body that one response may have; no more than a quarter of `memory`.
     pub max_body: usize,
     /// How long a response may be used once it is no longer fresh.
     pub max_stale: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { memory: 64 << 20, max_body: 1 << 20, max_stale: Duration::from_secs(600) }
+    }
 }
 
 /// Responses by what they answer.
@@ -31,6 +37,8 @@ pub struct Store {
     shards: Box<[Mutex<Shard>]>,
     /// What was kept of late.
     recent: Box<[AtomicU64]>,
+    /// Bytes held free for responses on their way.
+    pending: AtomicUsize,
     born: Instant,
 }
 
@@ -40,7 +48,7 @@ pub struct Stored {
     /// Its status.
     pub status: StatusCode,
     /// Its fields as lines of HTTP/1.
-    head: Box<[u8]>,
+    pub(super) head: Box<[u8]>,
     /// Its whole body.
     pub body: Bytes,
     /// When it came.
@@ -55,11 +63,12 @@ impl Store {
     pub fn new(bounds: Bounds, now: Instant) -> Self {
         let largest = bounds.max_body.saturating_add(ROOM_FOR_HEAD).saturating_mul(LARGEST_PER_SHARD);
         let shards = (bounds.memory / largest.max(1)).clamp(1, MAX_SHARDS);
-        let bound = bounds.memory / shards;
+        let bound = (bounds.memory - bounds.memory / PENDING_PART) / shards;
         Self {
             bounds,
             shards: (0..shards).map(|_| Mutex::new(Shard::new(bound))).collect(),
             recent: (0..RECENT).map(|_| AtomicU64::new(0)).collect(),
+            pending: AtomicUsize::new(0),
             born: now,
         }
     }
@@ -70,27 +79,38 @@ impl Store {
         &self.bounds
     }
 
-    /// Whether a response under `key` and `terms` is worth keeping: not when one was kept within the
-    /// same second of the clock, which answers as well. So the locks are taken once a second for each of the
-    /// resources that are asked for most, however often that is. Takes no lock itself; may say no for
-    /// a resource that shares its place with another one, which then gets its turn later.
+    /// Whether a response under `key` and `terms` is worth keeping: not when the like of it began to be
+    /// kept within the same second of the clock, which answers as well. So bodies are copied and locks
+    /// are taken once a second for each of the resources that are asked for most, however often that
+    /// is. Takes no lock itself. Whoever is told yes is the only one for this second.
     #[must_use]
-    pub fn is_due(&self, key: &Key, terms: &Terms, now: Instant) -> bool {
+    pub(super) fn is_due(&self, key: &Key, terms: &Terms, now: Instant) -> bool {
         let hash = terms.variant.hash(key);
-        self.recent(hash).is_none_or(|slot| slot.load(Ordering::Relaxed) != self.mark(hash, now))
+        let mark = self.mark(hash, now);
+        let Some(slot) = self.recent.get(hash as usize % RECENT) else { return false };
+        slot.load(Ordering::Relaxed) != mark && slot.swap(mark, Ordering::Relaxed) != mark
+    }
+
+    /// Holds `size` bytes free for a response that is on its way; whether there was room.
+    #[must_use]
+    pub(super) fn reserve(&self, size: usize) -> bool {
+        let taken = self.pending.fetch_add(size, Ordering::Relaxed);
+        let fits = taken.saturating_add(size) <= self.bounds.memory / PENDING_PART;
+        if !fits {
+            self.release(size);
+        }
+        fits
+    }
+
+    /// Gives back what [`Self::reserve`] took.
+    pub(super) fn release(&self, size: usize) {
+        self.pending.fetch_sub(size, Ordering::Relaxed);
     }
 
     /// Keeps a response, in place of the one that answers the same requests; whether there was room.
     pub fn insert(&self, key: Key, stored: Stored) -> bool {
-        if stored.body.len() > self.bounds.max_body {
-            return false;
-        }
-        let hash = stored.terms.variant.hash(&key);
-        let mark = self.mark(hash, stored.received);
-        if let Some(slot) = self.recent(hash) {
-            slot.store(mark, Ordering::Relaxed);
-        }
-        self.shard(&key).is_some_and(|mut shard| shard.insert(key, Arc::new(stored)))
+        stored.body.len() <= self.bounds.max_body
+            && self.shard(&key).is_some_and(|mut shard| shard.insert(key, Arc::new(stored)))
     }
 
     /// The response that may be given to `request`, which has this key, in place of an error.
@@ -108,7 +128,8 @@ impl Store {
         }
     }
 
-    /// Bytes that everything in it takes.
+    /// Bytes that everything in it takes, without responses on their way: no more than three quarters of
+    /// its memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).bytes()).sum()
@@ -132,10 +153,6 @@ impl Store {
         self.shards.get(index).map(lock)
     }
 
-    fn recent(&self, hash: u64) -> Option<&AtomicU64> {
-        self.recent.get(hash as usize % RECENT)
-    }
-
     /// The second, counted from 1, and the hash.
     fn mark(&self, hash: u64, now: Instant) -> u64 {
         let second = now.saturating_duration_since(self.born).as_secs() + 1;
@@ -144,15 +161,6 @@ impl Store {
 }
 
 impl Stored {
-    /// A response that came at `received` and is to be kept. Its length is its body's, its age that
-    /// of `terms`.
-    #[must_use]
-    pub fn new(status: StatusCode, fields: &Fields, body: Bytes, (terms, received): (Terms, Instant)) -> Self {
-        let mut head = Vec::new();
-        fields.write_lines(&mut head);
-        Self { status, head: head.into_boxed_slice(), body, received, terms }
-    }
-
     /// Adds its fields to `fields`, without `Age` and `Content-Length`.
     pub fn write_fields(&self, fields: &mut Fields) {
         let mut rest = &*self.head;
@@ -186,6 +194,8 @@ const MAX_SHARDS: usize = 16;
 const LARGEST_PER_SHARD: usize = 4;
 /// What a response may take besides its body, in the reckoning of parts.
 const ROOM_FOR_HEAD: usize = 16 * 1024;
+/// The part of the memory that is for responses on their way, as a divisor.
+const PENDING_PART: usize = 4;
 /// Resources of which it is remembered that they were kept of late.
 const RECENT: usize = 1024;
 

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::model::mix::{STEP, mix};
+use crate::cache::{Begun, Pending};
 use crate::model::ResponseHead;
+use crate::model::mix::{STEP, mix};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -33,7 +34,9 @@ fn stored(request: &RequestHead, fields: &[(&str, &str)], body: Vec<u8>, receive
     let mut response = ResponseHead::new(StatusCode::OK);
     fields.iter().for_each(|(name, value)| response.fields.append(name.as_bytes(), value.as_bytes()));
     let terms = Terms::of(request, &response).unwrap();
-    Stored::new(StatusCode::OK, &response.fields, body.into(), (terms, received))
+    let mut head = Vec::new();
+    response.fields.write_lines(&mut head);
+    Stored { status: StatusCode::OK, head: head.into(), body: body.into(), received, terms }
 }
 
 fn key(request: &RequestHead) -> Key {
@@ -66,7 +69,11 @@ fn the_bound_always_holds_and_what_is_found_is_what_was_kept() {
                 }
                 5..=6 => {
                     if let Some(found) = store.find(&key(&request), &request, now) {
-                        assert_eq!(Some(&*found.body), kept.get(&(path, accept)).map(|b| &**b), "seed {seed}");
+                        assert_eq!(
+                            Some(&*found.body),
+                            kept.get(&(path, accept)).map(|b| &**b),
+                            "seed {seed}"
+                        );
                     }
                 }
                 _ => {
@@ -84,7 +91,7 @@ fn the_bound_always_holds_and_what_is_found_is_what_was_kept() {
 
 #[test]
 fn what_was_not_used_for_longest_goes_first() {
-    let store = Store::new(bounds(5 * 2000, 2000), *START);
+    let store = Store::new(bounds(5 * 2000 * 4 / 3, 2000), *START);
     let mut put = |path| {
         let request = request(path, 0);
         assert!(store.insert(key(&request), stored(&request, &[], vec![0; 1000], *START)));
@@ -117,18 +124,40 @@ fn a_response_is_given_to_those_it_was_made_for() {
     assert!(store.find(&key(&one), &one, *START + 596 * SECOND).is_none());
 }
 
+/// Begins to keep a response to `request`.
+fn begin(store: &Arc<Store>, request: &RequestHead, length: Option<u64>, now: Instant) -> Option<Pending> {
+    let terms = Terms::of(request, &ResponseHead::new(StatusCode::OK)).unwrap();
+    let fields = Fields::default();
+    let begun = Begun { key: key(request), status: StatusCode::OK, fields: &fields, terms, length };
+    Pending::begin(store, begun, now)
+}
+
 #[test]
 fn one_resource_is_kept_once_a_second() {
-    let store = Store::new(bounds(100_000, 2000), *START);
+    let store = Arc::new(Store::new(bounds(100_000, 2000), *START));
     let request = request(1, 1);
-    let entry = |at| stored(&request, &[], Vec::new(), at);
-    let terms = entry(*START).terms;
-    let due = |at| store.is_due(&key(&request), &terms, at);
-    assert!(due(*START));
-    store.insert(key(&request), entry(*START));
-    assert!(!due(*START) && !due(*START + SECOND / 2) && due(*START + SECOND));
-    store.insert(key(&request), entry(*START + SECOND));
-    assert!(!due(*START + SECOND) && due(*START + 2 * SECOND));
+    let is_due = |at| begin(&store, &request, None, at).is_some();
+    assert!(is_due(*START));
+    assert!(!is_due(*START) && !is_due(*START + SECOND / 2) && is_due(*START + SECOND));
+    assert!(!is_due(*START + SECOND) && is_due(*START + 2 * SECOND));
+}
+
+#[test]
+fn a_response_is_kept_when_it_is_whole() {
+    let store = Arc::new(Store::new(bounds(8000, 2000), *START));
+    let request = request(1, 1);
+    let kept = || store.find(&key(&request), &request, *START).map(|found| found.body.clone());
+    let mut pending = begin(&store, &request, Some(6), *START).unwrap();
+    assert!(pending.take(b"abc"));
+    drop(pending);
+    assert_eq!(kept(), None);
+    let mut pending = begin(&store, &request, None, *START + SECOND).unwrap();
+    assert!(pending.take(b"abc") && pending.take(b"def") && !pending.take(&[0; 1995]));
+    assert!(begin(&store, &super::tests::request(2, 1), None, *START).is_none(), "no room beside it");
+    pending.complete();
+    assert_eq!(kept().as_deref(), Some(&b"abcdef"[..]));
+    assert!(begin(&store, &super::tests::request(3, 1), Some(2000), *START).is_some());
+    assert!(begin(&store, &super::tests::request(4, 1), Some(2001), *START).is_none());
 }
 
 #[test]
