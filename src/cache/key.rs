@@ -46,7 +46,10 @@ impl Key {
 
 /// The fields of a request that a response depends on: names in lower case, and their values in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Variant(Box<[(Box<[u8]>, Box<[u8]>)]>);
+pub struct Variant(Box<[Pair]>);
+
+/// A name in lower case, and its values as one list.
+type Pair = (Box<[u8]>, Box<[u8]>);
 
 impl Variant {
     /// What stands in `request` under each of `names`.
@@ -68,10 +71,7 @@ impl Variant {
     /// Bytes of memory that it takes.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + size_of::<(Box<[u8]>, Box<[u8]>)>())
-            .sum()
+        self.0.iter().map(|(name, value)| name.len() + value.len() + size_of::<Pair>()).sum()
     }
 
     /// A number for `key` in this variant.

@@ -11,7 +11,7 @@ use crate::config::Cx;
 use crate::config::names::Names;
 use crate::config::plan::{DegradationPlan, PoolId, RungPlan};
 use crate::limit::ladder::LadderSettings;
-use crate::model::options::{Given, Options, Problem};
+use crate::model::options::{Given, Options};
 use crate::model::units::{ByteSize, Share};
 use crate::route::filter::fixed_reply;
 
@@ -88,19 +88,18 @@ impl Known {
     /// Has `to`, which `given` names, stand in for `from`; refused and reported where a request could
     /// come back to where it was.
     fn link(&mut self, from: usize, to: usize, given: &Given<'_>) -> Option<RungPlan> {
-        let fault = if from == to {
-            "a pool cannot stand in for itself"
+        let round = Some("ladders of pools may follow each other, not go round".to_owned());
+        let (fault, hint) = if from == to {
+            ("a pool cannot stand in for itself", round)
         } else if self.0.contains(&(from, to)) {
-            "the pool is a rung already"
+            ("the pool is a rung already", None)
         } else if self.leads(to, from) {
-            "the pool is degraded to this one, directly or by others"
+            ("requests to that pool may come to this one", round)
         } else {
             self.0.push((from, to));
             return Some(RungPlan::Pool(PoolId(to)));
         };
-        let hint = "ladders of pools may follow each other, not go round".to_owned();
-        let problem = Problem::new(given.path(), Some(given.span()), fault);
-        given.report(problem.or_hint(Some(hint)));
+        given.fault(fault, hint);
         None
     }
 

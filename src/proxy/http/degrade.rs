@@ -330,5 +330,7 @@ fn reply(stored: &Stored, request: &Fields, now: Instant) -> Reply {
     if not_modified {
         return Reply { status: StatusCode::NOT_MODIFIED, fields, body: bytes::Bytes::new(), details: None };
     }
+    // Stated here, because a response to `HEAD` states it too, and has no body to count.
+    fields.append_known(Known::ContentLength, stored.body.len().to_string().as_bytes());
     Reply { status: stored.status, fields, body: stored.body.clone(), details: None }
 }
