@@ -9,6 +9,7 @@ pub mod deadline;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;
+pub mod ladder;
 pub mod loops;
 pub mod queue;
 pub mod rejection;
