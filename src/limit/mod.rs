@@ -4,10 +4,12 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod bucket;
 pub mod budget;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;
+pub mod keyed;
 pub mod loops;
 pub mod queue;
 pub mod rejection;
