@@ -10,6 +10,7 @@ mod listener;
 mod loops;
 mod pool;
 mod process;
+mod rate;
 mod route;
 mod status;
 
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
 use loops::BreakerLabels;
+use rate::RateLabels;
 
 pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -32,6 +34,7 @@ pub use route::{Finished, RouteLabels, RouteMetrics};
 
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -51,6 +54,7 @@ pub struct Registry {
     pools: Kept<Name, PoolMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
+    rates: Kept<RateLabels, RateCounts>,
 }
 
 impl Registry {
@@ -68,6 +72,7 @@ impl Registry {
             pools: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
+            rates: Kept::default(),
         })
     }
 
@@ -134,6 +139,13 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
+    /// The counts of a rate limit of a route.
+    #[must_use]
+    pub fn rate_limit(&self, route: &Name, limit: &Name) -> Arc<RateCounts> {
+        let labels = RateLabels { route: route.clone(), limit: limit.clone() };
+        self.rates.get_or_make(labels, RateCounts::default)
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -158,6 +170,8 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let rates = self.rates.review();
+        rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
         process::expose(&mut out);
