@@ -274,12 +274,16 @@ fn observed(plan: &RoutePlan, pools: &[(Arc<Pool>, Retry)], workers: usize) -> O
 
 /// Puts a route on each of its listeners, with counters for each.
 fn add_route(
-    (plan, observed): (RoutePlan, Option<Arc<Observed>>),
+    (mut plan, observed): (RoutePlan, Option<Arc<Observed>>),
     listeners: &[ListenerPlan],
     pools: &[(Arc<Pool>, Retry)],
     registry: &Registry,
     tables: &mut [Vec<(Rule, Arc<Route>)>],
 ) {
+    for limit in plan.filters.iter_mut().filter_map(|filter| filter.rate_limit()) {
+        let counts = registry.rate_limit(&plan.name, limit.name());
+        limit.begin(ambient::now(), ambient::draw(), counts);
+    }
     let filters = Arc::new(plan.filters);
     for index in plan.listeners {
         let (Some(listener), Some(table)) = (listeners.get(index), tables.get_mut(index)) else { continue };

@@ -11,6 +11,7 @@ mod listener;
 mod loops;
 mod pool;
 mod process;
+mod rate;
 mod route;
 mod status;
 
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
 use loops::BreakerLabels;
+use rate::RateLabels;
 
 pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -34,6 +36,7 @@ pub use route::{Finished, RouteLabels, RouteMetrics};
 
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -54,6 +57,7 @@ pub struct Registry {
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
+    rates: Kept<RateLabels, RateCounts>,
 }
 
 impl Registry {
@@ -72,6 +76,7 @@ impl Registry {
             breakers: Kept::default(),
             loops: Kept::default(),
             ladders: Kept::default(),
+            rates: Kept::default(),
         })
     }
 
@@ -144,6 +149,13 @@ impl Registry {
         self.ladders.get_or_make(pool.clone(), || LadderMetrics::new(rungs))
     }
 
+    /// The counts of a rate limit of a route.
+    #[must_use]
+    pub fn rate_limit(&self, route: &Name, limit: &Name) -> Arc<RateCounts> {
+        let labels = RateLabels { route: route.clone(), limit: limit.clone() };
+        self.rates.get_or_make(labels, RateCounts::default)
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -168,6 +180,8 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let rates = self.rates.review();
+        rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
         process::expose(&mut out);

@@ -11,6 +11,7 @@ use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
 use super::{Connection, Scratch};
 use crate::ambient;
+use crate::model::Fields;
 use crate::model::field::Known;
 use crate::model::settings::Priority;
 use crate::observe::access_log::{AccessLog, Record};
@@ -39,6 +40,8 @@ pub(super) struct Account<'a> {
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
     pub(super) set_cookie: Option<&'a str>,
+    /// Fields that the route's filters add to the response, whoever gives it.
+    pub(super) added: Fields,
     /// The client, as believed.
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
@@ -81,6 +84,7 @@ impl<'a> Account<'a> {
             endpoint: None,
             session: None,
             set_cookie: None,
+            added: Fields::default(),
             client: None,
             started,
             degraded: None,

@@ -304,6 +304,8 @@ fn speaks_of_pool(error: &ProxyError) -> bool {
             | ProxyError::ClientGone
             | ProxyError::ClientBody(_)
             | ProxyError::ClientStalled(_)
+            | ProxyError::ClientSlow(_)
+            | ProxyError::Overdue(..)
             | ProxyError::TooLarge(_)
             | ProxyError::NoRoute
             | ProxyError::Rejected(Rejection::Deadline)

@@ -18,8 +18,8 @@ use super::onward::Onward;
 use super::watch::{Expired, Side};
 use super::{Connection, Scratch, hop, identity, keep, respond, tunnel};
 use crate::ambient;
-use crate::model::RequestHead;
 use crate::model::settings::{ClientIdentity, ClientTimeouts};
+use crate::model::{Fields, RequestHead};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
@@ -79,16 +79,20 @@ async fn answer<'a>(
     // Before the filters, which may change the host and what is told of the client.
     prepare(cx, &mut scratch.request, &listener.identity);
     let mut filter_cx = FilterCx {
+        now: account.started,
         client: account.client,
         scheme: cx.peer.scheme,
         host: &scratch.host,
         body_length: body.exact(),
         max_body: None,
+        added: Fields::default(),
     };
-    if let Some(reply) = filter_request(route, &mut scratch.request, &mut filter_cx) {
-        return Ok(Answer::Reply(reply));
-    }
+    let reply = filter_request(route, &mut scratch.request, &mut filter_cx);
     let max_body = filter_cx.max_body;
+    account.added = filter_cx.added;
+    if let Some(reply) = reply {
+        return Ok(Answer::Reply(respond::to_refused(reply, &scratch.request)));
+    }
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some(branch);
@@ -184,6 +188,9 @@ fn begin(
     length: Length,
 ) -> Result<(), ProxyError> {
     let Scratch { request, response, .. } = scratch;
+    for (_, name, value) in account.added.iter() {
+        response.fields.append(name, value);
+    }
     for filter in account.route.iter().flat_map(|route| route.filters.iter()) {
         filter.on_response(response);
     }
