@@ -48,8 +48,12 @@ const LONG_LIFE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
     use super::*;
     use crate::ambient;
+    use crate::net::listen::{self, BoundSocket};
 
     /// Lives as long as it is told, and ends each life, the last excepted, in a panic or an error.
     struct Cat {
@@ -101,6 +105,41 @@ mod tests {
         let mut cat = Cat::new(&[0, 0, 0, 59, 0, 0, 0, 0, 60, 0, 1]);
         supervise(0, &mut cat);
         assert_eq!(cat.pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 100, 200]);
+    }
+
+    /// A worker whose first two lives end in a panic, with its own duplicate of a socket each.
+    struct Clumsy {
+        socket: BoundSocket,
+        left: u32,
+    }
+
+    impl Lives for Clumsy {
+        fn live(&mut self) -> io::Result<()> {
+            let BoundSocket::Tcp(socket) = self.socket.try_clone()? else { unreachable!() };
+            self.left -= 1;
+            assert!(self.left == 0, "dropped everything");
+            socket.set_nonblocking(false)?;
+            socket.accept()?.0.write_all(b"served")
+        }
+
+        fn rest(&mut self, _: Duration) -> bool {
+            true
+        }
+
+        fn now(&self) -> Instant {
+            ambient::now()
+        }
+    }
+
+    #[test]
+    fn who_waits_to_be_accepted_outlives_the_worker() {
+        let mut bound = listen::bind(&"127.0.0.1:0".parse().unwrap(), 1).unwrap();
+        let mut client = TcpStream::connect(bound.address.inet().unwrap()).unwrap();
+        let mut worker = Clumsy { socket: bound.sockets.pop().unwrap(), left: 3 };
+        supervise(0, &mut worker);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert_eq!((worker.left, &*answer), (0, "served"));
     }
 
     #[test]
