@@ -5,9 +5,11 @@
 pub mod backoff;
 pub mod breaker;
 pub mod budget;
+pub mod deadline;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;
+pub mod ladder;
 pub mod loops;
 pub mod queue;
 pub mod rejection;

@@ -6,6 +6,7 @@ mod endpoint;
 mod exposition;
 mod health;
 mod histogram;
+mod ladder;
 mod listener;
 mod loops;
 mod pool;
@@ -25,6 +26,7 @@ pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
+pub use ladder::LadderMetrics;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use pool::PoolMetrics;
@@ -52,6 +54,7 @@ pub struct Registry {
     pools: Kept<Name, PoolMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
+    ladders: Kept<Name, LadderMetrics>,
 }
 
 impl Registry {
@@ -70,6 +73,7 @@ impl Registry {
             pools: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
+            ladders: Kept::default(),
         })
     }
 
@@ -136,6 +140,12 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
+    /// What is counted of the ladder of a pool, whose rungs have these names.
+    #[must_use]
+    pub fn ladder(&self, pool: &Name, rungs: Vec<String>) -> Arc<LadderMetrics> {
+        self.ladders.get_or_make(pool.clone(), || LadderMetrics::new(rungs))
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -184,6 +194,8 @@ impl Registry {
         loops::expose_breakers(breakers.iter().map(|(of, breaker)| (of, &**breaker)), out);
         let pools = self.loops.review();
         loops::expose_loops(pools.iter().map(|(pool, loops)| (pool, &**loops)), out);
+        let ladders = self.ladders.review();
+        ladder::expose(ladders.iter().map(|(pool, ladder)| (pool, &**ladder)), out);
     }
 
     fn expose_health(&self, out: &mut Exposition) {

@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use http::StatusCode;
 
+use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
 use super::{Connection, Scratch};
 use crate::ambient;
@@ -42,12 +43,16 @@ pub(super) struct Account<'a> {
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
     pub(super) started: Instant,
+    /// The rung of a ladder of degradation that answers, if it is not the pool itself.
+    pub(super) degraded: Option<&'a str>,
     /// Whether others come first where not all can.
     pub(super) priority: Priority,
     /// Whether it had to wait for its turn or for an endpoint since it `started`.
     pub(super) waited: Cell<bool>,
     /// When the request must be over.
     pub(super) deadline: Option<Instant>,
+    /// How long the client said that it waits.
+    pub(super) patience: Option<Patience>,
     /// When the response head was.
     pub(super) first_byte: Option<Instant>,
     /// The status sent to the client.
@@ -78,9 +83,11 @@ impl<'a> Account<'a> {
             set_cookie: None,
             client: None,
             started,
+            degraded: None,
             priority: Priority::default(),
             waited: Cell::new(false),
             deadline: None,
+            patience: None,
             first_byte: None,
             status: None,
             error: None,
@@ -114,7 +121,8 @@ impl<'a> Account<'a> {
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
             ProxyError::ClientIdle(_) | ProxyError::ClientStalled(_) => Some(ClientTimeout::Idle),
-            ProxyError::RequestTimeout(_) => Some(ClientTimeout::Request),
+            ProxyError::ClientSlow(_) => Some(ClientTimeout::Rate),
+            ProxyError::RequestTimeout(_) | ProxyError::Overdue(..) => Some(ClientTimeout::Request),
             _ => None,
         };
         if let Some(timeout) = timeout {

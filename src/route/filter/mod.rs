@@ -19,6 +19,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::StatusCode;
 
+pub use respond::fixed_reply;
+
 use crate::model::options::Given;
 use crate::model::{Fields, RequestHead, ResponseHead};
 
