@@ -48,6 +48,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Registry {
     workers: usize,
     generation: AtomicU64,
+    restarts: AtomicU64,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -67,6 +68,7 @@ impl Registry {
         Arc::new(Self {
             workers,
             generation: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -161,6 +163,17 @@ impl Registry {
         self.generation.store(generation, Ordering::Relaxed);
     }
 
+    /// A worker that had ended before its time begins again.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
     /// Every metric, as [`CONTENT_TYPE`] says. Takes time in proportion to the number of handles; not
     /// for the request path.
     #[must_use]
@@ -168,6 +181,8 @@ impl Registry {
         let mut out = Exposition::default();
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
+        out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        process::expose_panics(&mut out);
         out.gauge(GENERATION, [(Vec::new(), self.generation.load(Ordering::Relaxed) as f64)]);
         let listeners = self.listeners.review();
         let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
@@ -246,6 +261,8 @@ impl<K: Ord + Clone, M> Kept<K, M> {
 }
 
 const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
+const RESTARTS: Title =
+    Title("forebay_worker_restarts_total", "How often a worker began again that had ended before its time.");
 const GENERATION: Title = Title("forebay_config_generation", "Number of the configuration in force.");
 
 #[cfg(test)]
