@@ -7,6 +7,7 @@ pub mod client;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
+pub mod pressure;
 pub mod prober;
 
 use std::future::Future;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use admin::{Admin, AdminState};
 use health::Health;
 
-use crate::upstream::Observed;
+use crate::upstream::{Observed, Pressure};
 
 /// Everything that runs on the control thread.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Control {
     pub health: Arc<Health>,
     /// Routes that go by what is observed of them.
     pub observed: Vec<Arc<Observed>>,
+    /// The process's own load.
+    pub pressure: Arc<Pressure>,
 }
 
 impl Control {
@@ -51,6 +54,7 @@ impl Control {
             () = Arc::clone(&self.health).run() => Ok(()),
             () = prober::run(self.health) => Ok(()),
             () = observed::run(self.observed) => Ok(()),
+            () = pressure::run(self.pressure) => Ok(()),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod gate;
 pub mod gradient;
 pub mod hedge;
 pub mod loops;
+pub mod pressure;
 pub mod queue;
 pub mod rejection;
 pub mod retry;
@@ -18,6 +19,7 @@ pub mod slot;
 pub mod throttle;
 
 pub use gate::Gate;
+pub use pressure::Refusal;
 pub use rejection::Rejection;
 pub use room::Room;
 pub use slot::Turn;

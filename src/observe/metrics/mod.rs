@@ -8,6 +8,7 @@ mod health;
 mod histogram;
 mod listener;
 mod loops;
+mod overload;
 mod pool;
 mod process;
 mod route;
@@ -27,6 +28,7 @@ pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
+pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 
@@ -43,6 +45,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Registry {
     workers: usize,
     generation: AtomicU64,
+    overload: Arc<OverloadMetrics>,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -60,6 +63,7 @@ impl Registry {
         Arc::new(Self {
             workers,
             generation: AtomicU64::new(0),
+            overload: Arc::default(),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -134,6 +138,12 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
+    /// What is shown of the process's own load.
+    #[must_use]
+    pub fn overload(&self) -> &Arc<OverloadMetrics> {
+        &self.overload
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -160,6 +170,7 @@ impl Registry {
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
+        self.overload.expose(&mut out);
         process::expose(&mut out);
         out.render()
     }
