@@ -18,6 +18,7 @@ mod http1;
 mod http2;
 mod identity;
 mod onward;
+mod refuse;
 mod respond;
 mod serve;
 mod tunnel;
