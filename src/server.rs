@@ -234,7 +234,8 @@ impl Server {
         );
         let state = Arc::new(state);
         let observed = self.published.load().observed.clone();
-        let control = Control { admin, state, health: Arc::clone(&self.health), observed };
+        let pressure = Arc::clone(&self.published.load().pressure);
+        let control = Control { admin, state, health: Arc::clone(&self.health), observed, pressure };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;

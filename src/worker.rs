@@ -130,14 +130,23 @@ async fn accept(worker: Rc<Worker>, listener: usize, socket: Listener, mut phase
 }
 
 async fn accept_all(worker: &Rc<Worker>, listener: usize, socket: &Listener) {
+    let mut next_report = ambient::now();
     loop {
         match socket.accept().await {
             Ok((stream, peer)) => {
                 spawn_local(proxy::http::serve(Rc::clone(worker), listener, stream, peer));
+                if let Some(pause) = worker.pace() {
+                    sleep(pause).await;
+                }
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "accepting failed, waiting before the next try");
+                worker.accept_failed(listener);
+                // It may last, and fails many times a second as long as it does.
+                if ambient::now() >= next_report {
+                    next_report = ambient::now() + REPORT_INTERVAL;
+                    tracing::warn!(%error, "accepting failed, waiting before the next try");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -149,6 +158,7 @@ async fn sweep(worker: Rc<Worker>) {
         loop {
             sleep(SWEEP_INTERVAL).await;
             worker.local().sweep(ambient::now());
+            worker.attend_pressure();
         }
     })
     .await;
@@ -164,6 +174,8 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 /// Pause after a failed accept, such as one for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The least time between two reports of such failures.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long handshakes under way may take when accepting ends: a round trip to clients not too far.
 const HANDSHAKES: Duration = Duration::from_millis(50);
 /// How often a worker that is to begin again looks whether it still is.

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::binds::Binds;
 use super::names::Names;
 use super::plan::{AccessLogPlan, ListenerPlan, LogFormat};
-use super::{Cx, attempt, tls};
+use super::{Cx, attempt, overload, tls};
 use crate::model::options::{Given, OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
@@ -126,6 +126,7 @@ fn limits(options: &Options<'_>) -> ClientLimits {
         head_bytes: head.and_then(|size| size.0.try_into().ok()).unwrap_or(default.head_bytes),
         fields: options.within("max_fields", 1..=MAX_FIELDS, default.fields),
         concurrent_streams: options.within("max_concurrent_streams", STREAMS, default.concurrent_streams),
+        connections: overload::connections(options),
     }
 }
 

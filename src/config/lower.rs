@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, listener, pool, process, route};
+use super::{Cx, listener, overload, pool, process, route};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -15,6 +15,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let zone = root.get("zone");
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
+    let overload = overload::overload(root.section("overload"));
 
     let mut binds = Binds::default();
     let listeners = listener::listeners(&root, &mut binds, cx);
@@ -35,6 +36,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
+        overload,
         zone,
     })
 }

@@ -9,6 +9,7 @@ mod listener;
 mod lower;
 mod matching;
 mod names;
+mod overload;
 mod parse;
 pub mod plan;
 mod pool;

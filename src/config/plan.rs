@@ -19,8 +19,8 @@ use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Priorities, Retry,
-    RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
+    Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
 };
 use crate::model::{Address, Name, Target};
 use crate::route::Rule;
@@ -43,6 +43,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// How the process ends.
     pub drain: Drain,
+    /// When the process itself has too much to do.
+    pub overload: Overload,
     /// Where the process runs, for pools that prefer endpoints nearby.
     pub zone: Option<Name>,
 }

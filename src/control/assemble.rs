@@ -4,6 +4,7 @@
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustls_pki_types::ServerName;
 use thiserror::Error;
@@ -11,6 +12,7 @@ use tokio::sync::Notify;
 use twox_hash::XxHash3_64;
 
 use super::health::Watch;
+use super::pressure;
 use crate::ambient;
 use crate::balance::{Gauge, Member};
 use crate::cache::Store;
@@ -88,9 +90,10 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assem
         .map(|(listener, routes)| make_listener(listener, routes, registry, workers))
         .collect::<Result<Vec<_>, _>>()?;
     registry.set_config_generation(1);
+    let pressure = Arc::new(pressure::at_start(plan.overload, workers, Arc::clone(registry.overload())));
     let pools = pools.into_iter().map(|(pool, _)| pool).collect();
     Ok(Assembled {
-        snapshot: Snapshot { generation: 1, listeners, pools, observed: watched },
+        snapshot: Snapshot { generation: 1, listeners, pools, observed: watched, pressure },
         watches,
         notify,
     })
@@ -350,5 +353,6 @@ fn make_listener(
         identity: plan.identity,
         metrics,
         access_log,
+        connections: AtomicU64::new(0),
     }))
 }

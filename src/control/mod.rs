@@ -7,6 +7,7 @@ pub mod client;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
+pub mod pressure;
 pub mod prober;
 
 use std::future::Future;
@@ -17,7 +18,7 @@ use admin::{Admin, AdminState};
 use health::Health;
 
 use crate::observe::panics::{Place, again};
-use crate::upstream::Observed;
+use crate::upstream::{Observed, Pressure};
 
 /// Everything that runs on the control thread.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Control {
     pub health: Arc<Health>,
     /// Routes that go by what is observed of them.
     pub observed: Vec<Arc<Observed>>,
+    /// The process's own load.
+    pub pressure: Arc<Pressure>,
 }
 
 impl Control {
@@ -52,6 +55,7 @@ impl Control {
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
+            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod hedge;
 pub mod keyed;
 pub mod ladder;
 pub mod loops;
+pub mod pressure;
 pub mod queue;
 pub mod rejection;
 pub mod retry;
@@ -22,6 +23,7 @@ pub mod slot;
 pub mod throttle;
 
 pub use gate::Gate;
+pub use pressure::Refusal;
 pub use rejection::Rejection;
 pub use room::Room;
 pub use slot::Turn;

@@ -6,18 +6,25 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::http::Scratch;
+use crate::ambient;
+use crate::limit::pressure::Pace;
 use crate::observe::metrics::Shard;
-use crate::upstream::{Local, Snapshot};
+use crate::upstream::{Local, Pressure, Snapshot};
 
 /// A worker's state.
 #[derive(Debug)]
 pub struct Worker {
     /// Whose counters are written.
     pub shard: Shard,
+    /// How hard the process is pressed.
+    pub pressure: Arc<Pressure>,
+    pace: Cell<Option<Pace>>,
+    pressed: Cell<bool>,
     published: Arc<ArcSwap<Snapshot>>,
     local: RefCell<Rc<Local>>,
     draining: Cell<bool>,
@@ -42,6 +49,9 @@ impl Worker {
         let local = Local::new(published.load_full(), None, shard);
         Rc::new(Self {
             shard,
+            pressure: Arc::clone(&local.snapshot.pressure),
+            pace: Cell::default(),
+            pressed: Cell::default(),
             published,
             local: RefCell::new(Rc::new(local)),
             draining: Cell::new(false),
@@ -73,6 +83,42 @@ impl Worker {
     pub fn drain(&self) {
         self.draining.set(true);
         self.connections.borrow().iter().flatten().for_each(Waker::wake_by_ref);
+    }
+
+    /// Tells idle connections that they are to go sooner, when it has come to that since this was last
+    /// called.
+    pub fn attend_pressure(&self) {
+        let pressed = self.pressure.is_pressed();
+        if pressed && !self.pressed.replace(pressed) {
+            self.connections.borrow().iter().flatten().for_each(Waker::wake_by_ref);
+        }
+        self.pressed.set(pressed);
+    }
+
+    /// How long an idle connection is kept, if it were for `usual`.
+    #[must_use]
+    pub fn keep_alive(&self, usual: Duration) -> Duration {
+        if self.draining.get() || self.pressure.is_pressed() { usual.min(PARTING) } else { usual }
+    }
+
+    /// A connection was accepted; how long the next one has to wait.
+    #[must_use]
+    pub fn pace(&self) -> Option<Duration> {
+        if !self.pressure.is_pressed() {
+            return None;
+        }
+        let now = ambient::now();
+        let mut pace = self.pace.get().unwrap_or_else(|| Pace::new(now));
+        let pause = pace.count(now);
+        self.pace.set(Some(pace));
+        pause
+    }
+
+    /// Counts that accepting failed for a listener.
+    pub fn accept_failed(&self, listener: usize) {
+        if let Some(listener) = self.local().snapshot.listeners.get(listener) {
+            listener.metrics.accept_failed(self.shard);
+        }
     }
 
     /// Counts a connection, at once, so that a drain waits for it.
@@ -146,5 +192,9 @@ impl Drop for Registered {
     }
 }
 
+/// How long a connection must have been idle to be closed in a drain or under pressure. The next
+/// request may be under way on one that was in use just now; in a drain it is answered, with the
+/// notice that the connection ends.
+const PARTING: Duration = Duration::from_secs(1);
 /// Sets of memory that a worker keeps when no request uses them.
 const KEPT_SCRATCH: usize = 256;

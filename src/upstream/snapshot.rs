@@ -1,8 +1,10 @@
 //! What runs: an immutable value that the control plane builds and the data plane reads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Observed, Pool};
+use super::pressure::take_one;
+use super::{Observed, Pool, Pressure};
 use crate::model::Name;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
@@ -23,6 +25,8 @@ pub struct Snapshot {
     pub pools: Vec<Arc<Pool>>,
     /// What is observed of routes that go by it.
     pub observed: Vec<Arc<Observed>>,
+    /// The process's own load, the same in every snapshot.
+    pub pressure: Arc<Pressure>,
 }
 
 /// A listener at work.
@@ -44,6 +48,8 @@ pub struct Listener {
     pub metrics: Arc<ListenerMetrics>,
     /// Where its requests are logged, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
+    /// Connections to it, counted while there is a limit to them.
+    pub connections: AtomicU64,
 }
 
 /// A route at work, on one listener.
@@ -80,6 +86,21 @@ pub struct Branch {
     pub weight_upto: u64,
     /// What is counted of requests that take this branch.
     pub metrics: Arc<RouteMetrics>,
+}
+
+impl Listener {
+    /// Counts a connection, unless there are as many as there may be; whether it did.
+    #[must_use]
+    pub fn enter(&self) -> bool {
+        self.limits.connections.is_none_or(|most| take_one(&self.connections, most))
+    }
+
+    /// A counted connection is gone.
+    pub fn leave(&self) {
+        if self.limits.connections.is_some() {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Route {

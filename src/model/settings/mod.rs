@@ -2,6 +2,7 @@
 //! here and nowhere else; `config/reference.toml` is tested against them.
 
 mod limits;
+mod overload;
 mod retry;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use limits::{Limits, Priorities, Priority};
+pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
 
 /// Time limits towards clients, per listener.
@@ -95,11 +97,13 @@ pub struct ClientLimits {
     pub fields: usize,
     /// Streams that one HTTP/2 connection may have open.
     pub concurrent_streams: u32,
+    /// Connections to the listener, over all workers. 503 past it. Any number when unset.
+    pub connections: Option<u64>,
 }
 
 impl Default for ClientLimits {
     fn default() -> Self {
-        Self { head_bytes: 32 * 1024, fields: 100, concurrent_streams: 256 }
+        Self { head_bytes: 32 * 1024, fields: 100, concurrent_streams: 256, connections: None }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::exposition::{Exposition, Labels, Table, Title, labels};
 use super::route::request_labels;
 use super::status::Classes;
+use crate::limit::Refusal;
 use crate::model::Name;
 use crate::observe::shard::{Count, Shard, Sharded};
 
@@ -45,6 +46,8 @@ pub struct LogLines {
 #[derive(Debug, Default)]
 struct Cells {
     accepted: Count,
+    accept_errors: Count,
+    turned_away: [Count; Refusal::ALL.len()],
     closed: Count,
     received: Count,
     sent: Count,
@@ -63,6 +66,18 @@ impl ListenerMetrics {
     #[inline]
     pub fn accepted(&self, shard: Shard) {
         self.add(shard, |cells| &cells.accepted, 1);
+    }
+
+    /// Accepting failed, for want of descriptors or the like.
+    pub fn accept_failed(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.accept_errors, 1);
+    }
+
+    /// A connection was not taken. It does not count as accepted.
+    pub fn turned_away(&self, shard: Shard, why: Refusal) {
+        if let Some(count) = self.cells.of(shard).and_then(|cells| cells.turned_away.get(why as usize)) {
+            count.add(1);
+        }
     }
 
     /// An accepted connection is gone. To be called once for each.
@@ -187,6 +202,14 @@ pub(super) fn expose<'a>(
         TIMEOUTS.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
     });
     out.counter(TIMED_OUT, timeouts);
+    let turned_away = listeners.clone().flat_map(|(name, metrics)| {
+        let counts = metrics.cells.totals(|cells| &cells.turned_away);
+        let sample = |(why, count): (Refusal, u64)| {
+            (labels([("listener", name.as_str()), ("limit", why.name())]), count as f64)
+        };
+        Refusal::ALL.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
+    });
+    out.counter(TURNED_AWAY, turned_away);
     for (title, count) in LOG_LINES {
         let sample = |(name, metrics): (&Name, &ListenerMetrics)| {
             (of(name), count(&metrics.log_lines).load(Ordering::Relaxed) as f64)
@@ -199,6 +222,7 @@ const COUNTERS: Table<Cells, Count> = &[
     (Title("forebay_connections_accepted_total", "Connections accepted from clients."), |cells| {
         &cells.accepted
     }),
+    (Title("forebay_accept_errors_total", "Failures to accept a connection."), |cells| &cells.accept_errors),
     (Title("forebay_received_bytes_total", "Bytes received from clients, TLS excluded."), |cells| {
         &cells.received
     }),
@@ -220,6 +244,11 @@ const ACTIVE: Title = Title("forebay_connections_active", "Connections from clie
 const TIMED_OUT: Title = Title(
     "forebay_client_timeouts_total",
     "Connections and requests of clients ended by a time limit, by which.",
+);
+
+const TURNED_AWAY: Title = Title(
+    "forebay_connections_refused_total",
+    "Connections from clients that were not taken, by the limit that was reached.",
 );
 
 /// The values of the label `timeout`, in the order of [`ClientTimeout`].

@@ -9,6 +9,7 @@ mod histogram;
 mod ladder;
 mod listener;
 mod loops;
+mod overload;
 mod pool;
 mod process;
 mod rate;
@@ -31,6 +32,7 @@ pub use histogram::Distribution;
 pub use ladder::LadderMetrics;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
+pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 
@@ -49,6 +51,7 @@ pub struct Registry {
     workers: usize,
     generation: AtomicU64,
     restarts: AtomicU64,
+    overload: Arc<OverloadMetrics>,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -69,6 +72,7 @@ impl Registry {
             workers,
             generation: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
+            overload: Arc::default(),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -158,6 +162,12 @@ impl Registry {
         self.rates.get_or_make(labels, RateCounts::default)
     }
 
+    /// What is shown of the process's own load.
+    #[must_use]
+    pub fn overload(&self) -> &Arc<OverloadMetrics> {
+        &self.overload
+    }
+
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
@@ -199,6 +209,7 @@ impl Registry {
         rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
+        self.overload.expose(&mut out);
         process::expose(&mut out);
         out.render()
     }

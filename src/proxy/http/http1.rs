@@ -76,19 +76,15 @@ async fn wait_for_request(cx: &Connection, conn: &Conn, timer: &mut Timer) -> Op
     }
     let keep_alive = with_listener(cx, |listener| listener.timeouts.keep_alive)?;
     let idle_since = ambient::now();
-    timer.set(idle_since + keep_alive);
     let arrived = poll_fn(|task| {
         match conn.poll_fill(task) {
             Poll::Ready(Ok(true)) => return Poll::Ready(true),
             Poll::Ready(_) => return Poll::Ready(false),
             Poll::Pending => {}
         }
-        let draining = cx.worker.is_draining();
-        if draining {
-            timer.set(idle_since + keep_alive.min(PARTING));
-        }
+        timer.set(idle_since + cx.worker.keep_alive(keep_alive));
         timer.poll_expired(task).map(|()| {
-            if !draining {
+            if !cx.worker.is_draining() {
                 with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
             }
             false
@@ -239,9 +235,6 @@ const NO_LIMITS: HeadLimits = HeadLimits { bytes: 0, fields: 0 };
 const FIRST_BYTES: usize = 16;
 /// What an HTTP/2 client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a connection must have been idle to be closed in a drain. The next request may be under
-/// way on one that was in use just now; it is answered, with the notice that the connection ends.
-const PARTING: Duration = Duration::from_secs(1);
 /// How long a closing connection is read for.
 const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes of it.

@@ -57,6 +57,7 @@ async fn requests(
 ) {
     let mut timer = Timer::default();
     let mut ending = false;
+    let mut idle_since = None;
     let open = Rc::new(());
     loop {
         let next = poll_fn(|task| {
@@ -72,8 +73,12 @@ async fn requests(
             }
             if Rc::strong_count(&open) > 1 {
                 timer.clear();
+                idle_since = None;
+            } else if !ending {
+                let idle_since = *idle_since.get_or_insert_with(ambient::now);
+                timer.set(idle_since + cx.worker.keep_alive(keep_alive));
             } else if timer.is_clear() {
-                timer.set(ambient::now() + if ending { GOODBYE } else { keep_alive });
+                timer.set(ambient::now() + GOODBYE);
             }
             if timer.poll_expired(task).is_pending() {
                 return Poll::Pending;
@@ -94,6 +99,7 @@ async fn requests(
         match next {
             Some(Ok((request, respond))) => {
                 timer.clear();
+                idle_since = None;
                 tokio::task::spawn_local(serve_request(Rc::clone(cx), request, respond, Rc::clone(&open)));
             }
             Some(Err(error)) => {

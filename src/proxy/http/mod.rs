@@ -20,6 +20,7 @@ mod http2;
 mod identity;
 mod keep;
 mod onward;
+mod refuse;
 mod respond;
 mod serve;
 mod tunnel;

@@ -7,7 +7,7 @@ use http::StatusCode;
 
 use super::account::Account;
 use super::error::ProxyError;
-use crate::limit::Rejection;
+use crate::limit::{Refusal, Rejection};
 use crate::model::field::Known;
 use crate::model::{Fields, RequestHead, ResponseHead};
 use crate::route::filter::Reply;
@@ -62,6 +62,19 @@ pub(super) fn to_refused(mut reply: Box<Reply>, request: &RequestHead) -> Box<Re
         reply.body = Bytes::new();
     }
     reply
+}
+
+/// The whole response on a connection that is not taken, before anything was read of it.
+#[must_use]
+pub(super) fn to_connection(why: Refusal) -> Vec<u8> {
+    let status = proxy_status("connection_limit_reached", None, why.words());
+    let body = format!("503 Service Unavailable\n{}\n", why.words());
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
+         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\nproxy-status: ",
+        body.len()
+    );
+    [head.as_bytes(), &status, b"\r\n\r\n", body.as_bytes()].concat()
 }
 
 /// The status of gRPC of a call that took longer than its client waits.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Connection, Peer, http1, http2};
+use super::{Connection, Peer, http1, http2, refuse};
+use crate::limit::Refusal;
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
 use crate::observe::metrics::ClientTimeout;
@@ -26,24 +27,34 @@ pub fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let registered = worker.register();
+    let entry = Entry::new(&worker, listener);
     async move {
         registered.attend().await;
-        let served = pin!(accepted(&worker, listener, socket, peer));
-        if let Err(panic) = contain(Place::Connection, served).await {
-            let local = worker.local();
-            let listener = local.snapshot.listeners.get(listener).map(|listener| listener.name.as_str());
-            tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
+        match entry {
+            Some(Ok(entry)) => {
+                let served = pin!(accepted(&worker, listener, (socket, peer), entry));
+                if let Err(panic) = contain(Place::Connection, served).await {
+                    let local = worker.local();
+                    let listener =
+                        local.snapshot.listeners.get(listener).map(|listener| listener.name.as_str());
+                    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
+                }
+            }
+            Some(Err((listener, why))) => Box::pin(refuse::refuse(&worker, &listener, socket, why)).await,
+            None => {}
         }
     }
 }
 
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
-async fn accepted(worker: &Rc<Worker>, listener: usize, socket: Socket, peer: Option<SocketAddr>) {
-    let local = worker.local();
-    let Some(shared) = local.snapshot.listeners.get(listener).map(Arc::clone) else { return };
-    drop(local);
-    let counted = Accepted::new(&shared, worker);
+async fn accepted(
+    worker: &Rc<Worker>,
+    listener: usize,
+    (socket, peer): (Socket, Option<SocketAddr>),
+    entry: Entry,
+) {
+    let shared = Arc::clone(&entry.listener);
     let ip = peer.map(|peer| peer.ip());
     match &shared.tls {
         None => {
@@ -63,22 +74,36 @@ async fn accepted(worker: &Rc<Worker>, listener: usize, socket: Socket, peer: Op
             }
         }
     }
-    drop(counted);
+    drop(entry);
 }
 
-/// Counts a connection as active for as long as it lives.
-struct Accepted<'a>(&'a Listener, &'a Worker);
+/// Counts a connection for as long as it lives, in metrics and against what there may be.
+struct Entry {
+    listener: Arc<Listener>,
+    worker: Rc<Worker>,
+}
 
-impl<'a> Accepted<'a> {
-    fn new(listener: &'a Listener, worker: &'a Worker) -> Self {
+impl Entry {
+    /// `None` where there is no such listener any more.
+    fn new(worker: &Rc<Worker>, listener: usize) -> Option<Result<Self, (Arc<Listener>, Refusal)>> {
+        let listener = worker.local().snapshot.listeners.get(listener).map(Arc::clone)?;
+        if !listener.enter() {
+            return Some(Err((listener, Refusal::Listener)));
+        }
+        if let Err(why) = worker.pressure.enter() {
+            listener.leave();
+            return Some(Err((listener, why)));
+        }
         listener.metrics.accepted(worker.shard);
-        Self(listener, worker)
+        Some(Ok(Self { listener, worker: Rc::clone(worker) }))
     }
 }
 
-impl Drop for Accepted<'_> {
+impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.metrics.closed(self.1.shard);
+        self.listener.leave();
+        self.worker.pressure.leave();
+        self.listener.metrics.closed(self.worker.shard);
     }
 }
 
