@@ -107,6 +107,7 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
         tunnel: options.within("tunnel", LIMIT, default.tunnel),
         attempt: attempt::try_timeout(&options),
+        min_rate: attempt::min_rate(&options),
     };
     options.finish();
     timeouts

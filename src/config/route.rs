@@ -5,6 +5,8 @@ mod priority;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
 use super::pool::retry;
@@ -57,6 +59,8 @@ impl Reader<'_> {
         let retry = retry::of_route(options.section("retry"));
         let hedge = options.table("hedge").map(attempt::hedge);
         let priorities = priority::priorities(&options);
+        let deadline_header =
+            options.get::<HeaderName>("deadline_header").map(|name| name.as_str().to_owned());
         options.finish();
         Some(RoutePlan {
             name: name?,
@@ -68,7 +72,7 @@ impl Reader<'_> {
             retry,
             hedge,
             priorities,
-            deadline_header: None,
+            deadline_header,
         })
     }
 

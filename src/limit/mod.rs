@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod bucket;
 pub mod budget;
+pub mod deadline;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;

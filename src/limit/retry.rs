@@ -174,7 +174,8 @@ fn refusal_or_pause(rules: &Retry, case: &Case<'_>) -> Result<(Cause, Duration),
     }
     let budget = Budget { share: rules.budget, min: rules.min_budget };
     let Load { retrying, in_flight, recent } = case.load;
-    if !budget.allows(retrying, in_flight) || !budget.allows_after(recent) {
+    // Where nothing was sent, nobody is asked more often than once.
+    if !(budget.allows(retrying, in_flight) && (case.unsent || budget.allows_after(recent))) {
         return Err(Reason::Budget);
     }
     Ok((cause, after))

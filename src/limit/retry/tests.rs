@@ -7,7 +7,14 @@ use crate::model::settings::RetryOn;
 /// Decides with nothing else going on.
 fn decided(rules: &Retry, change: impl FnOnce(&mut Case<'_>)) -> Decision {
     let recent = Recent::new(crate::ambient::now());
-    let mut case = Case {
+    let mut case = reset(&recent);
+    change(&mut case);
+    decide(rules, &case)
+}
+
+/// The first try of a request that may be repeated ended without a response.
+fn reset(recent: &Recent) -> Case<'_> {
+    Case {
         failed: Failed::Reset,
         unsent: false,
         idempotent: true,
@@ -16,11 +23,9 @@ fn decided(rules: &Retry, change: impl FnOnce(&mut Case<'_>)) -> Decision {
         unconnected: 0,
         retry_after: None,
         left: None,
-        load: Load { retrying: 0, in_flight: 1, recent: &recent },
+        load: Load { retrying: 0, in_flight: 1, recent },
         draw: u64::MAX,
-    };
-    change(&mut case);
-    decide(rules, &case)
+    }
 }
 
 fn again(cause: Cause, ms: u64) -> Decision {
@@ -101,6 +106,16 @@ fn every_bound_has_its_reason() {
     assert_eq!(answered(Duration::ZERO, None), again(Cause::GatewayError, 25));
     let off = Retry { tries: 0, ..everything() };
     assert_eq!(decided(&off, |_| {}), Decision::No(Reason::NotListed));
+}
+
+#[test]
+fn what_reached_nobody_does_not_use_up_the_budget_of_the_last_seconds() {
+    let now = crate::ambient::now();
+    let mut recent = Recent::new(now);
+    (0..1000).for_each(|_| recent.retry(now));
+    for (unsent, decision) in [(true, again(Cause::Reset, 25)), (false, Decision::No(Reason::Budget))] {
+        assert_eq!(decide(&Retry::default(), &Case { unsent, ..reset(&recent) }), decision);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod admit;
 mod attempt;
 mod channel;
 mod client;
+mod deadline;
 mod degrade;
 mod error;
 mod exchange;
