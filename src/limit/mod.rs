@@ -11,6 +11,7 @@ pub mod gate;
 pub mod gradient;
 pub mod hedge;
 pub mod keyed;
+pub mod ladder;
 pub mod loops;
 pub mod queue;
 pub mod rejection;

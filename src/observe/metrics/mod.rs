@@ -6,6 +6,7 @@ mod endpoint;
 mod exposition;
 mod health;
 mod histogram;
+mod ladder;
 mod listener;
 mod loops;
 mod pool;
@@ -27,6 +28,7 @@ pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
+pub use ladder::LadderMetrics;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use pool::PoolMetrics;
@@ -46,6 +48,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Registry {
     workers: usize,
     generation: AtomicU64,
+    restarts: AtomicU64,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -54,6 +57,7 @@ pub struct Registry {
     pools: Kept<Name, PoolMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
+    ladders: Kept<Name, LadderMetrics>,
     rates: Kept<RateLabels, RateCounts>,
 }
 
@@ -64,6 +68,7 @@ impl Registry {
         Arc::new(Self {
             workers,
             generation: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -72,6 +77,7 @@ impl Registry {
             pools: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
+            ladders: Kept::default(),
             rates: Kept::default(),
         })
     }
@@ -139,6 +145,12 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
+    /// What is counted of the ladder of a pool, whose rungs have these names.
+    #[must_use]
+    pub fn ladder(&self, pool: &Name, rungs: Vec<String>) -> Arc<LadderMetrics> {
+        self.ladders.get_or_make(pool.clone(), || LadderMetrics::new(rungs))
+    }
+
     /// The counts of a rate limit of a route.
     #[must_use]
     pub fn rate_limit(&self, route: &Name, limit: &Name) -> Arc<RateCounts> {
@@ -151,6 +163,17 @@ impl Registry {
         self.generation.store(generation, Ordering::Relaxed);
     }
 
+    /// A worker that had ended before its time begins again.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
     /// Every metric, as [`CONTENT_TYPE`] says. Takes time in proportion to the number of handles; not
     /// for the request path.
     #[must_use]
@@ -158,6 +181,8 @@ impl Registry {
         let mut out = Exposition::default();
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
+        out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        process::expose_panics(&mut out);
         out.gauge(GENERATION, [(Vec::new(), self.generation.load(Ordering::Relaxed) as f64)]);
         let listeners = self.listeners.review();
         let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
@@ -183,6 +208,8 @@ impl Registry {
         loops::expose_breakers(breakers.iter().map(|(of, breaker)| (of, &**breaker)), out);
         let pools = self.loops.review();
         loops::expose_loops(pools.iter().map(|(pool, loops)| (pool, &**loops)), out);
+        let ladders = self.ladders.review();
+        ladder::expose(ladders.iter().map(|(pool, ladder)| (pool, &**ladder)), out);
     }
 
     fn expose_health(&self, out: &mut Exposition) {
@@ -234,6 +261,8 @@ impl<K: Ord + Clone, M> Kept<K, M> {
 }
 
 const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
+const RESTARTS: Title =
+    Title("forebay_worker_restarts_total", "How often a worker began again that had ended before its time.");
 const GENERATION: Title = Title("forebay_config_generation", "Number of the configuration in force.");
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(super) struct Account<'a> {
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
     pub(super) started: Instant,
+    /// The rung of a ladder of degradation that answers, if it is not the pool itself.
+    pub(super) degraded: Option<&'a str>,
     /// Whether others come first where not all can.
     pub(super) priority: Priority,
     /// Whether it had to wait for its turn or for an endpoint since it `started`.
@@ -85,6 +87,7 @@ impl<'a> Account<'a> {
             added: Fields::default(),
             client: None,
             started,
+            degraded: None,
             priority: Priority::default(),
             waited: Cell::new(false),
             deadline: None,

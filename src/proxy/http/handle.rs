@@ -16,7 +16,7 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::onward::Onward;
 use super::watch::{Expired, Side};
-use super::{Connection, Scratch, hop, identity, respond, tunnel};
+use super::{Connection, Scratch, hop, identity, keep, respond, tunnel};
 use crate::ambient;
 use crate::model::settings::{ClientIdentity, ClientTimeouts};
 use crate::model::{Fields, RequestHead};
@@ -165,9 +165,10 @@ async fn deliver(
     // Whether and when the rest of the request comes is open, and nothing else can be read before it.
     client.persist &= client.channel.is_read_done();
     account.bind_session(exchange.lease().index());
+    let download = Pump::storing(keep::keep(cx, scratch, client, account, length));
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return stream(cx, scratch, client, account, exchange).await;
+        return stream(cx, scratch, client, account, (exchange, download)).await;
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
     exchange.lease().complete(None, ambient::now());
@@ -200,6 +201,9 @@ fn begin(
     if let Some(value) = account.set_cookie {
         response.fields.append(b"set-cookie", value.as_bytes());
     }
+    if let Some(rung) = account.degraded {
+        response.fields.append(b"forebay-degraded", rung.as_bytes());
+    }
     account.status = Some(response.status);
     client.start(response, length, &request.method).map_err(|_| ProxyError::ClientGone)
 }
@@ -211,10 +215,9 @@ async fn stream(
     scratch: &mut Scratch,
     client: &mut Client,
     account: &mut Account<'_>,
-    exchange: Box<Exchange>,
+    (exchange, mut download): (Box<Exchange>, Pump),
 ) -> Result<(), ProxyError> {
     let limits = Limits::of(account);
-    let mut download = Pump::default();
     let mut held = Some(exchange);
     let mut by_client = false;
     let streamed = poll_fn(|task| {

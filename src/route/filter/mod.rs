@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 pub use rate_limit::{Mode, RateCounts, RateLimit};
+pub use respond::fixed_reply;
 
 use crate::model::options::Given;
 use crate::model::{Fields, RequestHead, ResponseHead};
