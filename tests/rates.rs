@@ -37,12 +37,14 @@ fn past_the_burst_clients_are_told_when_to_come_again() {
     let origin = answers("hello");
     let proxy = limited(&origin, r#"{ rate_limit = { rate = "2/h", burst = 3, name = "per-client" } }"#);
     let mut client = proxy.connect();
-    for left in ["r=2;t=1800", "r=1;t=3600", "r=0;t=5400"] {
+    // Some of the seconds may have gone by, from the second on.
+    for left in ["r=2;t=1800", "r=1;t=3", "r=0;t=5"] {
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
         let answer = client.response();
         assert_eq!((answer.status(), answer.text().as_str()), (200, "hello"));
         assert_eq!(answer.field("ratelimit-policy"), Some(r#""per-client";q=2;w=3600"#));
-        assert_eq!(answer.field("ratelimit"), Some(format!("\"per-client\";{left}").as_str()));
+        let told = answer.field("ratelimit").unwrap();
+        assert!(told.starts_with(&format!("\"per-client\";{left}")), "{told} for {left}");
         assert_eq!(answer.field("retry-after"), None);
     }
     client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
@@ -50,7 +52,6 @@ fn past_the_burst_clients_are_told_when_to_come_again() {
     assert_eq!(answer.status(), 429, "{}", answer.head);
     assert_eq!(answer.text(), "the rate limit per-client of the route is exceeded");
     assert_eq!(answer.field("ratelimit-policy"), Some(r#""per-client";q=2;w=3600"#));
-    // Some of the seconds may have gone by.
     assert!(answer.field("ratelimit").unwrap().starts_with("\"per-client\";r=0;t=5"), "{}", answer.head);
     let wait: u32 = answer.field("retry-after").unwrap().parse().unwrap();
     assert!((1780..=1800).contains(&wait), "{wait}");
