@@ -230,7 +230,8 @@ impl Server {
             Arc::clone(&self.health),
         );
         let state = Arc::new(state);
-        let control = Control { admin, state, health: Arc::clone(&self.health) };
+        let observed = self.published.load().observed.clone();
+        let control = Control { admin, state, health: Arc::clone(&self.health), observed };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;

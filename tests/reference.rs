@@ -18,8 +18,8 @@ const REFERENCE: &str = include_str!("../config/reference.toml");
 /// short, this makes the readers look for at length.
 const AT_LENGTH: &str = r#"
     listener = [{ access_log = {}, certificates = [{}], protocol = "https" }]
-    route = [{ headers = { x = {} }, query = { x = {} }, timeouts = {}, priority = {} }]
-    pool = { app = { endpoints = [{}], tls = {}, timeouts = {}, sticky = {}, outlier = {}, breaker = { latency = {} }, degradation = { ladder = [{ stale = {} }] }, limits = { adaptive = {}, admission = {} } } }
+    route = [{ headers = { x = {} }, query = { x = {} }, timeouts = { try = {} }, retry = {}, hedge = {}, priority = {} }]
+    pool = { app = { endpoints = [{}], tls = {}, timeouts = { try = {} }, retry = {}, sticky = {}, outlier = {}, breaker = { latency = {} }, degradation = { ladder = [{ stale = {} }] }, limits = { adaptive = {}, admission = {} } } }
     pool.bytes.health = { kind = "tcp", send = {}, expect = {} }
     pool.web.health = { kind = "http", headers = { x = "" }, body = {} }
     pool.calls.health = { kind = "grpc" }

@@ -1,12 +1,13 @@
 //! `[pool.NAME]`: endpoints, the choice among them, how they are judged and how they are spoken to.
 
-mod adaptive;
+pub(super) mod adaptive;
 mod balance;
 mod breaker;
 mod degradation;
 mod endpoints;
 mod limits;
 mod outlier;
+pub(super) mod retry;
 mod sticky;
 #[cfg(test)]
 mod tests;
@@ -16,12 +17,12 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::PoolPlan;
-use super::{Cx, health, tls};
+use super::{Cx, attempt, health, tls};
 use crate::health::pool::SLOW_START;
 use crate::limit::loops::LoopSettings;
 use crate::model::Name;
 use crate::model::options::{OneOf, Options, Problem};
-use crate::model::settings::{ConnectionLimits, Limits, Retry, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{ConnectionLimits, Limits, UpstreamProtocol, UpstreamTimeouts};
 
 /// The pools of the file and how to find them by name.
 pub(super) struct Pools {
@@ -82,7 +83,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         tls,
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
-        retry: Retry::default(),
+        retry: retry::retry(options.section("retry")),
         limits,
         degradation: None,
         loops,
@@ -116,7 +117,8 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         idle: options.within("idle", LIMIT, default.idle),
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
         tunnel: options.within("tunnel", LIMIT, default.tunnel),
-        attempt: None,
+        attempt: attempt::try_timeout(&options),
+        min_rate: attempt::min_rate(&options),
     };
     options.finish();
     timeouts
@@ -132,7 +134,8 @@ fn connections(options: &Options<'_>) -> ConnectionLimits {
 }
 
 const PAUSE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
-const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
+pub(super) const LIMIT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const IDLE: RangeInclusive<usize> = 0..=1_000_000;
 const REQUESTS: RangeInclusive<u64> = 1..=1_000_000_000;
 const STREAMS: RangeInclusive<usize> = 1..=65_536;

@@ -5,12 +5,15 @@ mod priority;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
-use super::{Cx, matching};
+use super::pool::retry;
+use super::{Cx, attempt, matching};
 use crate::model::Name;
 use crate::model::options::{Fault, Given, Key, Options, Problem};
-use crate::model::settings::{RouteRetry, RouteTimeouts};
+use crate::model::settings::RouteTimeouts;
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
@@ -53,7 +56,11 @@ impl Reader<'_> {
         let filters = filters(&options);
         let action = self.action(&options, answers(filters.as_ref()));
         let timeouts = timeouts(options.section("timeouts"));
+        let retry = retry::of_route(options.section("retry"));
+        let hedge = options.table("hedge").map(attempt::hedge);
         let priorities = priority::priorities(&options);
+        let deadline_header =
+            options.get::<HeaderName>("deadline_header").map(|name| name.as_str().to_owned());
         options.finish();
         Some(RoutePlan {
             name: name?,
@@ -62,10 +69,10 @@ impl Reader<'_> {
             filters: filters?,
             action: action?,
             timeouts,
-            retry: RouteRetry::default(),
-            hedge: None,
+            retry,
+            hedge,
             priorities,
-            deadline_header: None,
+            deadline_header,
         })
     }
 
@@ -173,7 +180,7 @@ fn timeouts(options: Options<'_>) -> RouteTimeouts {
         request: limit("request"),
         connect: limit("connect"),
         idle: limit("idle"),
-        attempt: None,
+        attempt: attempt::try_timeout(&options),
     };
     options.finish();
     timeouts

@@ -20,7 +20,7 @@ use crate::config::plan::{
 };
 use crate::health::pool::HealthSettings;
 use crate::limit::loops::Scope;
-use crate::model::settings::Retry;
+use crate::model::settings::{HedgeAfter, Retry, TryTimeout};
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
 use crate::observe::access_log::{AccessLog, Options};
@@ -32,7 +32,7 @@ use crate::upstream::fallbacks::Rung;
 use crate::upstream::places::Places;
 use crate::upstream::pool::{Alarm, PoolSettings};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Endpoint, Fallbacks, Listener, Pool, Route, Snapshot, Valve, places};
+use crate::upstream::{Endpoint, Fallbacks, Listener, Observed, Pool, Route, Snapshot, Valve, places};
 
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
@@ -77,8 +77,11 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assem
     let watches = plan.pools.into_iter().map(|pool| making.pool(pool)).collect::<Result<Vec<_>, _>>()?;
     let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).zip(retries).collect();
     let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
+    let mut watched = Vec::new();
     for route in plan.routes {
-        add_route(route, &plan.listeners, &pools, registry, &mut tables);
+        let observed = observed(&route, &pools, workers);
+        watched.extend(observed.clone());
+        add_route((route, observed), &plan.listeners, &pools, registry, &mut tables);
     }
     let listeners = plan.listeners.into_iter().zip(tables);
     let listeners = listeners
@@ -86,7 +89,11 @@ pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assem
         .collect::<Result<Vec<_>, _>>()?;
     registry.set_config_generation(1);
     let pools = pools.into_iter().map(|(pool, _)| pool).collect();
-    Ok(Assembled { snapshot: Snapshot { generation: 1, listeners, pools }, watches, notify })
+    Ok(Assembled {
+        snapshot: Snapshot { generation: 1, listeners, pools, observed: watched },
+        watches,
+        notify,
+    })
 }
 
 /// What a plan becomes.
@@ -249,9 +256,25 @@ fn server_name(
     own.ok_or_else(|| AssembleError::ServerName { target: target.to_string(), pool: pool.clone() })
 }
 
+/// What is to be observed of a route: something, if its second tries or the time limit of one try go by
+/// it.
+fn observed(plan: &RoutePlan, pools: &[(Arc<Pool>, Retry)], workers: usize) -> Option<Arc<Observed>> {
+    let Action::Forward(split) = &plan.action else { return None };
+    let pools = split.iter().filter_map(|(id, _)| pools.get(id.0));
+    let own = plan.timeouts.attempt;
+    let attempts = pools.filter_map(|(pool, _)| own.or(pool.settings.timeouts.attempt));
+    let learned = attempts.into_iter().find(|attempt| matches!(attempt, TryTimeout::Learned { .. }));
+    let quantile = plan.hedge.map(|hedge| match hedge.after {
+        HedgeAfter::Quantile(quantile) => quantile,
+        HedgeAfter::Fixed(_) => 0.99,
+    });
+    let needed = learned.is_some() || quantile.is_some();
+    needed.then(|| Arc::new(Observed::new(workers, quantile.unwrap_or(0.99), learned)))
+}
+
 /// Puts a route on each of its listeners, with counters for each.
 fn add_route(
-    plan: RoutePlan,
+    (plan, observed): (RoutePlan, Option<Arc<Observed>>),
     listeners: &[ListenerPlan],
     pools: &[(Arc<Pool>, Retry)],
     registry: &Registry,
@@ -282,6 +305,7 @@ fn add_route(
             filters: Arc::clone(&filters),
             branches,
             timeouts: plan.timeouts.clone(),
+            observed: observed.clone(),
             hedge: plan.hedge,
             priorities: plan.priorities.clone(),
             deadline_header: plan.deadline_header.clone(),

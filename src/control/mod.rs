@@ -6,6 +6,7 @@ pub mod assemble;
 pub mod client;
 pub mod health;
 pub mod healthcheck;
+pub mod observed;
 pub mod prober;
 
 use std::future::Future;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+
+use crate::upstream::Observed;
 
 /// Everything that runs on the control thread.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Control {
     pub state: Arc<AdminState>,
     /// The health of all pools.
     pub health: Arc<Health>,
+    /// Routes that go by what is observed of them.
+    pub observed: Vec<Arc<Observed>>,
 }
 
 impl Control {
@@ -45,6 +50,7 @@ impl Control {
             served = serving => served,
             () = Arc::clone(&self.health).run() => Ok(()),
             () = prober::run(self.health) => Ok(()),
+            () = observed::run(self.observed) => Ok(()),
         }
     }
 }

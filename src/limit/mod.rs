@@ -2,13 +2,18 @@
 //! whether once more. Numbers and the time come in as values; nothing here waits, and nothing here
 //! knows what is limited. Whatever is refused is refused by a [`Rejection`], which has a name.
 
+pub mod backoff;
 pub mod breaker;
+pub mod budget;
+pub mod deadline;
 pub mod gate;
 pub mod gradient;
+pub mod hedge;
 pub mod ladder;
 pub mod loops;
 pub mod queue;
 pub mod rejection;
+pub mod retry;
 pub mod room;
 pub mod sliding;
 pub mod slot;

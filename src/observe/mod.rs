@@ -7,5 +7,6 @@ pub mod log;
 pub mod metrics;
 mod shard;
 pub mod tally;
+pub mod times;
 
 pub use shard::Shard;

@@ -26,12 +26,16 @@ pub struct Guard {
     /// The part that admission control turns away, in 2^-32.
     pub shedding: AtomicU32,
     /// Retries under way.
-    pub retrying: AtomicU32,
+    retrying: AtomicU32,
     /// The rung of the ladder of degradation that the pool is on; 0 is the pool itself.
     pub rung: AtomicU8,
     /// What is counted.
     pub metrics: Arc<PoolMetrics>,
 }
+
+/// One retry under way in a pool, until it is dropped.
+#[derive(Debug)]
+pub struct Retrying<'a>(&'a AtomicU32);
 
 /// One request under way in a pool, until it is dropped.
 #[derive(Debug)]
@@ -104,6 +108,26 @@ impl Guard {
         self.gate.join(priority, until).ok_or(Rejection::QueueFull)
     }
 
+    /// Counts a retry as under way. Whether there may be one is decided elsewhere, before: workers that
+    /// decide at the same moment may each begin one.
+    #[must_use]
+    pub fn retry(&self) -> Retrying<'_> {
+        self.retrying.fetch_add(1, Ordering::Relaxed);
+        Retrying(&self.retrying)
+    }
+
+    /// Retries under way.
+    #[must_use]
+    pub fn retrying(&self) -> u32 {
+        self.retrying.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are as many requests under way as may be, or some wait.
+    #[must_use]
+    pub fn is_saturated(&self) -> bool {
+        self.gate.waiting() > 0 || self.line.waiting() > 0 || self.in_flight() >= self.limit()
+    }
+
     /// Requests under way.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
@@ -119,6 +143,12 @@ impl Guard {
     /// Takes a new limit, at least 1. One writer: the control plane.
     pub fn set_limit(&self, limit: u32) {
         self.gate.set_limit(limit);
+    }
+}
+
+impl Drop for Retrying<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::connection::OpenConnection;
 use super::places::Seat;
 use super::{Lease, LocalEndpoint};
+use crate::ambient;
 use crate::limit::Rejection;
 use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::stream::Rewound;
@@ -43,6 +44,8 @@ struct Http2Connection {
     /// Bytes that came from the endpoint.
     received: Rc<Cell<u64>>,
     closed: Rc<Cell<bool>>,
+    /// Streams that we reset lately, and since when they are counted.
+    resets: Cell<(u32, Instant)>,
 }
 
 /// The right to one stream on a connection, given back when dropped.
@@ -51,6 +54,8 @@ pub struct StreamPermit {
     connection: Rc<Http2Connection>,
     reused: bool,
     received_before: u64,
+    /// Whether the stream ended by itself. If not, it is reset when the permit is dropped.
+    ended: Cell<bool>,
 }
 
 /// Why there is no stream.
@@ -182,6 +187,19 @@ impl Http2Connection {
     fn has_room(&self, limit: usize) -> bool {
         self.streams.get() < limit.min(self.send.current_max_send_streams()).max(1)
     }
+
+    /// One of its streams is reset by us. Endpoints that protect themselves against rapid resets
+    /// (CVE-2023-44487) close connections on which many are, with all other streams: before that, new
+    /// requests go on another.
+    fn reset(&self, now: Instant) {
+        let (count, since) = self.resets.get();
+        let (count, since) =
+            if now.saturating_duration_since(since) < RESET_SPAN { (count + 1, since) } else { (1, now) };
+        self.resets.set((count, since));
+        if count >= RESETS {
+            self.closed.set(true);
+        }
+    }
 }
 
 impl StreamPermit {
@@ -190,7 +208,7 @@ impl StreamPermit {
         connection.requests.set(connection.requests.get() + 1);
         connection.unused_since.set(None);
         let received_before = connection.received.get();
-        Self { connection, reused, received_before }
+        Self { connection, reused, received_before, ended: Cell::new(false) }
     }
 
     /// What sends a request on the connection.
@@ -223,6 +241,11 @@ impl StreamPermit {
         self.connection.requests.get()
     }
 
+    /// The stream ended by itself, or the endpoint ended it.
+    pub fn end(&self) {
+        self.ended.set(true);
+    }
+
     /// Lets no further request use the connection.
     pub fn retire(&self) {
         self.connection.closed.set(true);
@@ -232,6 +255,9 @@ impl StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
+        if !self.ended.get() {
+            self.connection.reset(ambient::now());
+        }
     }
 }
 
@@ -287,9 +313,13 @@ async fn connect(
         }
     });
     let (streams, requests, unused_since) = (Cell::new(0), Cell::new(0), Cell::new(None));
-    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, received, closed })
+    let resets = Cell::new((0, ambient::now()));
+    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, received, closed, resets })
 }
 
+/// Streams of a connection that we reset within [`RESET_SPAN`] before it gets no new ones.
+const RESETS: u32 = 10;
+const RESET_SPAN: Duration = Duration::from_secs(1);
 /// Bytes that an endpoint may send on one stream before we have passed them on.
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// Bytes that an endpoint may send on all streams of a connection before we have passed them on.

@@ -12,8 +12,10 @@ use super::http2_pool::Http2Pool;
 use super::places::Seat;
 use super::pool::Selection;
 use super::{Endpoint, Lease, Pool, Snapshot};
+use crate::ambient;
 use crate::balance::{Bands, Pick, Policy, Setup};
 use crate::limit::Rejection;
+use crate::limit::budget::Recent;
 use crate::model::mix::mix;
 use crate::observe::metrics::Shard;
 
@@ -36,6 +38,8 @@ pub struct LocalPool {
     identities: Vec<u64>,
     selection: RefCell<Arc<Selection>>,
     version: Cell<u64>,
+    /// What there was lately, which bounds retries. Of this worker alone, as its connections are.
+    recent: Cell<Recent>,
     endpoints: Vec<Rc<LocalEndpoint>>,
 }
 
@@ -115,10 +119,32 @@ impl LocalPool {
             policies: RefCell::default(),
             identities: shared.endpoints.iter().map(|endpoint| endpoint.identity).collect(),
             version: Cell::new(shared.selection_version()),
+            recent: Cell::new(Recent::new(ambient::now())),
             selection: RefCell::new(shared.selection()),
             endpoints: shared.endpoints.iter().map(local_endpoint).collect(),
             shared,
         }
+    }
+
+    /// Counts a request at `now`.
+    #[inline]
+    pub fn count_request(&self, now: Instant) {
+        let mut recent = self.recent.get();
+        recent.request(now);
+        self.recent.set(recent);
+    }
+
+    /// Counts a retry at `now`.
+    pub fn count_retry(&self, now: Instant) {
+        let mut recent = self.recent.get();
+        recent.retry(now);
+        self.recent.set(recent);
+    }
+
+    /// What there was lately.
+    #[must_use]
+    pub fn recent(&self) -> Recent {
+        self.recent.get()
     }
 
     /// Chooses an endpoint that was not tried and that has a place, and counts a request as under way

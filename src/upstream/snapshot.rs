@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Pool;
+use super::{Observed, Pool};
 use crate::model::Name;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub listeners: Vec<Arc<Listener>>,
     /// In the order of the configuration; routes point into it.
     pub pools: Vec<Arc<Pool>>,
+    /// What is observed of routes that go by it.
+    pub observed: Vec<Arc<Observed>>,
 }
 
 /// A listener at work.
@@ -55,6 +57,8 @@ pub struct Route {
     pub branches: Vec<Branch>,
     /// Time limits.
     pub timeouts: RouteTimeouts,
+    /// How long its tries take, if anything goes by that.
+    pub observed: Option<Arc<Observed>>,
     /// Second tries beside the first.
     pub hedge: Option<Hedge>,
     /// Who comes first.

@@ -35,7 +35,7 @@ async fn metrics_are_exact_after_load() {
          [[route]]\nname = \"gone\"\npath = \"/gone\"\npool = \"gone\"\n\
          [[route]]\nname = \"own\"\npath = \"/own\"\nfilters = [{{ respond = {{ status = 204 }} }}]\n\
          [pool.h1]\nendpoints = [\"{}\"]\n[pool.missing]\nendpoints = [\"{}\"]\n\
-         [pool.h2]\nendpoints = [\"{}\"]\nprotocol = \"http2\"\n[pool.gone]\nendpoints = [\"{}\"]\n",
+         [pool.h2]\nendpoints = [\"{}\"]\nprotocol = \"http2\"\n[pool.gone]\nretry.tries = 0\nendpoints = [\"{}\"]\n",
         h1.address(),
         missing.address(),
         h2.address,

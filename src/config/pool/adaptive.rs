@@ -58,7 +58,7 @@ fn read<T>(limits: &Options<'_>, key: &'static str, by: impl FnOnce(&Options<'_>
 }
 
 /// A number of times, 1 to 100.
-struct Times(f64);
+pub(in crate::config) struct Times(pub(in crate::config) f64);
 
 impl FromValue for Times {
     fn from_value(value: &Value) -> Result<Self, Fault> {

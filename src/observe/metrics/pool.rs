@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::exposition::{Exposition, Title, labels};
 use super::histogram::{Distribution, Histogram};
+use crate::limit::hedge::{Race, Refusal};
+use crate::limit::retry::{Cause, Reason};
 use crate::limit::{Gate, Rejection, Room};
 use crate::model::Name;
 use crate::observe::shard::{Count, Shard, Sharded};
@@ -21,6 +23,10 @@ pub struct PoolMetrics {
 struct Cells {
     rejections: [Count; Rejection::ALL.len()],
     waits: Histogram,
+    retries: [Count; Cause::ALL.len()],
+    refused_retries: [Count; Reason::ALL.len()],
+    hedges: [Count; Race::NAMES.len()],
+    refused_hedges: [Count; Refusal::NAMES.len()],
 }
 
 impl PoolMetrics {
@@ -37,6 +43,32 @@ impl PoolMetrics {
     /// A request was turned away.
     pub fn rejected(&self, shard: Shard, by: Rejection) {
         if let Some(count) = self.cells.of(shard).and_then(|cells| cells.rejections.get(by as usize)) {
+            count.add(1);
+        }
+    }
+
+    /// A request was tried again.
+    pub fn retried(&self, shard: Shard, cause: Cause) {
+        self.add(shard, |cells| cells.retries.get(cause as usize));
+    }
+
+    /// A request was not tried again though it failed in a way that is.
+    pub fn not_retried(&self, shard: Shard, reason: Reason) {
+        self.add(shard, |cells| cells.refused_retries.get(reason as usize));
+    }
+
+    /// A request had a second try beside the first.
+    pub fn hedged(&self, shard: Shard, race: Race) {
+        self.add(shard, |cells| cells.hedges.get(race as usize));
+    }
+
+    /// A request had none though one was due.
+    pub fn not_hedged(&self, shard: Shard, refusal: Refusal) {
+        self.add(shard, |cells| cells.refused_hedges.get(refusal as usize));
+    }
+
+    fn add(&self, shard: Shard, count: impl FnOnce(&Cells) -> Option<&Count>) {
+        if let Some(count) = self.cells.of(shard).and_then(count) {
             count.add(1);
         }
     }
@@ -78,6 +110,7 @@ pub(super) fn expose<'a>(
         (labels([("pool", pool.as_str())]), Distribution::of(&metrics.cells, |cells| &cells.waits))
     });
     out.histogram(WAITS, waits);
+    expose_tries(pools.clone(), out);
     let rejections = pools.flat_map(|(pool, metrics)| {
         Rejection::ALL
             .into_iter()
@@ -86,6 +119,30 @@ pub(super) fn expose<'a>(
     });
     out.counter(REJECTIONS, rejections);
 }
+
+/// Adds what pools count of further tries.
+fn expose_tries<'a>(pools: impl Iterator<Item = (&'a Name, &'a PoolMetrics)> + Clone, out: &mut Exposition) {
+    let rows: [(Title, &str, &[&str], Row); 4] = [
+        (RETRIES, "cause", &Cause::ALL.map(Cause::name), |cells| &cells.retries),
+        (REFUSED_RETRIES, "reason", &Reason::ALL.map(Reason::name), |cells| &cells.refused_retries),
+        (HEDGES, "result", &Race::NAMES, |cells| &cells.hedges),
+        (REFUSED_HEDGES, "reason", &Refusal::NAMES, |cells| &cells.refused_hedges),
+    ];
+    for (title, label, names, row) in rows {
+        let samples = pools.clone().flat_map(|(pool, metrics)| {
+            let count = |(index, name): (usize, &&str)| {
+                let cells = metrics.cells.iter().filter_map(|cells| row(cells).get(index));
+                let count = cells.map(Count::get).fold(0, u64::wrapping_add);
+                (labels([("pool", pool.as_str()), (label, name)]), count as f64)
+            };
+            names.iter().enumerate().map(count).collect::<Vec<_>>()
+        });
+        out.counter(title, samples);
+    }
+}
+
+/// A row of counts.
+type Row = fn(&Cells) -> &[Count];
 
 /// A number of a pool's load.
 type Load = fn([u32; 3]) -> u32;
@@ -101,6 +158,20 @@ const LOAD: &[(Title, Load)] = &[
 
 const WAITS: Title =
     Title("forebay_queue_seconds", "How long requests waited for their turn, of those that had to wait.");
+
+const RETRIES: Title =
+    Title("forebay_retries_total", "Requests tried again at another endpoint, or at the same, by cause.");
+
+const REFUSED_RETRIES: Title = Title(
+    "forebay_retries_refused_total",
+    "Requests not tried again though they failed in a way that is tried again, by reason.",
+);
+
+const HEDGES: Title =
+    Title("forebay_hedges_total", "Second tries beside the first, by what came of the second.");
+
+const REFUSED_HEDGES: Title =
+    Title("forebay_hedges_refused_total", "Second tries that were due and were not made, by reason.");
 
 const REJECTIONS: Title =
     Title("forebay_rejections_total", "Requests turned away before an endpoint was asked, by limit.");

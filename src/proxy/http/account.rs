@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use http::StatusCode;
 
+use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
 use super::{Connection, Scratch};
 use crate::ambient;
@@ -50,6 +51,8 @@ pub(super) struct Account<'a> {
     pub(super) waited: Cell<bool>,
     /// When the request must be over.
     pub(super) deadline: Option<Instant>,
+    /// How long the client said that it waits.
+    pub(super) patience: Option<Patience>,
     /// When the response head was.
     pub(super) first_byte: Option<Instant>,
     /// The status sent to the client.
@@ -84,6 +87,7 @@ impl<'a> Account<'a> {
             priority: Priority::default(),
             waited: Cell::new(false),
             deadline: None,
+            patience: None,
             first_byte: None,
             status: None,
             error: None,
@@ -117,7 +121,8 @@ impl<'a> Account<'a> {
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
             ProxyError::ClientIdle(_) | ProxyError::ClientStalled(_) => Some(ClientTimeout::Idle),
-            ProxyError::RequestTimeout(_) => Some(ClientTimeout::Request),
+            ProxyError::ClientSlow(_) => Some(ClientTimeout::Rate),
+            ProxyError::RequestTimeout(_) | ProxyError::Overdue(..) => Some(ClientTimeout::Request),
             _ => None,
         };
         if let Some(timeout) = timeout {

@@ -76,6 +76,8 @@ pub(super) struct Pump {
 pub(super) struct Kept {
     data: VecDeque<Bytes>,
     len: usize,
+    /// The most bytes to keep.
+    most: usize,
     end: Option<Option<Box<Fields>>>,
 }
 
@@ -89,7 +91,7 @@ impl Kept {
             }
             Frame::End(trailers) => self.end = Some(trailers.clone()),
         }
-        self.len <= KEPT_MAX
+        self.len <= self.most
     }
 
     fn next(&mut self) -> Option<Frame> {
@@ -125,9 +127,9 @@ impl Pump {
         }
     }
 
-    /// Keeps what is moved from now on, as long as it is little.
-    pub(super) fn keep(&mut self) {
-        self.kept = Some(Kept::default());
+    /// Keeps what is moved from now on, as long as that is at most so many bytes.
+    pub(super) fn keep(&mut self, most: usize) {
+        self.kept = Some(Kept { most, ..Kept::default() });
     }
 
     /// Has what is moved stored as well, once it is whole and if it is not too large.
@@ -141,9 +143,18 @@ impl Pump {
         self.again = kept.unwrap_or_default();
     }
 
-    /// What was kept; nothing is kept any more.
+    /// What was kept, and what was to be moved again and was not yet; nothing is kept any more.
     pub(super) fn take_kept(&mut self) -> Option<Kept> {
-        self.kept.take()
+        let again = std::mem::take(&mut self.again);
+        let mut kept = self.kept.take()?;
+        kept.data.extend(again.data);
+        kept.end = kept.end.or(again.end);
+        Some(kept)
+    }
+
+    /// Keeps nothing any more, as nothing will have to be moved again.
+    pub(super) fn forget(&mut self) {
+        self.kept = None;
     }
 
     /// Whether nothing was moved that could not be moved again.
@@ -413,6 +424,3 @@ fn write_error(error: h2::Error) -> io::Error {
         io::Error::new(io::ErrorKind::ConnectionReset, error)
     }
 }
-
-/// Bytes of a request body that are kept until the response begins.
-const KEPT_MAX: usize = 64 * 1024;

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use h2::client::ResponseFuture;
@@ -15,7 +15,7 @@ use super::error::ProxyError;
 use super::{head2, hop};
 use crate::health::Outcome;
 use crate::model::ResponseHead;
-use crate::net::http1::{Conn, Encoding, ReadError};
+use crate::net::http1::{Conn, Encoding, Frame, ReadError};
 use crate::upstream::connection::Http1Connection;
 use crate::upstream::http2_pool::StreamPermit;
 use crate::upstream::{Lease, LocalEndpoint};
@@ -71,15 +71,10 @@ impl Sent {
 }
 
 impl Exchange {
-    /// The exchange of a request that was sent under `lease`, whose body may be `limit` bytes long.
+    /// The exchange of a request that was sent under `lease`, with this body still to be sent.
     #[must_use]
-    pub(super) fn new(lease: Lease, sent: Sent, limit: Option<u64>) -> Box<Self> {
+    pub(super) fn new(lease: Lease, sent: Sent, upload: Pump) -> Box<Self> {
         let Sent { channel, held, idle_limit } = sent;
-        let mut upload = Pump::default();
-        upload.limit = limit;
-        if matches!(held, Held::Http2 { .. }) {
-            upload.keep();
-        }
         Box::new(Self { channel, upload, lease, held, upload_over: false, upload_failed: false, idle_limit })
     }
 
@@ -141,9 +136,19 @@ impl Exchange {
     /// Learns what an error before the response says of the connection.
     pub(super) fn learn_from(&self, error: &ProxyError) {
         match error {
-            ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => self.found_closed(),
+            ProxyError::Refused | ProxyError::LeftOut | ProxyError::NoResponse(_) => {
+                self.found_closed();
+                self.end_stream();
+            }
             ProxyError::UpstreamIdle(_) if self.is_silent() => self.found_closed(),
             _ => {}
+        }
+    }
+
+    /// Takes note that the endpoint has ended the stream, so that it need not be reset.
+    fn end_stream(&self) {
+        if let Held::Http2 { permit, .. } = &self.held {
+            permit.end();
         }
     }
 
@@ -220,6 +225,7 @@ impl Exchange {
         method: &Method,
         head: &mut ResponseHead,
     ) -> Result<Length, Malformed> {
+        self.upload.forget();
         match &mut self.held {
             Held::Http1 { connection, persist, .. } => {
                 let length = framing::of_response(method, head)?;
@@ -228,12 +234,27 @@ impl Exchange {
                 Ok(length)
             }
             Held::Http2 { .. } => {
-                self.upload.take_kept();
                 hop::of_response(head);
                 if self.channel.is_read_done() || !framing::may_have_body(method, head.status) {
                     return Ok(Length::Exact(0));
                 }
                 Ok(framing::content_length(&head.fields)?.map_or(Length::Chunked, Length::Exact))
+            }
+        }
+    }
+
+    /// Gives up a response of which `head` came. The connection can be used again if the rest is there
+    /// too, as it is for a short answer; nobody waits for it.
+    pub(super) fn discard(mut self: Box<Self>, method: &Method, head: &mut ResponseHead, now: Instant) {
+        if self.begin_response(method, head).is_err() {
+            return;
+        }
+        let mut task = Context::from_waker(Waker::noop());
+        for _ in 0..DISCARDED_FRAMES {
+            match self.channel.poll_frame(&mut task) {
+                Poll::Ready(Ok(Frame::Data(_))) => {}
+                Poll::Ready(Ok(Frame::End(_))) => return self.release(None, now),
+                _ => return,
             }
         }
     }
@@ -259,6 +280,7 @@ impl Exchange {
     /// Ends the exchange after the last byte of the response: the connection goes back to its pool
     /// if it can carry another request.
     pub(super) fn release(self: Box<Self>, trailers: Option<Outcome>, now: Instant) {
+        self.end_stream();
         let Self { channel, lease, held, .. } = *self;
         // The connection is nobody else's from here on, so that it is closed when it is counted so.
         drop(channel);
@@ -335,4 +357,6 @@ pub(super) fn http2_error(error: h2::Error) -> ProxyError {
     ProxyError::NoResponse(std::io::Error::other(error))
 }
 
+/// Pieces of the body of a response that are read to save its connection.
+const DISCARDED_FRAMES: usize = 4;
 const LIMITS: HeadLimits = HeadLimits { bytes: 128 * 1024, fields: crate::model::settings::MAX_FIELDS };

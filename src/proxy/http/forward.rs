@@ -1,37 +1,33 @@
-//! Getting a request to an endpoint and a response head back. A pooled connection that turns out to
-//! be closed is replaced by a new one, to the same endpoint, when nothing can have been processed;
-//! an endpoint that cannot be reached is replaced by another.
+//! Getting a request to an endpoint and a response head back, whatever that takes: which endpoint is
+//! asked, and what follows from a failure. What one try does is in `attempt`, whether there is another
+//! is decided in `limit::retry`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::uri::Scheme;
-use http::{Method, StatusCode};
-use tokio::time::{timeout, timeout_at};
+use http::Method;
 
 use super::account::Account;
 use super::admit::wait_for_place;
-use super::channel::{Http2Stream, grpc_outcome};
+use super::attempt::{Attempt, Failure};
+use super::channel::Kept;
 use super::client::Client;
+use super::deadline::{self, Patience};
 use super::error::ProxyError;
-use super::exchange::{Exchange, Sent, http2_error};
-use super::watch::Expired;
-use super::{Connection, Scratch, head2, hop};
+use super::exchange::Exchange;
+use super::{Connection, Scratch};
 use crate::ambient;
 use crate::balance::Origin;
-use crate::health::{Failure, Outcome};
+use crate::health::{Failure as EndpointFailure, Outcome};
 use crate::limit::Rejection;
+use crate::limit::retry::{Case, Cause, Decision, Failed, Load, Reason, cause, decide};
 use crate::model::ResponseHead;
-use crate::model::field::Known;
-use crate::model::settings::{Retry, RouteTimeouts, UpstreamProtocol};
-use crate::net::connect::DialTimeouts;
-use crate::upstream::connection::Http1Connection;
-use crate::upstream::http1_pool::Use;
-use crate::upstream::{Choosing, Lease, LocalPool, NoPick};
-use crate::wire::{Length, Malformed, encode};
+use crate::model::settings::{ClientTimeouts, Retry, UpstreamProtocol};
+use crate::upstream::guard::Retrying;
+use crate::upstream::{Choosing, Lease, LocalPool, NoPick, Route};
+use crate::wire::Length;
 
 /// A request on its way to a pool.
 #[derive(Debug)]
@@ -40,6 +36,8 @@ pub(super) struct Forward<'a> {
     pub(super) cx: &'a Connection,
     /// The pool.
     pub(super) pool: &'a LocalPool,
+    /// The route.
+    pub(super) route: &'a Route,
     /// When a request that failed is tried again.
     pub(super) retry: &'a Retry,
     /// The length of the request body.
@@ -48,15 +46,40 @@ pub(super) struct Forward<'a> {
     pub(super) max_body: Option<u64>,
     /// Whether another protocol is asked for.
     pub(super) upgrade: bool,
-    /// The route's time limits.
-    pub(super) timeouts: &'a RouteTimeouts,
-    /// The client's idle timeout.
-    pub(super) client_idle: Duration,
+    /// Time limits towards the client.
+    pub(super) client: &'a ClientTimeouts,
+    /// How long the client said that it waits.
+    pub(super) patience: Option<Patience>,
 }
 
-impl Forward<'_> {
+/// What became of a request so far.
+#[derive(Debug, Default)]
+pub(super) struct Course<'a> {
+    /// Indexes of endpoints that failed it.
+    pub(super) tried: Vec<usize>,
+    /// Further tries, those after a trial left out.
+    pub(super) tries: u32,
+    /// Failures to connect.
+    unconnected: u32,
+    /// How often it was sent again to the same endpoint.
+    resends: usize,
+    /// Whether an endpoint on trial failed it.
+    trial: bool,
+    /// Counts it as a retry under way.
+    retrying: Option<Retrying<'a>>,
+}
+
+/// What follows from a failure.
+enum Next {
+    /// Another try.
+    Again(Attempt),
+    /// The end of it.
+    Over(Result<Box<Exchange>, ProxyError>),
+}
+
+impl<'a> Forward<'a> {
     /// Sends the request in `scratch` until an endpoint gives a final response head, which is left
-    /// in `scratch`.
+    /// in `scratch`. That is the last one, where there were several.
     ///
     /// # Errors
     /// When no endpoint does.
@@ -66,69 +89,212 @@ impl Forward<'_> {
         client: &mut Client,
         account: &mut Account<'_>,
     ) -> Result<Box<Exchange>, ProxyError> {
-        let mut tried = Vec::new();
-        let mut trials = 0;
-        let mut kept = None;
-        let mut resends = 0;
-        let mut next = self.first(scratch, client, account).await?;
-        let mut fresh = None;
+        self.pool.count_request(account.started);
+        let mut course = Course::default();
+        let lease = self.first(scratch, client, account).await?;
+        let mut attempt = Attempt::new(lease, client.replay.take(), beginning(account));
         loop {
-            let lease = next;
-            account.ask(lease.endpoint());
-            let (index, on_trial) = (lease.index(), lease.is_on_trial());
-            let sending = self.send_in_time(&lease, fresh, scratch, account);
-            let failed = match unless_gone(client, sending).await {
-                Ok(sent) => {
-                    let mut exchange = Exchange::new(lease, sent, self.max_body);
-                    exchange.upload.repeat(kept.take());
-                    let Err(error) = self.head(&mut exchange, scratch, client, account).await else {
-                        return Ok(exchange);
-                    };
-                    exchange.learn_from(&error);
-                    if may_resend(&exchange, &error, &scratch.request.method, resends) {
-                        resends += 1;
-                        self.count_resend(&exchange);
-                        kept = exchange.upload.take_kept();
-                        fresh = Some(exchange.resend_from(&error));
-                        next = exchange.into_lease();
-                        continue;
-                    }
-                    let by_client = exchange.waits_for_client();
-                    exchange.lease().finish(error.outcome(by_client), ambient::now());
-                    error
-                }
-                Err(error) => {
-                    lease.finish(error.outcome(false), ambient::now());
-                    error
+            account.ask(attempt.lease.endpoint());
+            deadline::tell(account, self.route, &mut scratch.request, attempt.began);
+            let tried = match self.hedge_after(&course, scratch) {
+                None => self.attempt(attempt, scratch, client, account).await,
+                // Boxed, because most requests have no second try beside the first, nor another after it.
+                Some(after) => {
+                    Box::pin(self.race((attempt, after, &mut course), scratch, client, account)).await
                 }
             };
-            tried.push(index);
-            trials += usize::from(on_trial);
-            if !self.may_go_elsewhere(&failed, on_trial, scratch)
-                || tried.len() - trials > self.retry.tries as usize
-            {
-                return Err(failed);
+            let failure = match tried {
+                Ok((exchange, outcome)) if !self.refuses(&exchange, outcome, scratch) => return Ok(exchange),
+                Ok((exchange, outcome)) => Box::new(Failure::Answered(exchange, outcome)),
+                Err(failure) => failure,
+            };
+            attempt = match Box::pin(self.after((failure, &mut course), scratch, client, account)).await {
+                Next::Again(attempt) => attempt,
+                Next::Over(end) => return end,
+            };
+        }
+    }
+
+    /// Whether the request can be sent again whatever was done with it, and without its body.
+    pub(super) fn is_repeatable(&self, method: &Method) -> bool {
+        method.is_idempotent() && self.body.is_empty()
+    }
+
+    /// Bytes of the request body to keep, in case it has to be sent again. None where it would not be:
+    /// HTTP/2 alone knows of requests that were refused, and so may be sent again whatever they are.
+    pub(super) fn keeps(&self, method: &Method) -> usize {
+        let rules = self.retry;
+        let fits = self.body.exact().is_none_or(|length| length <= rules.body as u64);
+        let again = rules.tries > 0 && (method.is_idempotent() || rules.non_idempotent);
+        let http2 = self.pool.shared.settings.protocol == UpstreamProtocol::Http2;
+        if fits && !self.body.is_empty() && (again || http2) { rules.body } else { 0 }
+    }
+
+    /// Whether the response, which by itself would mean `outcome`, is not to be passed on if another
+    /// endpoint can be asked.
+    pub(super) fn refuses(&self, exchange: &Exchange, outcome: Outcome, scratch: &Scratch) -> bool {
+        let on = &self.retry.on;
+        if outcome == Outcome::Success && on.statuses.is_empty() && on.grpc.is_empty() {
+            return false;
+        }
+        let gateway = outcome == Outcome::Failure(EndpointFailure::Gateway);
+        (gateway && exchange.lease().is_on_trial() && self.is_repeatable(&scratch.request.method))
+            || cause(self.retry, self.failed_by(&scratch.response)).is_some()
+    }
+
+    /// How a try failed that was answered with this head.
+    fn failed_by(&self, head: &ResponseHead) -> Failed {
+        let status = head.status.as_u16();
+        let grpc = match self.pool.shared.settings.protocol {
+            UpstreamProtocol::Http2 => head.fields.get_named(b"grpc-status").next(),
+            UpstreamProtocol::Http1 => None,
+        };
+        let code = grpc.and_then(|code| std::str::from_utf8(code).ok()?.trim().parse().ok());
+        code.map_or(Failed::Status(status), |code| Failed::Grpc(status, code))
+    }
+
+    /// Decides what follows from a failure, and waits where that is to wait.
+    async fn after(
+        &self,
+        (failure, course): (Box<Failure>, &mut Course<'a>),
+        scratch: &mut Scratch,
+        client: &mut Client,
+        account: &mut Account<'_>,
+    ) -> Next {
+        let failure = match self.resend(*failure, course, &scratch.request.method) {
+            Ok(attempt) => return Next::Again(attempt),
+            Err(failure) => failure,
+        };
+        course.retrying = None;
+        course.tried.push(failure.lease().index());
+        course.unconnected += u32::from(failure.failed() == Some(Failed::Connect));
+        let unsent = failure.is_unsent();
+        let decision = self.decide(&failure, course, scratch, account);
+        let mut ended = Ended::of(*failure);
+        let (cause, after) = match decision {
+            Decision::Again { cause, after } => (cause, after),
+            Decision::No(reason) => {
+                client.replay = ended.kept.take();
+                return Next::Over(self.give_up(ended, reason));
             }
-            // Where nobody else may be asked, the client is told what happened.
-            let Ok(other) = self.pick(&tried, scratch, account) else { return Err(failed) };
-            account.fail(self.cx, &failed);
-            (next, fresh) = (other, None);
+        };
+        if cause != Cause::Trial {
+            course.retrying = Some(self.pool.shared.guard.retry());
         }
+        if after > Duration::ZERO {
+            let pause = async {
+                tokio::time::sleep(after).await;
+                Ok(())
+            };
+            if let Err(gone) = unless_gone(client, pause).await {
+                return Next::Over(Err(gone));
+            }
+        }
+        let Some(lease) = self.other(course, cause, scratch, account) else {
+            client.replay = ended.kept.take();
+            return Next::Over(self.give_up(ended, Reason::NoEndpoint));
+        };
+        let kept = ended.leave(self.cx, scratch, account);
+        let now = ambient::now();
+        self.pool.shared.guard.metrics.retried(self.cx.worker.shard, cause);
+        if cause == Cause::Trial {
+            course.trial = true;
+        } else {
+            course.tries += 1;
+            if !unsent {
+                self.pool.count_retry(now);
+            }
+        }
+        Next::Again(Attempt::new(lease, kept, now))
     }
 
-    /// Whether another endpoint may be asked after `failed`: nothing was sent; or the request can be
-    /// repeated, and either no byte of an answer came, or the endpoint was on trial.
-    fn may_go_elsewhere(&self, failed: &ProxyError, on_trial: bool, scratch: &Scratch) -> bool {
-        match failed {
-            _ if failed.is_unsent() => true,
-            ProxyError::NoResponse(_) => self.is_repeatable(scratch),
-            ProxyError::ClientGone => false,
-            _ => on_trial && self.is_repeatable(scratch),
+    /// Sends the request again to the same endpoint, if nothing can have been processed there.
+    ///
+    /// # Errors
+    /// When that may not be: the failure.
+    fn resend(
+        &self,
+        failure: Failure,
+        course: &mut Course<'_>,
+        method: &Method,
+    ) -> Result<Attempt, Box<Failure>> {
+        let (error, mut exchange) = match failure {
+            Failure::Unanswered(error, exchange) => (error, exchange),
+            other => return Err(Box::new(other)),
+        };
+        exchange.learn_from(&error);
+        if !may_resend(&exchange, &error, method, course.resends) {
+            return Err(Box::new(Failure::Unanswered(error, exchange)));
         }
+        course.resends += 1;
+        exchange.endpoint().shared.metrics.resent(self.cx.worker.shard);
+        let kept = exchange.upload.take_kept();
+        let fresh = Some(exchange.resend_from(&error));
+        let attempt = Attempt::new(exchange.into_lease(), kept, ambient::now());
+        Ok(Attempt { fresh, ..attempt })
     }
 
-    fn is_repeatable(&self, scratch: &Scratch) -> bool {
-        scratch.request.method.is_idempotent() && self.body.is_empty()
+    fn decide(
+        &self,
+        failure: &Failure,
+        course: &Course<'_>,
+        scratch: &Scratch,
+        account: &Account<'_>,
+    ) -> Decision {
+        let head = &scratch.response;
+        let answered = matches!(failure, Failure::Answered(..));
+        let Some(failed) = failure.failed().or_else(|| answered.then(|| self.failed_by(head))) else {
+            return Decision::No(Reason::NotListed);
+        };
+        let idempotent = scratch.request.method.is_idempotent();
+        let (unsent, body_kept) = (failure.is_unsent(), failure.is_body_kept());
+        if failure.lease().is_on_trial() && !course.trial && body_kept && (unsent || idempotent) {
+            return Decision::Again { cause: Cause::Trial, after: Duration::ZERO };
+        }
+        let now = ambient::now();
+        let guard = &self.pool.shared.guard;
+        let recent = self.pool.recent();
+        let case = Case {
+            failed,
+            unsent,
+            idempotent,
+            body_kept,
+            tries: course.tries,
+            unconnected: course.unconnected,
+            retry_after: answered.then(|| retry_after(head)).flatten(),
+            left: account.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            load: Load { retrying: guard.retrying(), in_flight: guard.in_flight(), recent: &recent },
+            draw: ambient::draw(),
+        };
+        decide(self.retry, &case)
+    }
+
+    /// The end: what there is of an answer is the client's.
+    fn give_up(&self, ended: Ended, reason: Reason) -> Result<Box<Exchange>, ProxyError> {
+        if reason != Reason::NotListed {
+            self.pool.shared.guard.metrics.not_retried(self.cx.worker.shard, reason);
+        }
+        ended.result.map(|(exchange, _)| exchange)
+    }
+
+    /// An endpoint that was not tried, or, where all were, any.
+    fn other(
+        &self,
+        course: &mut Course<'_>,
+        cause: Cause,
+        scratch: &Scratch,
+        account: &Account<'_>,
+    ) -> Option<Lease> {
+        let now = ambient::now();
+        match self.pick(&course.tried, now, scratch, account) {
+            Ok(lease) => Some(lease),
+            // Whoever failed its trial is not asked again at once.
+            Err(_) if cause == Cause::Trial => None,
+            Err(_) => {
+                course.tried.clear();
+                self.pick(&course.tried, now, scratch, account).ok()
+            }
+        }
     }
 
     /// The endpoint to ask first, which may have to be waited for.
@@ -138,30 +304,35 @@ impl Forward<'_> {
         client: &mut Client,
         account: &Account<'_>,
     ) -> Result<Lease, ProxyError> {
+        let pick = || self.pick(&[], beginning(account), scratch, account);
         let picked = if self.pool.shared.guard.line.waiting() == 0 {
-            self.pick(&[], scratch, account)
+            pick()
         } else {
             Err(NoPick::Full(Rejection::EndpointsFull))
         };
         match picked {
             Ok(lease) => Ok(lease),
             Err(NoPick::None) => Err(ProxyError::NoEndpoint),
+            // Boxed, because most requests do not wait and need no room for it.
             Err(NoPick::Full(reason)) => {
-                let pick = || self.pick(&[], scratch, account);
-                // Boxed, because most requests do not wait and need no room for it.
                 Box::pin(wait_for_place(self.cx, self.pool, (account, client), reason, pick)).await
             }
         }
     }
 
-    fn pick(&self, tried: &[usize], scratch: &Scratch, account: &Account<'_>) -> Result<Lease, NoPick> {
-        let at_once = tried.is_empty() && !account.waited.get();
-        let now = if at_once { account.started } else { ambient::now() };
+    /// Chooses an endpoint that is not among those `tried`.
+    pub(super) fn pick(
+        &self,
+        tried: &[usize],
+        now: Instant,
+        scratch: &Scratch,
+        account: &Account<'_>,
+    ) -> Result<Lease, NoPick> {
         let choosing = Choosing {
             tried,
             key: self.key(scratch, account),
             sticky: account.session,
-            safe: self.is_repeatable(scratch),
+            safe: self.is_repeatable(&scratch.request.method),
             draw: ambient::draw(),
             now,
         };
@@ -177,204 +348,54 @@ impl Forward<'_> {
         let origin = Origin { client: account.client, source: self.cx.peer.ip };
         settings.hash_key.of(&scratch.request, origin)
     }
+}
 
-    /// Sends the request, for which the time of the whole request is the limit too.
-    async fn send_in_time(
-        &self,
-        lease: &Lease,
-        fresh: Option<u64>,
-        scratch: &Scratch,
-        account: &Account<'_>,
-    ) -> Result<Sent, ProxyError> {
-        let sent = self.send(lease, fresh, scratch);
-        let Some(limit) = self.timeouts.request else { return sent.await };
-        let deadline = (account.started + limit).into();
-        timeout_at(deadline, sent).await.unwrap_or(Err(ProxyError::RequestTimeout(limit)))
-    }
+/// A try that is over as far as its endpoint is concerned.
+struct Ended {
+    /// The answer that there is, and what it means.
+    result: Result<(Box<Exchange>, Outcome), ProxyError>,
+    kept: Option<Kept>,
+}
 
-    async fn send(&self, lease: &Lease, fresh: Option<u64>, scratch: &Scratch) -> Result<Sent, ProxyError> {
-        let sent = match self.pool.shared.settings.protocol {
-            UpstreamProtocol::Http1 => self.send_http1(lease, fresh, scratch).await?,
-            UpstreamProtocol::Http2 => self.send_http2(lease, fresh, scratch).await?,
-        };
-        lease.endpoint().shared.metrics.requested(self.cx.worker.shard);
-        Ok(sent)
-    }
-
-    async fn send_http1(
-        &self,
-        lease: &Lease,
-        fresh: Option<u64>,
-        scratch: &Scratch,
-    ) -> Result<Sent, ProxyError> {
-        let endpoint = Rc::clone(lease.endpoint());
-        let request = &scratch.request;
-        let purpose = if self.is_repeatable(scratch) { Use::Repeatable } else { Use::Once };
-        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
-        let connection = match pooled {
-            Some(connection) => {
-                endpoint.shared.metrics.reused(self.cx.worker.shard);
-                connection
+impl Ended {
+    /// Has the endpoint charged with `failure`, unless that is an answer, which may be passed on.
+    fn of(failure: Failure) -> Self {
+        match failure {
+            Failure::Unsent(error, lease, kept) => {
+                lease.finish(error.outcome(false), ambient::now());
+                Self { result: Err(error), kept }
             }
-            None => {
-                // Boxed, because most requests do not open a connection and need no room for it.
-                let seat = lease.seat().map_err(ProxyError::Rejected)?;
-                let opening =
-                    Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts(), seat);
-                let opened = Box::pin(opening).await?;
-                lease.connected(ambient::now());
-                opened
-            }
-        };
-        connection.conn.push(|out| encode::request(out, request, self.body, self.upgrade));
-        let limits = &self.pool.shared.settings.connections;
-        let spent = limits.requests.is_some_and(|limit| connection.requests >= limit);
-        Ok(Sent::http1(connection, self.body, if spent { 0 } else { limits.idle }))
-    }
-
-    async fn send_http2(
-        &self,
-        lease: &Lease,
-        fresh: Option<u64>,
-        scratch: &Scratch,
-    ) -> Result<Sent, ProxyError> {
-        let endpoint = Rc::clone(lease.endpoint());
-        let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let request =
-            head2::request_to(&scratch.request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
-        let limits = &self.pool.shared.settings.connections;
-        let mut from = fresh.unwrap_or_default();
-        loop {
-            let streams = limits.concurrent_streams;
-            let permit = endpoint.http2.stream(lease, streams, from, self.dial_timeouts()).await?;
-            if !permit.is_reused() {
-                lease.connected(ambient::now());
-            }
-            if limits.requests.is_some_and(|limit| permit.requests() >= limit) {
-                permit.retire();
-            }
-            let mut sender = permit.sender();
-            let ready = timeout(self.idle(), poll_fn(|cx| sender.poll_ready(cx))).await;
-            let ready = ready.map_err(|_| ProxyError::UpstreamIdle(self.idle()))?;
-            let is_over = self.body.is_empty();
-            match ready.and_then(|()| sender.send_request(request.clone(), is_over)) {
-                Ok((response, stream)) => {
-                    if permit.is_reused() {
-                        endpoint.shared.metrics.reused(self.cx.worker.shard);
-                    }
-                    let stream = Http2Stream::new(None, (!is_over).then_some(stream));
-                    return Ok(Sent::http2(permit, response, stream));
-                }
-                // Nothing was sent, so it goes on a new connection whatever it is.
-                Err(_) if permit.is_reused() => {
-                    permit.retire();
-                    from = endpoint.http2.opened();
-                }
-                Err(error) => return Err(http2_error(error)),
-            }
-        }
-    }
-
-    /// Waits for the final response head; interim ones are passed on.
-    async fn head(
-        &self,
-        exchange: &mut Exchange,
-        scratch: &mut Scratch,
-        client: &mut Client,
-        account: &mut Account<'_>,
-    ) -> Result<(), ProxyError> {
-        let patience = self.patience(exchange.lease());
-        for _ in 0..=MAX_INTERIM {
-            let Scratch { response, watch, .. } = scratch;
-            poll_fn(|cx| {
-                exchange.poll_upload(client, cx)?;
-                if let Poll::Ready(head) = exchange.poll_head(response, cx) {
-                    return Poll::Ready(head);
-                }
-                if client.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Err(ProxyError::ClientGone));
-                }
+            Failure::Unanswered(error, mut exchange) => {
                 let by_client = exchange.waits_for_client();
-                let idle = if by_client { self.client_idle } else { patience };
-                watch.poll(exchange.progress() + client.progress(), idle, cx).map(|expired| {
-                    Err(match expired {
-                        Expired::Deadline => {
-                            ProxyError::RequestTimeout(self.timeouts.request.unwrap_or_default())
-                        }
-                        Expired::Idle if by_client => ProxyError::ClientIdle(idle),
-                        Expired::Idle => ProxyError::UpstreamIdle(idle),
-                    })
-                })
-            })
-            .await?;
-            let status = scratch.response.status;
-            let switching = status == StatusCode::SWITCHING_PROTOCOLS;
-            if !status.is_informational() || (switching && self.upgrade) {
+                exchange.lease().finish(error.outcome(by_client), ambient::now());
+                Self { result: Err(error), kept: exchange.upload.take_kept() }
+            }
+            Failure::Answered(exchange, outcome) => Self { result: Ok((exchange, outcome)), kept: None },
+        }
+    }
+
+    /// Gives up the answer, if there is one. Gives what was kept of the request body.
+    fn leave(self, cx: &Connection, scratch: &mut Scratch, account: &mut Account<'_>) -> Option<Kept> {
+        match self.result {
+            Ok((mut exchange, outcome)) => {
                 let now = ambient::now();
-                account.first_byte = Some(now);
-                let took = now.saturating_duration_since(account.started);
-                exchange.endpoint().shared.metrics.responded(self.cx.worker.shard, status.as_u16(), took);
-                let outcome = self.outcome(&scratch.response);
-                exchange.lease().answered(outcome, now);
-                return self.accept(exchange, outcome, scratch);
+                let kept = exchange.upload.take_kept();
+                exchange.lease().finish(outcome, now);
+                let Scratch { request, response, .. } = scratch;
+                exchange.discard(&request.method, response, now);
+                account.first_byte = None;
+                kept
             }
-            if switching {
-                break;
+            Err(error) => {
+                account.fail(cx, &error);
+                self.kept
             }
-            hop::of_response(&mut scratch.response);
-            scratch.response.fields.remove_known(Known::ContentLength);
-            let passed_on = timeout(self.client_idle, client.interim(&scratch.response)).await;
-            let passed_on = passed_on.map_err(|_| ProxyError::ClientStalled(self.client_idle))?;
-            passed_on.map_err(|_| ProxyError::ClientGone)?;
-        }
-        Err(ProxyError::BadResponse(Malformed::StatusLine))
-    }
-
-    /// What the head of a response says of its endpoint.
-    fn outcome(&self, head: &ResponseHead) -> Outcome {
-        let by_status = Outcome::of_status(head.status.as_u16());
-        // Only HTTP/2 carries gRPC.
-        match self.pool.shared.settings.protocol {
-            UpstreamProtocol::Http2 => grpc_outcome(&head.fields).unwrap_or(by_status),
-            UpstreamProtocol::Http1 => by_status,
-        }
-    }
-
-    /// Refuses an answer that failed its endpoint's trial, if the request can be repeated elsewhere.
-    fn accept(&self, exchange: &Exchange, outcome: Outcome, scratch: &Scratch) -> Result<(), ProxyError> {
-        let elsewhere = self.pool.shared.endpoints.len() > 1 && self.is_repeatable(scratch);
-        if exchange.lease().is_on_trial() && outcome == Outcome::Failure(Failure::Gateway) && elsewhere {
-            exchange.lease().finish(outcome, ambient::now());
-            return Err(ProxyError::TrialFailed(scratch.response.status));
-        }
-        Ok(())
-    }
-
-    fn count_resend(&self, exchange: &Exchange) {
-        exchange.endpoint().shared.metrics.resent(self.cx.worker.shard);
-    }
-
-    /// How long the endpoint may make no progress before its response; less for one on trial, whose
-    /// request goes elsewhere then.
-    fn patience(&self, lease: &Lease) -> Duration {
-        if lease.is_on_trial() { self.idle().min(self.pool.trial_patience()) } else { self.idle() }
-    }
-
-    fn idle(&self) -> Duration {
-        self.timeouts.idle.unwrap_or(self.pool.shared.settings.timeouts.idle)
-    }
-
-    fn dial_timeouts(&self) -> DialTimeouts {
-        let pool = &self.pool.shared.settings.timeouts;
-        DialTimeouts {
-            connect: self.timeouts.connect.unwrap_or(pool.connect),
-            tls_handshake: pool.tls_handshake,
         }
     }
 }
 
 /// Does `work`, such as opening a connection, for as long as the client waits for it.
-async fn unless_gone<T>(
+pub(super) async fn unless_gone<T>(
     client: &mut Client,
     work: impl Future<Output = Result<T, ProxyError>>,
 ) -> Result<T, ProxyError> {
@@ -386,6 +407,11 @@ async fn unless_gone<T>(
         client.poll_gone(cx).map(|()| Err(ProxyError::ClientGone))
     })
     .await
+}
+
+/// When a first try begins now.
+fn beginning(account: &Account<'_>) -> Instant {
+    if account.waited.get() { ambient::now() } else { account.started }
 }
 
 /// Whether the request may be sent again after `error`, with what is left or kept of its body: the
@@ -405,7 +431,13 @@ fn may_resend(exchange: &Exchange, error: &ProxyError, method: &Method, resends:
     }
 }
 
+/// How long the endpoint asks to be left alone (RFC 9110 §10.2.3). A date is taken for longer than
+/// anybody waits.
+fn retry_after(head: &ResponseHead) -> Option<Duration> {
+    let value = head.fields.get_named(b"retry-after").next()?;
+    let seconds = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse().ok());
+    Some(seconds.map_or(Duration::MAX, Duration::from_secs))
+}
+
 /// How often a request is sent again because the connection was closed before its turn.
 const MAX_LEFT_OUT: usize = 16;
-/// Interim responses that an endpoint may send for one request.
-const MAX_INTERIM: usize = 16;

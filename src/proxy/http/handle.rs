@@ -10,15 +10,16 @@ use http::{Method, StatusCode};
 use super::account::Account;
 use super::channel::{Pump, PumpError};
 use super::client::Client;
+use super::deadline::{self, Patience, overdue};
 use super::degrade::{self, Answer};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::onward::Onward;
-use super::watch::Expired;
+use super::watch::{Expired, Side};
 use super::{Connection, Scratch, hop, identity, keep, respond, tunnel};
 use crate::ambient;
 use crate::model::RequestHead;
-use crate::model::settings::ClientIdentity;
+use crate::model::settings::{ClientIdentity, ClientTimeouts};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
@@ -73,7 +74,7 @@ async fn answer<'a>(
     client.persist = asked.persist && !cx.worker.is_draining();
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
-    account.deadline = route.timeouts.request.map(|limit| account.started + limit);
+    deadline::set(account, route, &scratch.request);
     scratch.watch.set_deadline(account.deadline);
     // Before the filters, which may change the host and what is told of the client.
     prepare(cx, &mut scratch.request, &listener.identity);
@@ -91,8 +92,9 @@ async fn answer<'a>(
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some(branch);
-    let client_idle = listener.timeouts.idle;
-    let onward = Onward { cx, route, branch, body, max_body, upgrade: asked.upgrade, client_idle };
+    let client_timeouts = &listener.timeouts;
+    let upgrade = asked.upgrade;
+    let onward = Onward { cx, route, branch, body, max_body, upgrade, client: client_timeouts };
     degrade::answer(&onward, pool, scratch, client, account).await
 }
 
@@ -237,7 +239,13 @@ async fn stream(
             }
             let progress =
                 client.progress() + held.as_ref().map_or(u64::MAX / 2, |exchange| exchange.progress());
-            let idle = if by_client { limits.client_idle } else { limits.upstream_idle };
+            let moved = held.as_ref().map_or(0, |exchange| exchange.progress());
+            if by_client {
+                scratch.watch.keep_pace(Side::Client, limits.client.min_rate, client.progress());
+            } else {
+                scratch.watch.keep_pace(Side::Upstream, limits.upstream_rate, moved);
+            }
+            let idle = if by_client { limits.client.idle } else { limits.upstream_idle };
             return scratch
                 .watch
                 .poll(progress, idle, task)
@@ -253,27 +261,37 @@ async fn stream(
 }
 
 /// The time limits that hold while a response is passed on.
-struct Limits {
-    client_idle: Duration,
+struct Limits<'a> {
+    client: &'a ClientTimeouts,
+    upstream_rate: Option<u64>,
     upstream_idle: Duration,
-    request: Duration,
+    request: Option<Duration>,
+    patience: Option<Patience>,
 }
 
-impl Limits {
-    fn of(account: &Account<'_>) -> Self {
+impl<'a> Limits<'a> {
+    fn of(account: &Account<'a>) -> Self {
         let route = account.route.map(|route| &route.timeouts);
-        let pool = account.pool.map(|pool| pool.shared.settings.timeouts.idle);
+        let pool = account.pool.map(|pool| &pool.shared.settings.timeouts);
         Self {
-            client_idle: account.listener.timeouts.idle,
-            upstream_idle: route.and_then(|route| route.idle).or(pool).unwrap_or(Duration::MAX),
-            request: route.and_then(|route| route.request).unwrap_or(Duration::MAX),
+            client: &account.listener.timeouts,
+            upstream_rate: pool.and_then(|pool| pool.min_rate),
+            upstream_idle: route
+                .and_then(|route| route.idle)
+                .or(pool.map(|pool| pool.idle))
+                .unwrap_or(Duration::MAX),
+            request: route.and_then(|route| route.request),
+            patience: account.patience,
         }
     }
 
     fn error(&self, expired: Expired, by_client: bool) -> ProxyError {
         match expired {
-            Expired::Deadline => ProxyError::RequestTimeout(self.request),
-            Expired::Idle if by_client => ProxyError::ClientStalled(self.client_idle),
+            // Once there is a head, the time of one try is over.
+            Expired::Deadline | Expired::Try => overdue(self.request, self.patience),
+            Expired::Slow if by_client => ProxyError::ClientSlow(self.client.min_rate.unwrap_or_default()),
+            Expired::Slow => ProxyError::UpstreamSlow(self.upstream_rate.unwrap_or_default()),
+            Expired::Idle if by_client => ProxyError::ClientStalled(self.client.idle),
             Expired::Idle => ProxyError::UpstreamIdle(self.upstream_idle),
         }
     }

@@ -3,14 +3,17 @@
 
 mod account;
 mod admit;
+mod attempt;
 mod channel;
 mod client;
+mod deadline;
 mod degrade;
 mod error;
 mod exchange;
 mod forward;
 mod handle;
 mod head2;
+mod hedge;
 mod hop;
 mod http1;
 mod http2;

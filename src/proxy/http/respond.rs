@@ -36,7 +36,8 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     let reason = status.canonical_reason().unwrap_or("Error");
     let body = if is_grpc(request) {
         fields.append(b"content-type", b"application/grpc");
-        fields.append(b"grpc-status", grpc_status(status));
+        fields
+            .append(b"grpc-status", if error.is_overdue() { DEADLINE_EXCEEDED } else { grpc_status(status) });
         fields.append(b"grpc-message", details.as_bytes());
         String::new()
     } else {
@@ -45,6 +46,9 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     };
     Reply { status, fields, body: Bytes::from(body), details: None }
 }
+
+/// The status of gRPC of a call that took longer than its client waits.
+const DEADLINE_EXCEEDED: &[u8] = b"4";
 
 /// Whole seconds, rounded up; at least one.
 fn seconds(time: Duration) -> u32 {
