@@ -338,21 +338,27 @@ fn memory_is_bounded_under_many_keys() {
 }
 
 #[test]
-fn a_body_that_was_begun_goes_nowhere_else() {
+fn a_request_goes_to_another_pool_where_it_may_be_repeated() {
     let spare = echoes();
     let refusing = refuses();
     let dead = Moody::default();
     let origin = dead.origin();
-    for (endpoint, rung) in [(refusing.address(), "pool=spare"), (origin.address(), "fixed")] {
+    for (endpoint, method, retry, rung) in [
+        (refusing.address(), "POST", "", "pool=spare"),
+        (origin.address(), "POST", "", "fixed"),
+        (origin.address(), "PUT", "", "pool=spare"),
+        (origin.address(), "POST", "retry.non_idempotent = true", "pool=spare"),
+        (origin.address(), "PUT", "retry.body = \"2B\"", "fixed"),
+    ] {
         let proxy = Proxy::start(&format!(
             "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
              [pool.spare]\nendpoints = [\"{}\"]\n\
-             [pool.app]\nendpoints = [\"{endpoint}\"]\n[pool.app.degradation]\n{}\n",
+             [pool.app]\nendpoints = [\"{endpoint}\"]\n{retry}\n[pool.app.degradation]\n{}\n",
             spare.address(),
             ladder(&format!("{{ pool = \"spare\" }}, {FIXED}"))
         ));
-        let answer = ask(&proxy, "POST /", "Content-Length: 3\r\n", "abc");
-        assert_eq!(answer.field("forebay-degraded"), Some(rung));
+        let answer = ask(&proxy, &format!("{method} /"), "Content-Length: 3\r\n", "abc");
+        assert_eq!(answer.field("forebay-degraded"), Some(rung), "{method} {retry}");
         assert_eq!(answer.text(), if rung == "fixed" { "later" } else { "abc" });
     }
 }

@@ -175,8 +175,8 @@ impl<'a> Down<'_, 'a> {
         })
     }
 
-    /// Whether another pool may be asked after what became of the request here: no byte of its body was
-    /// read from the client, and it was not processed or may be twice.
+    /// Whether another pool may be asked after what became of the request here: its body is whole, at the
+    /// client or kept, and it was not processed or may be twice.
     fn may_ask(&self, own: &Own<'a>, scratch: &Scratch, client: &Client) -> bool {
         let unprocessed = match own {
             Own::Untried => true,
@@ -189,7 +189,8 @@ impl<'a> Down<'_, 'a> {
             }
         };
         let may_twice = scratch.request.method.is_idempotent() || self.onward.branch.retry.non_idempotent;
-        !client.body_begun && (unprocessed || may_twice)
+        let is_whole = !client.body_begun || client.replay.is_some();
+        is_whole && (unprocessed || may_twice)
     }
 
     /// Asks the pool at `index`, which is a rung; what failed there is counted and told.
@@ -305,9 +306,9 @@ fn speaks_of_pool(error: &ProxyError) -> bool {
             | ProxyError::ClientBody(_)
             | ProxyError::ClientStalled(_)
             | ProxyError::ClientSlow(_)
-            | ProxyError::Overdue(..)
             | ProxyError::TooLarge(_)
             | ProxyError::NoRoute
+            | ProxyError::Overdue(..)
             | ProxyError::Rejected(Rejection::Deadline)
     )
 }

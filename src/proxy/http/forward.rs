@@ -92,7 +92,7 @@ impl<'a> Forward<'a> {
         self.pool.count_request(account.started);
         let mut course = Course::default();
         let lease = self.first(scratch, client, account).await?;
-        let mut attempt = Attempt::new(lease, None, beginning(account));
+        let mut attempt = Attempt::new(lease, client.replay.take(), beginning(account));
         loop {
             account.ask(attempt.lease.endpoint());
             deadline::tell(account, self.route, &mut scratch.request, attempt.began);
@@ -170,10 +170,13 @@ impl<'a> Forward<'a> {
         course.unconnected += u32::from(failure.failed() == Some(Failed::Connect));
         let unsent = failure.is_unsent();
         let decision = self.decide(&failure, course, scratch, account);
-        let ended = Ended::of(*failure);
+        let mut ended = Ended::of(*failure);
         let (cause, after) = match decision {
             Decision::Again { cause, after } => (cause, after),
-            Decision::No(reason) => return Next::Over(self.give_up(ended, reason)),
+            Decision::No(reason) => {
+                client.replay = ended.kept.take();
+                return Next::Over(self.give_up(ended, reason));
+            }
         };
         if cause != Cause::Trial {
             course.retrying = Some(self.pool.shared.guard.retry());
@@ -188,6 +191,7 @@ impl<'a> Forward<'a> {
             }
         }
         let Some(lease) = self.other(course, cause, scratch, account) else {
+            client.replay = ended.kept.take();
             return Next::Over(self.give_up(ended, Reason::NoEndpoint));
         };
         let kept = ended.leave(self.cx, scratch, account);
