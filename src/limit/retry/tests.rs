@@ -94,6 +94,13 @@ fn every_bound_has_its_reason() {
     assert_eq!(no(|case| case.body_kept = false), Decision::No(Reason::BodyTooLarge));
     assert_eq!(no(|case| case.tries = 2), Decision::No(Reason::TriesSpent));
     assert_eq!(no(|case| case.load.retrying = 3), Decision::No(Reason::Budget));
+    let unconnected = |unconnected| {
+        decided(&rules, |case| {
+            (case.failed, case.unconnected, case.load.retrying) = (Failed::Connect, unconnected, 3);
+        })
+    };
+    assert_eq!(unconnected(1), again(Cause::Connect, 0), "it has burdened nobody yet");
+    assert_eq!(unconnected(2), Decision::No(Reason::Budget));
     assert_eq!(no(|case| case.left = Some(Duration::from_millis(25))), Decision::No(Reason::Deadline));
     assert_eq!(no(|case| case.left = Some(Duration::ZERO)), Decision::No(Reason::Deadline));
     let answered = |retry_after, left| {
@@ -163,7 +170,7 @@ fn no_draw_of_circumstances_breaks_a_bound() {
         let unprocessed = matches!(failed, Failed::Connect | Failed::Refused);
         assert!(unprocessed || case.idempotent || rules.non_idempotent, "seed {seed}: {case:?}");
         assert!(case.body_kept && case.tries < rules.tries, "seed {seed}: {case:?}");
-        assert!(case.load.retrying < 3, "seed {seed}: {case:?}");
+        assert!(case.load.retrying < 3 || failed == Failed::Connect, "seed {seed}: {case:?}");
         assert!(after <= LONGEST_RETRY_AFTER && after >= case.retry_after.unwrap_or_default(), "seed {seed}");
         assert!(case.left.is_none_or(|left| after < left), "seed {seed}: {case:?}");
     }
