@@ -33,10 +33,21 @@ impl Process {
     /// As [`Self::run`], with more arguments.
     #[track_caller]
     pub(crate) fn run_with(toml: &str, more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
-        std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
+        let folder = folder_with(toml);
         let mut process = Self::spawn(folder.path(), &[&["run", "-c", "f.toml"], more].concat());
+        process.folder = Some(folder);
+        process.wait_until_up();
+        process
+    }
+
+    /// As [`Self::run`], with so many descriptors at most.
+    #[track_caller]
+    pub(crate) fn run_limited(toml: &str, descriptors: u32) -> Self {
+        let folder = folder_with(toml);
+        let mut command = Command::new("sh");
+        let line = format!("ulimit -n {descriptors}; exec \"$0\" run -c f.toml");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]).env_remove("FOREBAY_LOG");
+        let mut process = Self::start(command, folder.path());
         process.folder = Some(folder);
         process.wait_until_up();
         process
@@ -52,7 +63,13 @@ impl Process {
     #[track_caller]
     pub(crate) fn spawn_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-        command.current_dir(folder).args(args).env_remove("FOREBAY_LOG").envs(variables.iter().copied());
+        command.args(args).env_remove("FOREBAY_LOG").envs(variables.iter().copied());
+        Self::start(command, folder)
+    }
+
+    #[track_caller]
+    fn start(mut command: Command, folder: &Path) -> Self {
+        command.current_dir(folder);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let out = collect(child.stdout.take().expect("which is piped"));
@@ -101,6 +118,17 @@ impl Process {
         let mut client = Link::to(self.admin());
         client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\n\r\n"));
         client.response()
+    }
+
+    /// The processor time that it has taken so far, in seconds.
+    #[track_caller]
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it is running");
+        let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
+        // The 14th and 15th field, of which the first two are gone.
+        let ticks: f64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<f64>).sum();
+        ticks / rustix::param::clock_ticks_per_second() as f64
     }
 
     /// Sends a signal.
@@ -154,6 +182,15 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A folder with `toml` in `f.toml`.
+#[track_caller]
+fn folder_with(toml: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
+    std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
+    folder
 }
 
 fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
