@@ -159,7 +159,19 @@ fn answers(filters: Option<&Filters>) -> Answers {
 
 /// `[{ KIND = OPTIONS }]`; `None` when one is unfit and reported.
 fn filters(options: &Options<'_>) -> Option<Filters> {
-    let read: Vec<_> = options.items("filters").iter().map(filter).collect();
+    let mut limits: Vec<Name> = Vec::new();
+    let named_apart = |given: &Given<'_>| {
+        let mut filter = filter(given)?;
+        if let Some(limit) = filter.rate_limit() {
+            if limits.contains(limit.name()) {
+                let fault = format!("the route has another rate limit `{}`", limit.name());
+                given.fault(fault, Some("give it a `name` of its own".into()));
+            }
+            limits.push(limit.name().clone());
+        }
+        Some(filter)
+    };
+    let read: Vec<_> = options.items("filters").iter().map(named_apart).collect();
     read.into_iter().collect()
 }
 

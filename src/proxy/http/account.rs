@@ -11,6 +11,7 @@ use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
 use super::{Connection, Scratch};
 use crate::ambient;
+use crate::model::Fields;
 use crate::model::field::Known;
 use crate::model::settings::Priority;
 use crate::observe::access_log::{AccessLog, Record};
@@ -39,10 +40,14 @@ pub(super) struct Account<'a> {
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
     pub(super) set_cookie: Option<&'a str>,
+    /// Fields that the route's filters add to the response, whoever gives it.
+    pub(super) added: Fields,
     /// The client, as believed.
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
     pub(super) started: Instant,
+    /// The rung of a ladder of degradation that answers, if it is not the pool itself.
+    pub(super) degraded: Option<&'a str>,
     /// Whether others come first where not all can.
     pub(super) priority: Priority,
     /// Whether it had to wait for its turn or for an endpoint since it `started`.
@@ -79,8 +84,10 @@ impl<'a> Account<'a> {
             endpoint: None,
             session: None,
             set_cookie: None,
+            added: Fields::default(),
             client: None,
             started,
+            degraded: None,
             priority: Priority::default(),
             waited: Cell::new(false),
             deadline: None,

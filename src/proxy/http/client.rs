@@ -28,6 +28,8 @@ pub(super) struct Client {
     pub(super) persist: bool,
     /// Whether the client said that it sends nothing after this request.
     pub(super) is_last: bool,
+    /// Whether some of the request body was taken, so that it cannot be had from here again.
+    pub(super) body_begun: bool,
     version: Version,
     respond: Option<SendResponse<Bytes>>,
     started: bool,
@@ -41,6 +43,7 @@ impl Client {
             channel: Channel::Http1(conn),
             persist: false,
             is_last: false,
+            body_begun: false,
             version,
             respond: None,
             started: false,
@@ -55,6 +58,7 @@ impl Client {
             channel,
             persist: true,
             is_last: false,
+            body_begun: false,
             version: Version::HTTP_2,
             respond: Some(respond),
             started: false,

@@ -16,10 +16,10 @@ use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::onward::Onward;
 use super::watch::{Expired, Side, Watch};
-use super::{Connection, Scratch, hop, identity, respond, tunnel};
+use super::{Connection, Scratch, hop, identity, keep, respond, tunnel};
 use crate::ambient;
-use crate::model::RequestHead;
 use crate::model::settings::{ClientIdentity, ClientTimeouts};
+use crate::model::{Fields, RequestHead};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
@@ -79,16 +79,20 @@ async fn answer<'a>(
     // Before the filters, which may change the host and what is told of the client.
     prepare(cx, &mut scratch.request, &listener.identity);
     let mut filter_cx = FilterCx {
+        now: account.started,
         client: account.client,
         scheme: cx.peer.scheme,
         host: &scratch.host,
         body_length: body.exact(),
         max_body: None,
+        added: Fields::default(),
     };
-    if let Some(reply) = filter_request(route, &mut scratch.request, &mut filter_cx) {
-        return Ok(Answer::Reply(reply));
-    }
+    let reply = filter_request(route, &mut scratch.request, &mut filter_cx);
     let max_body = filter_cx.max_body;
+    account.added = filter_cx.added;
+    if let Some(reply) = reply {
+        return Ok(Answer::Reply(respond::to_refused(reply, &scratch.request)));
+    }
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some(branch);
@@ -161,9 +165,10 @@ async fn deliver(
     // Whether and when the rest of the request comes is open, and nothing else can be read before it.
     client.persist &= client.channel.is_read_done();
     account.bind_session(exchange.lease().index());
+    let download = Pump::storing(keep::keep(cx, scratch, client, account, length));
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return stream(cx, scratch, client, account, exchange).await;
+        return stream(cx, scratch, client, account, (exchange, download)).await;
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
     exchange.lease().complete(None, ambient::now());
@@ -183,6 +188,9 @@ fn begin(
     length: Length,
 ) -> Result<(), ProxyError> {
     let Scratch { request, response, .. } = scratch;
+    for (_, name, value) in account.added.iter() {
+        response.fields.append(name, value);
+    }
     for filter in account.route.iter().flat_map(|route| route.filters.iter()) {
         filter.on_response(response);
     }
@@ -192,6 +200,9 @@ fn begin(
     }
     if let Some(value) = account.set_cookie {
         response.fields.append(b"set-cookie", value.as_bytes());
+    }
+    if let Some(rung) = account.degraded {
+        response.fields.append(b"forebay-degraded", rung.as_bytes());
     }
     account.status = Some(response.status);
     client.start(response, length, &request.method).map_err(|_| ProxyError::ClientGone)
@@ -204,10 +215,9 @@ async fn stream(
     scratch: &mut Scratch,
     client: &mut Client,
     account: &mut Account<'_>,
-    exchange: Box<Exchange>,
+    (exchange, mut download): (Box<Exchange>, Pump),
 ) -> Result<(), ProxyError> {
     let limits = Limits::of(account);
-    let mut download = Pump::default();
     let mut held = Some(exchange);
     let mut by_client = false;
     let streamed = poll_fn(|task| {

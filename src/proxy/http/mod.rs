@@ -18,6 +18,7 @@ mod hop;
 mod http1;
 mod http2;
 mod identity;
+mod keep;
 mod onward;
 mod respond;
 mod serve;

@@ -47,6 +47,23 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     Reply { status, fields, body: Bytes::from(body), details: None }
 }
 
+/// What a filter answers, as the client of `request` understands it. A call of gRPC that is refused ends
+/// as one that an endpoint refuses: with a status in trailers alone, which stand in the head
+/// (`PROTOCOL-HTTP2.md` of gRPC, `Trailers-Only`).
+#[must_use]
+pub(super) fn to_refused(mut reply: Box<Reply>, request: &RequestHead) -> Box<Reply> {
+    if let Some(details) = &reply.details
+        && is_grpc(request)
+    {
+        reply.fields.set(b"content-type", b"application/grpc");
+        reply.fields.append(b"grpc-status", grpc_status(reply.status));
+        reply.fields.append(b"grpc-message", details.as_bytes());
+        reply.status = StatusCode::OK;
+        reply.body = Bytes::new();
+    }
+    reply
+}
+
 /// The status of gRPC of a call that took longer than its client waits.
 const DEADLINE_EXCEEDED: &[u8] = b"4";
 
@@ -80,7 +97,7 @@ pub(super) fn head_of(reply: &Reply, head: &mut ResponseHead) {
     for (_, name, value) in reply.fields.iter() {
         head.fields.append(name, value);
     }
-    if let Some(details) = reply.details {
+    if let Some(details) = &reply.details {
         head.fields.append_known(Known::ProxyStatus, &proxy_status("http_request_denied", None, details));
     }
 }

@@ -2,6 +2,7 @@
 //! that was agreed on or that the first bytes show.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,11 +13,12 @@ use super::{Connection, Peer, http1, http2};
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
 use crate::observe::metrics::ClientTimeout;
+use crate::observe::panics::{Place, contain};
 use crate::proxy::Worker;
 use crate::upstream::Listener;
 
 /// Serves a connection that `listener` accepted from `peer`. It counts as open from the call on,
-/// before anything of it is polled.
+/// before anything of it is polled. A panic ends it alone.
 pub fn serve(
     worker: Rc<Worker>,
     listener: usize,
@@ -26,7 +28,12 @@ pub fn serve(
     let registered = worker.register();
     async move {
         registered.attend().await;
-        accepted(&worker, listener, socket, peer).await;
+        let served = pin!(accepted(&worker, listener, socket, peer));
+        if let Err(panic) = contain(Place::Connection, served).await {
+            let local = worker.local();
+            let listener = local.snapshot.listeners.get(listener).map(|listener| listener.name.as_str());
+            tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
+        }
     }
 }
 
