@@ -1,5 +1,7 @@
 //! The order of life: bind everything, swap in the snapshot, serve, drain, exit.
 
+pub(crate) mod supervisor;
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -82,7 +84,7 @@ pub struct Server {
     readiness: Arc<Readiness>,
     phase: watch::Sender<Phase>,
     drain: Drain,
-    workers: Vec<JoinHandle<io::Result<()>>>,
+    workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<io::Result<()>>>,
     health: Arc<Health>,
 }
@@ -207,7 +209,8 @@ impl Server {
         for (index, sockets) in sockets.into_iter().enumerate() {
             let published = Arc::clone(&self.published);
             let phase = self.phase.subscribe();
-            self.workers.push(worker::start(Assignment { index, published, sockets, phase })?);
+            let registry = Arc::clone(&self.registry);
+            self.workers.push(worker::start(Assignment { registry, index, published, sockets, phase })?);
         }
         self.readiness.enter(Readying::Ready);
         for (name, addresses) in &self.listeners {
@@ -310,9 +313,8 @@ impl Server {
             return;
         }
         for worker in self.workers.drain(..) {
-            if let Ok(Err(error)) = worker.join() {
-                tracing::error!(%error, "a worker ended");
-            }
+            // Its supervisor has told what there was to tell.
+            let _ = worker.join();
         }
         self.move_on(Phase::Aborted);
         if let Some(Ok(Err(error))) = self.control.take().map(JoinHandle::join) {

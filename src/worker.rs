@@ -1,11 +1,11 @@
 //! One worker: a thread with a runtime of its own, its listening sockets, and the order in which it
-//! ends.
+//! ends. One that ends before its time begins again on the same thread, with the same sockets.
 
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
@@ -15,8 +15,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::ambient;
 use crate::net::listen::{BoundSocket, Listener};
-use crate::observe::metrics::Shard;
+use crate::observe::metrics::{Registry, Shard};
+use crate::observe::panics::{Place, again};
 use crate::proxy::{self, Worker};
+use crate::server::supervisor::{Lives, supervise};
 use crate::upstream::Snapshot;
 
 /// How far the end has come. Only ever moves on.
@@ -33,11 +35,14 @@ pub enum Phase {
 /// What a worker thread is given.
 #[derive(Debug)]
 pub struct Assignment {
+    /// Where it is counted when the worker begins again.
+    pub registry: Arc<Registry>,
     /// The worker's number, from 0.
     pub index: usize,
     /// What it serves.
     pub published: Arc<ArcSwap<Snapshot>>,
-    /// Its sockets, each with the index of its listener in the snapshot.
+    /// Its sockets, each with the index of its listener in the snapshot. Each life has duplicates of
+    /// them, so that clients that wait to be accepted are not lost between two.
     pub sockets: Vec<(usize, BoundSocket)>,
     /// How far the end has come.
     pub phase: watch::Receiver<Phase>,
@@ -47,28 +52,53 @@ pub struct Assignment {
 ///
 /// # Errors
 /// When the system has no thread to give.
-pub fn start(assignment: Assignment) -> io::Result<JoinHandle<io::Result<()>>> {
-    thread::Builder::new().name(format!("worker-{}", assignment.index)).spawn(move || {
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let ended = runtime.block_on(run(assignment));
-        runtime.shutdown_background();
-        ended
-    })
+pub fn start(mut assignment: Assignment) -> io::Result<JoinHandle<()>> {
+    let index = assignment.index;
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || supervise(index, &mut assignment))
 }
 
-async fn run(assignment: Assignment) -> io::Result<()> {
-    let Assignment { index, published, sockets, mut phase } = assignment;
-    let worker = Worker::new(Shard::worker(index), published);
+impl Lives for Assignment {
+    fn live(&mut self) -> io::Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let ended = runtime.block_on(run(self));
+        runtime.shutdown_background();
+        ended
+    }
+
+    fn rest(&mut self, pause: Duration) -> bool {
+        // Not by a runtime's clock: there may be no descriptors for one.
+        let mut left = pause;
+        while *self.phase.borrow() < Phase::Draining && !left.is_zero() {
+            thread::sleep(left.min(REST_POLL));
+            left = left.saturating_sub(REST_POLL);
+        }
+        let goes_on = *self.phase.borrow() < Phase::Draining;
+        if goes_on {
+            self.registry.restarted();
+        }
+        goes_on
+    }
+
+    fn now(&self) -> Instant {
+        ambient::now()
+    }
+}
+
+async fn run(assignment: &mut Assignment) -> io::Result<()> {
+    let Assignment { index, published, sockets, phase, .. } = assignment;
+    let worker = Worker::new(Shard::worker(*index), Arc::clone(published));
     let mut accepting = Vec::with_capacity(sockets.len());
-    for (listener, socket) in sockets {
-        let socket = socket.listen()?;
-        accepting.push(spawn_local(accept(Rc::clone(&worker), listener, socket, phase.clone())));
+    for (listener, socket) in &*sockets {
+        let socket = socket.try_clone()?.listen()?;
+        accepting.push(spawn_local(accept(Rc::clone(&worker), *listener, socket, phase.clone())));
     }
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     // The sender lives as long as the server; when it is gone, so is the reason to go on.
     let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    // There is no other life: who closes a socket is to be the last to hold it.
+    sockets.clear();
     for task in accepting {
-        // A panic while accepting was reported by the panic hook.
+        // What could panic in it is contained.
         let _ = task.await;
     }
     worker.drain();
@@ -83,7 +113,7 @@ async fn run(assignment: Assignment) -> io::Result<()> {
 async fn accept(worker: Rc<Worker>, listener: usize, socket: Listener, mut phase: watch::Receiver<Phase>) {
     tokio::select! {
         biased;
-        () = accept_all(&worker, listener, &socket) => {}
+        () = again(Place::Worker, "accepting", async || accept_all(&worker, listener, &socket).await) => {}
         _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
     }
     if *phase.borrow() >= Phase::Aborted {
@@ -124,11 +154,14 @@ async fn accept_all(worker: &Rc<Worker>, listener: usize, socket: &Listener) {
 }
 
 async fn sweep(worker: Rc<Worker>) {
-    loop {
-        sleep(SWEEP_INTERVAL).await;
-        worker.local().sweep(ambient::now());
-        worker.attend_pressure();
-    }
+    again(Place::Worker, "sweeping", async || {
+        loop {
+            sleep(SWEEP_INTERVAL).await;
+            worker.local().sweep(ambient::now());
+            worker.attend_pressure();
+        }
+    })
+    .await;
 }
 
 /// Whether the error is a client's that left before it was accepted, rather than ours.
@@ -145,5 +178,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long handshakes under way may take when accepting ends: a round trip to clients not too far.
 const HANDSHAKES: Duration = Duration::from_millis(50);
+/// How often a worker that is to begin again looks whether it still is.
+const REST_POLL: Duration = Duration::from_millis(10);
 /// How often idle connections to endpoints are looked through.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(250);

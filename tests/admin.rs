@@ -199,7 +199,8 @@ fn failures_are_counted_by_kind() {
         (closes_before_answer(), "reset", 502),
         (resets_before_answer(), "reset", 502),
     ] {
-        let proxy = Proxy::to(origin.address());
+        let once = Plain { pool: "retry.tries = 0", ..Plain::default() };
+        let proxy = once.to(&[origin.address()]);
         assert_eq!(proxy.get("/").status(), status);
         let metrics = proxy.metrics();
         assert_eq!(metrics.sum("forebay_endpoint_failures_total", &[("kind", kind)]), 1.0, "{kind}");

@@ -14,13 +14,15 @@ struct Layer {
 }
 
 const WORDS: &[&str] = &["model"];
-const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "route"];
+const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "cache", "route"];
 const MACHINERY: &[&str] =
-    &["model", "wire", "balance", "health", "limit", "route", "ambient", "net", "observe"];
-const DATA: &[&str] =
-    &["model", "wire", "balance", "health", "limit", "route", "ambient", "net", "observe", "upstream"];
+    &["model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe"];
+const DATA: &[&str] = &[
+    "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream",
+];
 const CONTROL: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "route", "ambient", "net", "observe", "upstream", "config",
+    "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream",
+    "config",
 ];
 const EVERYTHING: &[&str] = &["*"];
 
@@ -57,6 +59,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "balance", uses: WORDS, never: IMPURE },
     Layer { module: "health", uses: &["model", "wire", "balance"], never: IMPURE },
     Layer { module: "limit", uses: WORDS, never: IMPURE },
+    Layer { module: "cache", uses: &["model", "wire"], never: IMPURE },
     Layer { module: "route", uses: &["model", "limit"], never: IMPURE },
     Layer { module: "config", uses: JUDGEMENT, never: NO_RUNTIME },
     Layer { module: "ambient", uses: MACHINERY, never: &[] },

@@ -19,7 +19,7 @@ const REFERENCE: &str = include_str!("../config/reference.toml");
 const AT_LENGTH: &str = r#"
     listener = [{ access_log = {}, certificates = [{}], protocol = "https" }]
     route = [{ headers = { x = {} }, query = { x = {} }, timeouts = { try = {} }, retry = {}, hedge = {}, priority = {} }]
-    pool = { app = { endpoints = [{}], tls = {}, timeouts = { try = {} }, retry = {}, sticky = {}, outlier = {}, breaker = { latency = {} }, limits = { adaptive = {}, admission = {} } } }
+    pool = { app = { endpoints = [{}], tls = {}, timeouts = { try = {} }, retry = {}, sticky = {}, outlier = {}, breaker = { latency = {} }, degradation = { ladder = [{ stale = {} }] }, limits = { adaptive = {}, admission = {} } } }
     pool.bytes.health = { kind = "tcp", send = {}, expect = {} }
     pool.web.health = { kind = "http", headers = { x = "" }, body = {} }
     pool.calls.health = { kind = "grpc" }

@@ -1,6 +1,6 @@
 //! What clients notice when one of four origins misbehaves: every proxy with competent settings, the
 //! same origins, the same steady load, one fault after another. The origins and the clients are those
-//! of `tests/faults`.
+//! of `tests/faults` and `tests/resilience`.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,10 +13,10 @@ use crate::launch::{self, Running};
 use crate::options::Options;
 use crate::peers::{self, Proxy, free_port};
 
-#[path = "../../tests/faults/load.rs"]
+#[path = "../../tests/support/load.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod load;
-#[path = "../../tests/faults/moody.rs"]
+#[path = "../../tests/support/moody.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
 mod moody;
 
@@ -65,8 +65,8 @@ const FAULTS: &[(&str, Fault)] = &[
     ("resets bodies", Fault::Mood(Mood::Resets)),
     ("sends garbage", Fault::Mood(Mood::Garbage)),
     ("fails 30 % with 500", Fault::Mood(Mood::Fails(30))),
-    ("answers 503, check passes", Fault::Mood(Mood::Refuses)),
-    ("hangs, check passes", Fault::Mood(Mood::Hangs)),
+    ("answers 503, check passes", Fault::Mood(Mood::Refuses(100))),
+    ("hangs, check passes", Fault::Mood(Mood::Hangs(100))),
     ("20 times slower", Fault::Mood(Mood::Slow)),
     ("is killed", Fault::Killed),
 ];

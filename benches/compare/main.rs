@@ -5,10 +5,12 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that prints tables")]
 #![expect(clippy::disallowed_methods, reason = "measures in real time, outside the proxy")]
 
+mod beside;
 mod cases;
 mod checks;
 mod connections;
 mod cpu;
+mod defences;
 mod faults;
 mod ground;
 mod health;
@@ -63,6 +65,7 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Memory => memory::section(&ground, options)?,
             Question::Profile => profile::section(&ground, options)?,
             Question::Health => health::section(&ground, options)?,
+            Question::Defences => defences::section(&ground, options)?,
             Question::Faults => faults::section(&ground, options)?,
             Question::Checks => checks::section(&ground, options)?,
         };

@@ -124,6 +124,8 @@ pub(crate) enum Question {
     Profile,
     /// What judging endpoints costs a request
     Health,
+    /// What retries, limits and the like cost a request
+    Defences,
     /// What clients notice of a fault
     Faults,
     /// What active checks of a large pool cost
@@ -140,6 +142,7 @@ impl Question {
             Self::Memory => "memory",
             Self::Profile => "profile",
             Self::Health => "health",
+            Self::Defences => "defences",
             Self::Faults => "faults",
             Self::Checks => "checks",
         }

@@ -30,6 +30,7 @@ pub fn from_arguments(args: &Proxy) -> Result<ExitCode, Failure> {
 
 fn until_signal(plan: Plan, workers: Option<NonZeroUsize>) -> Result<ExitCode, Failure> {
     observe::log::init(&plan.log.level, plan.log.format)?;
+    observe::panics::tell_once();
     let signals = Signals::catch().map_err(StartError::Thread)?;
     let server = Server::start(plan, Options { workers })?;
     server.run_until_signal(signals);

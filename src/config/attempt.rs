@@ -8,7 +8,7 @@ use super::pool::LIMIT;
 use super::pool::adaptive::Times;
 use crate::model::options::{Data, Fault, FromValue, Options, Value};
 use crate::model::settings::{Hedge, HedgeAfter, TryTimeout};
-use crate::model::units::{Share, duration};
+use crate::model::units::{ByteSize, Share, duration};
 
 /// Reads `try`: a time, or a table for one that is learned.
 pub(super) fn try_timeout(timeouts: &Options<'_>) -> Option<TryTimeout> {
@@ -23,6 +23,11 @@ pub(super) fn try_timeout(timeouts: &Options<'_>) -> Option<TryTimeout> {
     };
     options.finish();
     Some(learned)
+}
+
+/// Reads `min_rate` of listeners and pools, in bytes per second.
+pub(super) fn min_rate(timeouts: &Options<'_>) -> Option<u64> {
+    timeouts.given("min_rate")?.within(RATES).map(|ByteSize(rate)| rate)
 }
 
 /// Reads the hedge of a route.
@@ -62,4 +67,5 @@ impl FromValue for After {
 
 /// The factor and the floor of a time limit that is learned.
 const LEARNED: (f64, Duration) = (3.0, Duration::from_millis(100));
+const RATES: RangeInclusive<ByteSize> = ByteSize(1)..=ByteSize(1 << 30);
 const QUANTILES: RangeInclusive<f64> = 0.5..=0.999;

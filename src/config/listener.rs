@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::binds::Binds;
 use super::names::Names;
 use super::plan::{AccessLogPlan, ListenerPlan, LogFormat};
-use super::{Cx, overload, tls};
+use super::{Cx, attempt, overload, tls};
 use crate::model::options::{Given, OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
@@ -113,6 +113,7 @@ fn timeouts(options: Options<'_>) -> ClientTimeouts {
         header: options.within("header", LIMIT, default.header),
         idle: options.within("idle", LIMIT, default.idle),
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
+        min_rate: attempt::min_rate(&options),
     };
     options.finish();
     timeouts

@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 
 use super::binds::Binds;
-use super::plan::{Action, Plan, RoutePlan};
+use super::plan::{Action, Plan, PoolPlan, RoutePlan, RungPlan};
 use super::{Cx, listener, overload, pool, process, route};
 use crate::model::options::{Key, Options, Value};
 
@@ -27,7 +27,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     if cx.sink.errors() > 0 {
         return None;
     }
-    pools.names.warn_of_unused(&used_pools(&routes), cx.sink);
+    pools.names.warn_of_unused(&used_pools(&routes, &pools.plans), cx.sink);
     Some(Plan {
         workers: workers.and_then(NonZeroUsize::new),
         admin,
@@ -41,12 +41,26 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     })
 }
 
-fn used_pools(routes: &[RoutePlan]) -> Vec<usize> {
+/// The pools that routes lead to, and those that stand in for them.
+fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),
     };
-    routes.iter().flat_map(of).collect()
+    let mut used: Vec<usize> = routes.iter().flat_map(of).collect();
+    let mut seen = 0;
+    while let Some(pool) = used.get(seen) {
+        let rungs = pools.get(*pool).and_then(|pool| pool.degradation.as_ref());
+        let rungs = rungs.map_or(&[][..], |degradation| &degradation.ladder);
+        let stand_ins = rungs.iter().filter_map(|rung| match rung {
+            RungPlan::Pool(id) => Some(id.0),
+            RungPlan::Stale(_) | RungPlan::Respond(_) => None,
+        });
+        let new: Vec<_> = stand_ins.filter(|id| !used.contains(id)).collect();
+        used.extend(new);
+        seen += 1;
+    }
+    used
 }
 
 /// The greatest number of workers: beyond it someone has mistaken it for connections.

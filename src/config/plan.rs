@@ -10,10 +10,12 @@ use std::time::Duration;
 use rustls_pki_types::ServerName;
 
 use crate::balance::{self, FailOpen, HashKey};
+use crate::cache;
 use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
+use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
@@ -21,7 +23,8 @@ use crate::model::settings::{
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
 };
 use crate::model::{Address, Name, Target};
-use crate::route::{Rule, filter::Filters};
+use crate::route::Rule;
+use crate::route::filter::{Filters, Reply};
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -185,8 +188,30 @@ pub struct PoolPlan {
     pub retry: Retry,
     /// Bounds on what goes on at once.
     pub limits: Limits,
+    /// What stands in for it when it fails.
+    pub degradation: Option<DegradationPlan>,
     /// What adjusts these, and breakers.
     pub loops: LoopSettings,
+}
+
+/// What stands in for a pool.
+#[derive(Debug)]
+pub struct DegradationPlan {
+    /// In this order; at least one.
+    pub ladder: Vec<RungPlan>,
+    /// When requests begin on which rung.
+    pub settings: LadderSettings,
+}
+
+/// One rung.
+#[derive(Debug)]
+pub enum RungPlan {
+    /// Another pool, which never leads back to this one.
+    Pool(PoolId),
+    /// The last good response.
+    Stale(cache::Bounds),
+    /// The same for everyone.
+    Respond(Reply),
 }
 
 /// One endpoint as written.

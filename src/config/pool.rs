@@ -3,6 +3,7 @@
 pub(super) mod adaptive;
 mod balance;
 mod breaker;
+mod degradation;
 mod endpoints;
 mod limits;
 mod outlier;
@@ -33,7 +34,8 @@ pub(super) struct Pools {
 /// Reads every `[pool.NAME]`.
 pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
     let mut names = Names::of("pool");
-    let mut plans = Vec::new();
+    let mut plans: Vec<PoolPlan> = Vec::new();
+    let mut ladders = Vec::new();
     for (index, (key, given)) in options.entries().enumerate() {
         let name = match Name::new(&key.name) {
             Ok(name) => name,
@@ -43,7 +45,15 @@ pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
             }
         };
         names.take(&name, index, (given.path(), key.span.clone()), cx.sink);
-        plans.extend(given.table().map(|options| pool(options, name, cx)));
+        let Some(options) = given.table() else { continue };
+        ladders
+            .extend(options.table("degradation").map(|options| (index, degradation::degradation(options))));
+        plans.push(pool(options, name, cx));
+    }
+    for (index, plan) in degradation::resolve(ladders, &names, cx) {
+        if let Some(pool) = plans.get_mut(index) {
+            pool.degradation = Some(plan);
+        }
     }
     Pools { names, plans }
 }
@@ -75,6 +85,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         connections: connections(&options),
         retry: retry::retry(options.section("retry")),
         limits,
+        degradation: None,
         loops,
     };
     options.finish();
@@ -107,6 +118,7 @@ fn timeouts(options: Options<'_>) -> UpstreamTimeouts {
         keep_alive: options.within("keep_alive", LIMIT, default.keep_alive),
         tunnel: options.within("tunnel", LIMIT, default.tunnel),
         attempt: attempt::try_timeout(&options),
+        min_rate: attempt::min_rate(&options),
     };
     options.finish();
     timeouts

@@ -5,6 +5,8 @@ mod priority;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
+use http::HeaderName;
+
 use super::names::Names;
 use super::plan::{Action, PoolId, RoutePlan};
 use super::pool::retry;
@@ -57,6 +59,8 @@ impl Reader<'_> {
         let retry = retry::of_route(options.section("retry"));
         let hedge = options.table("hedge").map(attempt::hedge);
         let priorities = priority::priorities(&options);
+        let deadline_header =
+            options.get::<HeaderName>("deadline_header").map(|name| name.as_str().to_owned());
         options.finish();
         Some(RoutePlan {
             name: name?,
@@ -68,7 +72,7 @@ impl Reader<'_> {
             retry,
             hedge,
             priorities,
-            deadline_header: None,
+            deadline_header,
         })
     }
 
@@ -155,7 +159,19 @@ fn answers(filters: Option<&Filters>) -> Answers {
 
 /// `[{ KIND = OPTIONS }]`; `None` when one is unfit and reported.
 fn filters(options: &Options<'_>) -> Option<Filters> {
-    let read: Vec<_> = options.items("filters").iter().map(filter).collect();
+    let mut limits: Vec<Name> = Vec::new();
+    let named_apart = |given: &Given<'_>| {
+        let mut filter = filter(given)?;
+        if let Some(limit) = filter.rate_limit() {
+            if limits.contains(limit.name()) {
+                let fault = format!("the route has another rate limit `{}`", limit.name());
+                given.fault(fault, Some("give it a `name` of its own".into()));
+            }
+            limits.push(limit.name().clone());
+        }
+        Some(filter)
+    };
+    let read: Vec<_> = options.items("filters").iter().map(named_apart).collect();
     read.into_iter().collect()
 }
 

@@ -15,8 +15,11 @@ use super::health::Watch;
 use super::pressure;
 use crate::ambient;
 use crate::balance::{Gauge, Member};
+use crate::cache::Store;
 use crate::config::Plan;
-use crate::config::plan::{Action, EndpointPlan, ListenerPlan, PoolPlan, RoutePlan, UpstreamTls};
+use crate::config::plan::{
+    Action, DegradationPlan, EndpointPlan, ListenerPlan, PoolId, PoolPlan, RoutePlan, RungPlan, UpstreamTls,
+};
 use crate::health::pool::HealthSettings;
 use crate::limit::loops::Scope;
 use crate::model::settings::{HedgeAfter, Retry, TryTimeout};
@@ -27,10 +30,11 @@ use crate::observe::metrics::{Registry, RouteLabels, RouteMetrics};
 use crate::observe::tally::Tally;
 use crate::route::{Rule, Table};
 use crate::upstream::endpoint::ShownState;
+use crate::upstream::fallbacks::Rung;
 use crate::upstream::places::Places;
 use crate::upstream::pool::{Alarm, PoolSettings};
 use crate::upstream::snapshot::Branch;
-use crate::upstream::{Endpoint, Listener, Observed, Pool, Route, Snapshot, Valve, places};
+use crate::upstream::{Endpoint, Fallbacks, Listener, Observed, Pool, Route, Snapshot, Valve, places};
 
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
@@ -69,8 +73,9 @@ pub enum AssembleError {
 /// When a name cannot be resolved or a log cannot be opened.
 pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assembled, AssembleError> {
     let notify = Arc::new(Notify::new());
-    let making = Making { registry, workers, zone: plan.zone.as_ref(), notify: &notify };
     let retries: Vec<_> = plan.pools.iter().map(|pool| pool.retry.clone()).collect();
+    let names: Vec<_> = plan.pools.iter().map(|pool| pool.name.clone()).collect();
+    let making = Making { registry, workers, zone: plan.zone.as_ref(), notify: &notify, names: &names };
     let watches = plan.pools.into_iter().map(|pool| making.pool(pool)).collect::<Result<Vec<_>, _>>()?;
     let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).zip(retries).collect();
     let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
@@ -111,6 +116,8 @@ struct Making<'a> {
     workers: usize,
     zone: Option<&'a Name>,
     notify: &'a Arc<Notify>,
+    /// Of all pools, in the order of the configuration.
+    names: &'a [Name],
 }
 
 impl Making<'_> {
@@ -125,6 +132,8 @@ impl Making<'_> {
                 members.push(self.member(endpoint));
             }
         }
+        let ladder = plan.degradation.as_ref().map(|degradation| degradation.settings.clone());
+        let fallbacks = plan.degradation.map(|degradation| self.fallbacks(&plan.name, degradation));
         let settings = PoolSettings {
             name: plan.name,
             policy: plan.policy,
@@ -135,6 +144,7 @@ impl Making<'_> {
             timeouts: plan.timeouts,
             connections: plan.connections,
             limits: plan.limits,
+            fallbacks,
             endpoint_breakers: matches!(plan.loops.breaker, Some((Scope::Endpoint, _))),
         };
         let metrics = self.registry.pool(&settings.name);
@@ -151,7 +161,28 @@ impl Making<'_> {
             check: plan.check,
             fail_open: plan.fail_open,
             loops: plan.loops,
+            ladder,
         })
+    }
+
+    /// What stands in for a pool, by the names by which metrics and clients know it.
+    fn fallbacks(&self, pool: &Name, plan: DegradationPlan) -> Fallbacks {
+        let (mut rungs, mut names) = (Vec::new(), Vec::new());
+        for rung in plan.ladder {
+            let (rung, name) = match rung {
+                RungPlan::Pool(PoolId(index)) => {
+                    let name = self.names.get(index).map(Name::as_str).unwrap_or_default();
+                    (Rung::Pool(index), format!("pool={name}"))
+                }
+                RungPlan::Stale(bounds) => {
+                    (Rung::Stale(Arc::new(Store::new(bounds, ambient::now()))), "stale".to_owned())
+                }
+                RungPlan::Respond(reply) => (Rung::Respond(reply), "fixed".to_owned()),
+            };
+            rungs.push(rung);
+            names.push(name);
+        }
+        Fallbacks::new(rungs, plan.settings.trials, self.registry.ladder(pool, names))
     }
 
     /// What bands see of an endpoint. Without a zone of our own, or of its own, it is nearby.
@@ -246,12 +277,16 @@ fn observed(plan: &RoutePlan, pools: &[(Arc<Pool>, Retry)], workers: usize) -> O
 
 /// Puts a route on each of its listeners, with counters for each.
 fn add_route(
-    (plan, observed): (RoutePlan, Option<Arc<Observed>>),
+    (mut plan, observed): (RoutePlan, Option<Arc<Observed>>),
     listeners: &[ListenerPlan],
     pools: &[(Arc<Pool>, Retry)],
     registry: &Registry,
     tables: &mut [Vec<(Rule, Arc<Route>)>],
 ) {
+    for limit in plan.filters.iter_mut().filter_map(|filter| filter.rate_limit()) {
+        let counts = registry.rate_limit(&plan.name, limit.name());
+        limit.begin(ambient::now(), ambient::draw(), counts);
+    }
     let filters = Arc::new(plan.filters);
     for index in plan.listeners {
         let (Some(listener), Some(table)) = (listeners.get(index), tables.get_mut(index)) else { continue };

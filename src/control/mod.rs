@@ -17,6 +17,7 @@ use std::sync::Arc;
 use admin::{Admin, AdminState};
 use health::Health;
 
+use crate::observe::panics::{Place, again};
 use crate::upstream::{Observed, Pressure};
 
 /// Everything that runs on the control thread.
@@ -35,7 +36,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Runs until `shutdown` completes.
+    /// Runs until `shutdown` completes. What panics is begun again, and takes nothing else along.
     ///
     /// # Errors
     /// When the runtime does not take the admin listener's socket.
@@ -51,10 +52,10 @@ impl Control {
         };
         tokio::select! {
             served = serving => served,
-            () = Arc::clone(&self.health).run() => Ok(()),
-            () = prober::run(self.health) => Ok(()),
-            () = observed::run(self.observed) => Ok(()),
-            () = pressure::run(self.pressure) => Ok(()),
+            () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
+            () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
+            () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
+            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::future::pending;
-use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use tokio::time::sleep_until;
 
 use super::health::Health;
 use crate::ambient;
+use crate::observe::panics::{Panicked, Place, contain};
 use ask::Answer;
 use target::Target;
 
@@ -49,7 +50,7 @@ struct Prober {
     targets: Vec<Target>,
     /// When each target that is not being asked is to be asked, by its index.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
-    running: JoinSet<(usize, Answer)>,
+    running: JoinSet<(usize, Result<Answer, Panicked>)>,
     /// When it was last logged that checks could not be carried out.
     complained: Option<Instant>,
 }
@@ -61,7 +62,10 @@ impl Prober {
             let Some(target) = self.targets.get(index) else { continue };
             if target.is_wanted(&self.health) {
                 let question = Arc::clone(&target.question);
-                self.running.spawn(async move { (index, ask::ask(&question).await) });
+                self.running.spawn(async move {
+                    let answer = contain(Place::Control, pin!(ask::ask(&question))).await;
+                    (index, answer)
+                });
             } else {
                 self.due.push(Reverse((now + RECONSIDERED, index)));
             }
@@ -80,20 +84,18 @@ impl Prober {
         (self.running.len() < MOST_AT_ONCE).then_some(*at)
     }
 
-    fn take(&mut self, done: Result<(usize, Answer), JoinError>) {
-        let (index, answer) = match done {
-            Ok(done) => done,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // Checks are cancelled only when all of this is dropped.
-                Err(_) => return,
-            },
-        };
+    fn take(&mut self, done: Result<(usize, Result<Answer, Panicked>), JoinError>) {
+        // Panics are contained, and checks are cancelled only when all of this is dropped.
+        let Ok((index, answer)) = done else { return };
         let Some(target) = self.targets.get_mut(index) else { return };
         let now = ambient::now();
         let pause = match answer {
-            Answer::Judged(result) => target.tell(&self.health, &result, ambient::draw()),
-            Answer::Unable(error) => {
+            Ok(Answer::Judged(result)) => target.tell(&self.health, &result, ambient::draw()),
+            Err(panic) => {
+                tracing::error!(%panic, endpoint = target.question.authority, "a panic ended a check");
+                None
+            }
+            Ok(Answer::Unable(error)) => {
                 if self.complained.is_none_or(|at| now.saturating_duration_since(at) >= COMPLAINT_PAUSE) {
                     self.complained = Some(now);
                     tracing::warn!(%error, "endpoints could not be checked");

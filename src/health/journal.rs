@@ -110,6 +110,26 @@ pub enum What {
         /// Trials that ended well.
         trials: u32,
     },
+    /// Requests begin on a lower rung of the pool's ladder of degradation.
+    LadderDown {
+        /// The name of the rung before; `own` is the pool itself.
+        from: String,
+        /// The name of the rung now.
+        to: String,
+        /// Why.
+        fallen: Fallen,
+    },
+    /// Requests begin on a higher rung of the pool's ladder of degradation.
+    LadderUp {
+        /// The name of the rung before.
+        from: String,
+        /// The name of the rung now; `own` is the pool itself.
+        to: String,
+        /// Trials of it that went well.
+        trials: u64,
+        /// For so long.
+        lasted: Duration,
+    },
     /// No check has passed within the time for it: the pool is used as it is.
     OpenedUnchecked {
         /// The time for it.
@@ -140,6 +160,20 @@ pub enum Tripped {
     },
     /// A trial failed.
     Trial,
+}
+
+/// Why a pool went down a rung.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fallen {
+    /// Too great a share of requests failed.
+    Failures {
+        /// The share, 0 to 1.
+        share: f64,
+        /// Of so many.
+        requests: u64,
+    },
+    /// None of its endpoints may be used.
+    Unavailable,
 }
 
 /// What was made of a finding.

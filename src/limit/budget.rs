@@ -35,7 +35,7 @@ impl Budget {
 
     /// Whether one more may be begun after what there was lately. Where failures come fast, few
     /// retries at once are many in a row; this bounds them too. What is always allowed is so for
-    /// every second.
+    /// every second. Not for requests that reached nobody, of which only the next try is load.
     #[must_use]
     pub fn allows_after(self, recent: &Recent) -> bool {
         let seconds = u32::try_from(SPAN.as_secs()).unwrap_or(u32::MAX);

@@ -4,10 +4,14 @@
 
 pub mod backoff;
 pub mod breaker;
+pub mod bucket;
 pub mod budget;
+pub mod deadline;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;
+pub mod keyed;
+pub mod ladder;
 pub mod loops;
 pub mod pressure;
 pub mod queue;

@@ -165,7 +165,8 @@ fn refusal_or_pause(rules: &Retry, case: &Case<'_>) -> Result<(Cause, Duration),
     if asked > LONGEST_RETRY_AFTER {
         return Err(Reason::RetryAfter);
     }
-    // Whoever finds nobody there has not added to anybody's load.
+    // Whoever finds nobody there has not added to anybody's load, and the next try is the first that
+    // does: neither a pause nor the budget is for it. Those that meet a dead endpoint are many at once.
     let at_once = cause == Cause::Connect && case.unconnected <= 1;
     let pause = backoff::pause(rules.backoff, rules.max_backoff, case.tries, case.draw);
     let after = if at_once { asked } else { asked.max(pause) };
@@ -174,10 +175,10 @@ fn refusal_or_pause(rules: &Retry, case: &Case<'_>) -> Result<(Cause, Duration),
     }
     let budget = Budget { share: rules.budget, min: rules.min_budget };
     let Load { retrying, in_flight, recent } = case.load;
-    if !budget.allows(retrying, in_flight) || !budget.allows_after(recent) {
-        return Err(Reason::Budget);
-    }
-    Ok((cause, after))
+    // Where nothing was sent, nobody is asked more often than once.
+    let bearable =
+        (at_once || budget.allows(retrying, in_flight)) && (case.unsent || budget.allows_after(recent));
+    if bearable { Ok((cause, after)) } else { Err(Reason::Budget) }
 }
 
 impl Cause {

@@ -14,6 +14,7 @@ pub enum Known {
     Date,
     Expect,
     Forwarded,
+    GrpcTimeout,
     Host,
     KeepAlive,
     Location,
@@ -36,7 +37,7 @@ pub enum Known {
 }
 
 /// Every known field with its name in lower case, as HTTP/2 wants it (RFC 9113 §8.2).
-const NAMES: [(Known, &str); 26] = [
+const NAMES: [(Known, &str); 27] = [
     (Known::Authorization, "authorization"),
     (Known::Connection, "connection"),
     (Known::ContentLength, "content-length"),
@@ -44,6 +45,7 @@ const NAMES: [(Known, &str); 26] = [
     (Known::Date, "date"),
     (Known::Expect, "expect"),
     (Known::Forwarded, "forwarded"),
+    (Known::GrpcTimeout, "grpc-timeout"),
     (Known::Host, "host"),
     (Known::KeepAlive, "keep-alive"),
     (Known::Location, "location"),
@@ -86,6 +88,7 @@ impl Known {
             (10, b'c') => Self::Connection,
             (10, b'u') => Self::UserAgent,
             (10, b'k') => Self::KeepAlive,
+            (12, b'g') => Self::GrpcTimeout,
             (12, b'x') => Self::XRequestId,
             (12, b'p') => Self::ProxyStatus,
             (13, b'a') => Self::Authorization,

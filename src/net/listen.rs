@@ -80,6 +80,17 @@ pub fn bind(address: &Address, workers: usize) -> io::Result<Bound> {
 }
 
 impl BoundSocket {
+    /// The same socket once more: who waits in its backlog is kept until all of them are closed.
+    ///
+    /// # Errors
+    /// When there are no descriptors to be had.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Unix(socket, file) => Ok(Self::Unix(socket.try_clone()?, Arc::clone(file))),
+        }
+    }
+
     /// Makes the socket part of the current runtime.
     ///
     /// # Errors

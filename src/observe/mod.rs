@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod civil;
 pub mod log;
 pub mod metrics;
+pub mod panics;
 mod shard;
 pub mod tally;
 pub mod times;

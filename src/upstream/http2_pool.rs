@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -21,6 +21,7 @@ use crate::ambient;
 use crate::limit::Rejection;
 use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::stream::Rewound;
+use crate::observe::panics::{Place, contain};
 
 /// Open connections.
 #[derive(Debug, Default)]
@@ -295,21 +296,25 @@ async fn connect(
     let ended = Rc::clone(&closed);
     let received = Rc::new(Cell::new(0));
     let total = Rc::clone(&received);
+    let endpoint = endpoint.shared.name.clone();
     tokio::task::spawn_local(async move {
-        let end = poll_fn(|cx| {
+        let running = pin!(poll_fn(|cx| {
             let end = Pin::new(&mut connection).poll(cx);
             let (received, sent) = traffic.take();
             total.set(total.get() + received);
             open.count_bytes(received, sent);
             end
-        })
-        .await;
+        }));
+        // Whatever ends it, nobody is to wait for it any more.
+        let end = contain(Place::Upstream, running).await;
         ended.set(true);
         // The endpoint is to know before another is opened in its place.
         drop(connection);
         drop(open);
-        if let Err(error) = end {
-            tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
+        match end {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "HTTP/2 connection to an endpoint ended"),
+            Err(panic) => tracing::error!(%panic, endpoint, "a panic ended a connection to an endpoint"),
         }
     });
     let (streams, requests, unused_since) = (Cell::new(0), Cell::new(0), Cell::new(None));

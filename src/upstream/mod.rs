@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod endpoint;
+pub mod fallbacks;
 pub mod guard;
 pub mod http1_pool;
 pub mod http2_pool;
@@ -17,6 +18,7 @@ pub mod snapshot;
 pub mod valve;
 
 pub use endpoint::Endpoint;
+pub use fallbacks::Fallbacks;
 pub use guard::{Guard, Permit};
 pub use lease::Lease;
 pub use local::{Choosing, Local, LocalEndpoint, LocalPool, NoPick};

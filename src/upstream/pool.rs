@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
-use super::{Endpoint, Guard, Sessions, places};
+use super::{Endpoint, Fallbacks, Guard, Sessions, places};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
 use crate::model::Name;
 use crate::model::settings::{ConnectionLimits, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts};
@@ -34,6 +34,8 @@ pub struct PoolSettings {
     pub connections: ConnectionLimits,
     /// Bounds on what goes on at once.
     pub limits: Limits,
+    /// What stands in for it when it fails.
+    pub fallbacks: Option<Fallbacks>,
     /// Whether each endpoint has a breaker of its own.
     pub endpoint_breakers: bool,
 }

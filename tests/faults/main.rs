@@ -8,7 +8,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[expect(dead_code, reason = "each test binary uses a part of this")]
+#[path = "../support/load.rs"]
 mod load;
+#[expect(dead_code, reason = "each test binary uses a part of this")]
+#[path = "../support/moody.rs"]
 mod moody;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -91,7 +95,7 @@ fn errors_of_a_third_stop_within_two_seconds() {
 #[test]
 fn errors_behind_a_passing_check_stop_within_two_seconds() {
     stops_failing(
-        Mood::Refuses,
+        Mood::Refuses(100),
         "policy = \"round_robin\"\n[pool.app.health]\nkind = \"http\"\npath = \"/healthz\"\ninterval = \"200ms\"",
     );
 }
@@ -125,7 +129,7 @@ fn traffic_to_a_hung_endpoint_stops_within_two_seconds() {
         let proxy = proxy_to(&origins, pool);
         let load = Load::start(proxy.address("web"), 200);
         load.run(SECOND);
-        origins[1].set(Mood::Hangs);
+        origins[1].set(Mood::Hangs(100));
         load.run(2 * SECOND);
         let after_two = origins[1].requests();
         load.run(2 * SECOND);
@@ -211,7 +215,7 @@ fn an_endpoint_that_still_fails_costs_one_live_request_to_try() {
     let proxy = proxy_to(&origins, pool);
     let load = Load::start(proxy.address("web"), 200);
     load.run(SECOND);
-    origins[0].set(Mood::Refuses);
+    origins[0].set(Mood::Refuses(100));
     load.run(SECOND);
     let (before, at) = (origins[0].requests(), load.elapsed());
     // Ejected for 1, 2 and 3 seconds: tried twice at least, three times at most.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use super::{Link, Message, eventually};
@@ -30,6 +30,26 @@ impl Process {
         Self::run_with(toml, &[])
     }
 
+    /// As [`Self::run`], with so few file descriptors that some of its threads may have none.
+    #[track_caller]
+    pub(crate) fn run_short_of_descriptors(toml: &str, limit: u32) -> Self {
+        let folder = folder_with(toml);
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_forebay");
+        command.args(["-c", &format!("ulimit -S -n {limit}; exec \"$0\" run -c f.toml"), program]);
+        let mut process = Self::start(command.current_dir(folder.path()));
+        process.folder = Some(folder);
+        process.wait_until_up();
+        process
+    }
+
+    /// Lets it have so many file descriptors from now on.
+    #[track_caller]
+    pub(crate) fn allow_descriptors(&self, limit: u64) {
+        let allowed = Rlimit { current: Some(limit), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, allowed).expect("it is our child");
+    }
+
     /// As [`Self::run`], with more arguments.
     #[track_caller]
     pub(crate) fn run_with(toml: &str, more: &[&str]) -> Self {
@@ -46,8 +66,8 @@ impl Process {
         let folder = folder_with(toml);
         let mut command = Command::new("sh");
         let line = format!("ulimit -n {descriptors}; exec \"$0\" run -c f.toml");
-        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]).env_remove("FOREBAY_LOG");
-        let mut process = Self::start(command, folder.path());
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]);
+        let mut process = Self::start(command.current_dir(folder.path()));
         process.folder = Some(folder);
         process.wait_until_up();
         process
@@ -63,13 +83,15 @@ impl Process {
     #[track_caller]
     pub(crate) fn spawn_with(folder: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
-        command.args(args).env_remove("FOREBAY_LOG").envs(variables.iter().copied());
-        Self::start(command, folder)
+        command.current_dir(folder).args(args).envs(variables.iter().copied());
+        Self::start(&mut command)
     }
 
     #[track_caller]
-    fn start(mut command: Command, folder: &Path) -> Self {
-        command.current_dir(folder);
+    fn start(command: &mut Command) -> Self {
+        if !command.get_envs().any(|(name, _)| name == "FOREBAY_LOG") {
+            command.env_remove("FOREBAY_LOG");
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let out = collect(child.stdout.take().expect("which is piped"));

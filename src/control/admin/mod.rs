@@ -9,6 +9,7 @@ mod writes;
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
@@ -30,6 +31,7 @@ use super::health::Health;
 use crate::ambient;
 use crate::model::Address;
 use crate::observe::metrics::Registry;
+use crate::observe::panics::{Place, again, catching, contain};
 
 /// A bound admin listener that does not serve yet.
 #[derive(Debug)]
@@ -86,7 +88,7 @@ impl Admin {
         let listener = self.0.listen()?;
         let mut connections = JoinSet::new();
         tokio::select! {
-            () = accept_all(&listener, &shared, &mut connections) => {}
+            () = again(Place::Control, "admin", async || accept_all(&listener, &shared, &mut connections).await) => {}
             () = shutdown => {}
         }
         drop(listener);
@@ -132,7 +134,9 @@ async fn accept_all(listener: &Listener, shared: &Shared, connections: &mut Join
             Ok(stream) => {
                 let answer = converse(stream, shared.clone());
                 connections.spawn(async {
-                    let _ = time::timeout(DEADLINE, answer).await;
+                    if let Err(panic) = contain(Place::Control, pin!(time::timeout(DEADLINE, answer))).await {
+                        tracing::error!(%panic, "a panic ended an admin connection");
+                    }
                 });
             }
             Err(error) => {
@@ -174,7 +178,13 @@ async fn converse(stream: Stream, shared: Shared) {
                 return Ok(shared.answer(&head));
             }
             // Pages may be long: making one does not keep this thread from looking after endpoints.
-            tokio::task::spawn_blocking(move || shared.answer(&head)).await
+            let page = move || {
+                catching(Place::Control, || shared.answer(&head)).unwrap_or_else(|panic| {
+                    tracing::error!(%panic, path = head.uri.path(), "a panic ended an admin request");
+                    pages::failed()
+                })
+            };
+            tokio::task::spawn_blocking(page).await
         }
     });
     let connection = http1::Builder::new()

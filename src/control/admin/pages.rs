@@ -124,6 +124,12 @@ impl Refusal {
     }
 }
 
+/// The answer when making one panicked.
+pub(super) fn failed() -> Page {
+    let hint = "this is a mistake in Forebay; its log says more";
+    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be made", hint).page()
+}
+
 pub(super) fn not_allowed(allow: &'static str) -> Page {
     let hint = format!("this page takes {allow}");
     let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "the method is not allowed", hint);

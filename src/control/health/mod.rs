@@ -4,6 +4,7 @@
 
 pub mod intervals;
 pub mod journal;
+mod ladder;
 mod limits;
 mod readings;
 mod record;
@@ -18,6 +19,7 @@ use tokio::sync::Notify;
 pub use readings::{PoolReading, Reading};
 pub use record::Record;
 
+use ladder::PoolLadder;
 use limits::PoolLimits;
 use record::PoolRecord;
 
@@ -28,6 +30,7 @@ use crate::health::check::CheckResult;
 use crate::health::journal::{Event, Order, What};
 use crate::health::pool::HealthSettings;
 use crate::health::{PoolHealth, Sample, Standing, State as EndpointState};
+use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::observe::tally::TallyReader;
 use crate::upstream::Pool;
@@ -48,6 +51,8 @@ pub struct Watch {
     pub fail_open: FailOpen,
     /// What adjusts how much is let through.
     pub loops: LoopSettings,
+    /// When requests begin with what stands in for it, if there is something.
+    pub ladder: Option<LadderSettings>,
 }
 
 /// The health of all pools.
@@ -74,6 +79,7 @@ struct State {
     applied: Option<u64>,
     told: PoolRecord,
     limits: PoolLimits,
+    ladder: Option<PoolLadder>,
     /// Whether it was told that too few endpoints are available.
     told_fail_open: bool,
     /// Since when each endpoint has waited for its trial request.
@@ -167,6 +173,7 @@ impl Health {
             state.told.interval(&samples, now);
             state.health.on_tick(&samples, now, ambient::draw(), log);
             state.limits.on_tick(&watched.watch.pool, &samples, now, log);
+            log.extend(state.step(&watched.watch.pool, &samples, now));
         });
     }
 
@@ -195,6 +202,7 @@ impl Watched {
             selection: Selection::clone(&watch.pool.selection()),
             applied: None,
             limits: PoolLimits::new(&watch, record.registry()),
+            ladder: PoolLadder::new(&watch, now),
             told: PoolRecord::new(Arc::clone(record), &watch),
             told_fail_open: false,
             on_trial_since: vec![None; levels.len()],
@@ -215,6 +223,16 @@ impl State {
             Sample { waiting: waiting.requests, waiting_age: waiting.age, ..reader.read(&endpoint.tally) }
         });
         read.collect()
+    }
+
+    /// Has the pool's ladder of degradation decide. That nobody was checked yet, as at the start, is no
+    /// reason to leave the pool.
+    fn step(&mut self, pool: &Pool, samples: &[Sample], now: Instant) -> Option<Event> {
+        let ladder = self.ladder.as_mut()?;
+        let mut standings = self.health.standings().iter();
+        let available = self.selection.bands.choose(0).is_some()
+            || standings.all(|standing| standing.state == EndpointState::Unchecked);
+        ladder.on_tick(pool, samples, available, now)
     }
 
     /// Puts into force what the pure core decided.

@@ -245,7 +245,8 @@ impl Weight {
             | What::CorrelatedFailure { .. }
             | What::FailedOpen { .. }
             | What::OpenedUnchecked { .. }
-            | What::BreakerOpened { .. } => Self::Warning,
+            | What::BreakerOpened { .. }
+            | What::LadderDown { .. } => Self::Warning,
             What::Joined | What::TrialPassed { .. } => Self::Detail,
             What::Checked { result, .. } if result.failure.is_none() => Self::Detail,
             What::Checked { .. }
@@ -258,7 +259,8 @@ impl Weight {
             | What::CorrelationOver
             | What::FailOpenOver
             | What::BreakerHalfOpened
-            | What::BreakerClosed { .. } => Self::News,
+            | What::BreakerClosed { .. }
+            | What::LadderUp { .. } => Self::News,
         }
     }
 }

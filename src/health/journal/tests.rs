@@ -37,6 +37,26 @@ fn breakers() -> Vec<(What, &'static str)> {
         ),
         (What::BreakerHalfOpened, "the breaker is half-open: one request at a time decides"),
         (What::BreakerClosed { trials: 3 }, "the breaker closed: 3 trials in a row ended well"),
+        (
+            What::LadderDown {
+                from: "own".to_owned(),
+                to: "pool=spare".to_owned(),
+                fallen: Fallen::Failures { share: 0.6, requests: 25 },
+            },
+            "degraded to pool=spare: 60 % of 25 requests failed",
+        ),
+        (
+            What::LadderDown {
+                from: "pool=spare".to_owned(),
+                to: "stale".to_owned(),
+                fallen: Fallen::Unavailable,
+            },
+            "degraded to stale: no endpoint is available",
+        ),
+        (
+            What::LadderUp { from: "stale".to_owned(), to: "own".to_owned(), trials: 26, lasted: 5 * SECOND },
+            "back from stale to the pool itself: 26 trials went well over 5 s",
+        ),
     ]
 }
 

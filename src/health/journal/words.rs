@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Command, Effect, Event, Order, Tripped, What};
+use super::{Command, Effect, Event, Fallen, Order, Tripped, What};
 use crate::health::State;
 use crate::health::check::CheckResult;
 
@@ -56,6 +56,8 @@ impl What {
             Self::FailedOpen { .. } => "failed_open",
             Self::FailOpenOver => "fail_open_over",
             Self::OpenedUnchecked { .. } => "opened_unchecked",
+            Self::LadderDown { .. } => "ladder_down",
+            Self::LadderUp { .. } => "ladder_up",
             Self::BreakerOpened { .. } => "breaker_opened",
             Self::BreakerHalfOpened => "breaker_half_opened",
             Self::BreakerClosed { .. } => "breaker_closed",
@@ -101,6 +103,11 @@ impl What {
                 if *try_all { "all are tried, whatever their state" } else { "none is tried" }
             ),
             Self::FailOpenOver => "enough endpoints are available again".to_owned(),
+            Self::LadderDown { to, fallen, .. } => format!("degraded to {to}: {}", fallen.words()),
+            Self::LadderUp { from, to, trials, lasted } => {
+                let to = if to == "own" { "the pool itself" } else { to };
+                format!("back from {from} to {to}: {trials} trials went well over {}", seconds(*lasted))
+            }
             Self::BreakerOpened { tripped, lasts, times } => {
                 format!(
                     "the breaker opened for {} ({}): {}",
@@ -150,6 +157,15 @@ impl What {
             Self::FailedOpen { available, of, try_all } => {
                 json!({ "available": available, "of": of, "try_all": try_all })
             }
+            Self::LadderDown { from, to, fallen: Fallen::Failures { share, requests } } => {
+                json!({ "from": from, "to": to, "cause": "failures", "share": share, "requests": requests })
+            }
+            Self::LadderDown { from, to, fallen: Fallen::Unavailable } => {
+                json!({ "from": from, "to": to, "cause": "unavailable" })
+            }
+            Self::LadderUp { from, to, trials, lasted } => json!({
+                "from": from, "to": to, "trials": trials, "lasted_seconds": lasted.as_secs_f64(),
+            }),
             Self::BreakerOpened { tripped, lasts, times } => {
                 let mut object = tripped.details();
                 object.insert("lasts_seconds".into(), lasts.as_secs_f64().into());
@@ -159,6 +175,17 @@ impl What {
             Self::BreakerClosed { trials } => json!({ "trials": trials }),
             Self::OpenedUnchecked { after } => json!({ "after_seconds": after.as_secs_f64() }),
             _ => Value::Null,
+        }
+    }
+}
+
+impl Fallen {
+    fn words(&self) -> String {
+        match self {
+            Self::Failures { share, requests } => {
+                format!("{:.0} % of {requests} requests failed", share * 100.0)
+            }
+            Self::Unavailable => "no endpoint is available".to_owned(),
         }
     }
 }

@@ -7,7 +7,14 @@ use crate::model::settings::RetryOn;
 /// Decides with nothing else going on.
 fn decided(rules: &Retry, change: impl FnOnce(&mut Case<'_>)) -> Decision {
     let recent = Recent::new(crate::ambient::now());
-    let mut case = Case {
+    let mut case = reset(&recent);
+    change(&mut case);
+    decide(rules, &case)
+}
+
+/// The first try of a request that may be repeated ended without a response.
+fn reset(recent: &Recent) -> Case<'_> {
+    Case {
         failed: Failed::Reset,
         unsent: false,
         idempotent: true,
@@ -16,11 +23,9 @@ fn decided(rules: &Retry, change: impl FnOnce(&mut Case<'_>)) -> Decision {
         unconnected: 0,
         retry_after: None,
         left: None,
-        load: Load { retrying: 0, in_flight: 1, recent: &recent },
+        load: Load { retrying: 0, in_flight: 1, recent },
         draw: u64::MAX,
-    };
-    change(&mut case);
-    decide(rules, &case)
+    }
 }
 
 fn again(cause: Cause, ms: u64) -> Decision {
@@ -89,6 +94,13 @@ fn every_bound_has_its_reason() {
     assert_eq!(no(|case| case.body_kept = false), Decision::No(Reason::BodyTooLarge));
     assert_eq!(no(|case| case.tries = 2), Decision::No(Reason::TriesSpent));
     assert_eq!(no(|case| case.load.retrying = 3), Decision::No(Reason::Budget));
+    let unconnected = |unconnected| {
+        decided(&rules, |case| {
+            (case.failed, case.unconnected, case.load.retrying) = (Failed::Connect, unconnected, 3);
+        })
+    };
+    assert_eq!(unconnected(1), again(Cause::Connect, 0), "it has burdened nobody yet");
+    assert_eq!(unconnected(2), Decision::No(Reason::Budget));
     assert_eq!(no(|case| case.left = Some(Duration::from_millis(25))), Decision::No(Reason::Deadline));
     assert_eq!(no(|case| case.left = Some(Duration::ZERO)), Decision::No(Reason::Deadline));
     let answered = |retry_after, left| {
@@ -101,6 +113,16 @@ fn every_bound_has_its_reason() {
     assert_eq!(answered(Duration::ZERO, None), again(Cause::GatewayError, 25));
     let off = Retry { tries: 0, ..everything() };
     assert_eq!(decided(&off, |_| {}), Decision::No(Reason::NotListed));
+}
+
+#[test]
+fn what_reached_nobody_does_not_use_up_the_budget_of_the_last_seconds() {
+    let now = crate::ambient::now();
+    let mut recent = Recent::new(now);
+    (0..1000).for_each(|_| recent.retry(now));
+    for (unsent, decision) in [(true, again(Cause::Reset, 25)), (false, Decision::No(Reason::Budget))] {
+        assert_eq!(decide(&Retry::default(), &Case { unsent, ..reset(&recent) }), decision);
+    }
 }
 
 #[test]
@@ -148,7 +170,7 @@ fn no_draw_of_circumstances_breaks_a_bound() {
         let unprocessed = matches!(failed, Failed::Connect | Failed::Refused);
         assert!(unprocessed || case.idempotent || rules.non_idempotent, "seed {seed}: {case:?}");
         assert!(case.body_kept && case.tries < rules.tries, "seed {seed}: {case:?}");
-        assert!(case.load.retrying < 3, "seed {seed}: {case:?}");
+        assert!(case.load.retrying < 3 || failed == Failed::Connect, "seed {seed}: {case:?}");
         assert!(after <= LONGEST_RETRY_AFTER && after >= case.retry_after.unwrap_or_default(), "seed {seed}");
         assert!(case.left.is_none_or(|left| after < left), "seed {seed}: {case:?}");
     }

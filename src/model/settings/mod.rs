@@ -24,6 +24,9 @@ pub struct ClientTimeouts {
     pub idle: Duration,
     /// Between requests on a kept connection.
     pub keep_alive: Duration,
+    /// Bytes per second that a client has to send or take while it is what is waited for, on average
+    /// over five seconds. Off when unset.
+    pub min_rate: Option<u64>,
 }
 
 impl Default for ClientTimeouts {
@@ -33,6 +36,7 @@ impl Default for ClientTimeouts {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             keep_alive: Duration::from_secs(75),
+            min_rate: None,
         }
     }
 }
@@ -52,6 +56,9 @@ pub struct UpstreamTimeouts {
     pub tunnel: Duration,
     /// For one try, from its start to the head of its response. Off when unset.
     pub attempt: Option<TryTimeout>,
+    /// Bytes per second that an endpoint has to send once its response has begun, while it is what is
+    /// waited for, on average over five seconds. Off when unset.
+    pub min_rate: Option<u64>,
 }
 
 impl Default for UpstreamTimeouts {
@@ -63,6 +70,7 @@ impl Default for UpstreamTimeouts {
             keep_alive: Duration::from_secs(75),
             tunnel: Duration::from_secs(3600),
             attempt: None,
+            min_rate: None,
         }
     }
 }

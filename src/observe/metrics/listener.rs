@@ -31,6 +31,8 @@ pub enum ClientTimeout {
     KeepAlive,
     /// The whole request's.
     Request,
+    /// The least rate at which a body has to move.
+    Rate,
 }
 
 /// What became of a listener's access log lines. Any thread may count here: it happens once a batch,
@@ -250,7 +252,7 @@ const TURNED_AWAY: Title = Title(
 );
 
 /// The values of the label `timeout`, in the order of [`ClientTimeout`].
-const TIMEOUTS: [&str; 5] = ["tls_handshake", "header", "idle", "keep_alive", "request"];
+const TIMEOUTS: [&str; 6] = ["tls_handshake", "header", "idle", "keep_alive", "request", "rate"];
 
 const LOG_LINES: Table<LogLines, AtomicU64> = &[
     (Title("forebay_access_log_lines_total", "Access log lines written."), |lines| &lines.written),

@@ -6,11 +6,13 @@ mod endpoint;
 mod exposition;
 mod health;
 mod histogram;
+mod ladder;
 mod listener;
 mod loops;
 mod overload;
 mod pool;
 mod process;
+mod rate;
 mod route;
 mod status;
 
@@ -21,11 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
 use loops::BreakerLabels;
+use rate::RateLabels;
 
 pub use super::shard::Shard;
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
+pub use ladder::LadderMetrics;
 pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
@@ -34,6 +38,7 @@ pub use route::{Finished, RouteLabels, RouteMetrics};
 
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -45,6 +50,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 pub struct Registry {
     workers: usize,
     generation: AtomicU64,
+    restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
@@ -54,6 +60,8 @@ pub struct Registry {
     pools: Kept<Name, PoolMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
+    ladders: Kept<Name, LadderMetrics>,
+    rates: Kept<RateLabels, RateCounts>,
 }
 
 impl Registry {
@@ -63,6 +71,7 @@ impl Registry {
         Arc::new(Self {
             workers,
             generation: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             overload: Arc::default(),
             listeners: Kept::default(),
             routes: Kept::default(),
@@ -72,6 +81,8 @@ impl Registry {
             pools: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
+            ladders: Kept::default(),
+            rates: Kept::default(),
         })
     }
 
@@ -138,6 +149,19 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
+    /// What is counted of the ladder of a pool, whose rungs have these names.
+    #[must_use]
+    pub fn ladder(&self, pool: &Name, rungs: Vec<String>) -> Arc<LadderMetrics> {
+        self.ladders.get_or_make(pool.clone(), || LadderMetrics::new(rungs))
+    }
+
+    /// The counts of a rate limit of a route.
+    #[must_use]
+    pub fn rate_limit(&self, route: &Name, limit: &Name) -> Arc<RateCounts> {
+        let labels = RateLabels { route: route.clone(), limit: limit.clone() };
+        self.rates.get_or_make(labels, RateCounts::default)
+    }
+
     /// What is shown of the process's own load.
     #[must_use]
     pub fn overload(&self) -> &Arc<OverloadMetrics> {
@@ -149,6 +173,17 @@ impl Registry {
         self.generation.store(generation, Ordering::Relaxed);
     }
 
+    /// A worker that had ended before its time begins again.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
     /// Every metric, as [`CONTENT_TYPE`] says. Takes time in proportion to the number of handles; not
     /// for the request path.
     #[must_use]
@@ -156,6 +191,8 @@ impl Registry {
         let mut out = Exposition::default();
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
+        out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        process::expose_panics(&mut out);
         out.gauge(GENERATION, [(Vec::new(), self.generation.load(Ordering::Relaxed) as f64)]);
         let listeners = self.listeners.review();
         let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
@@ -168,6 +205,8 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let rates = self.rates.review();
+        rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
         self.overload.expose(&mut out);
@@ -180,6 +219,8 @@ impl Registry {
         loops::expose_breakers(breakers.iter().map(|(of, breaker)| (of, &**breaker)), out);
         let pools = self.loops.review();
         loops::expose_loops(pools.iter().map(|(pool, loops)| (pool, &**loops)), out);
+        let ladders = self.ladders.review();
+        ladder::expose(ladders.iter().map(|(pool, ladder)| (pool, &**ladder)), out);
     }
 
     fn expose_health(&self, out: &mut Exposition) {
@@ -231,6 +272,8 @@ impl<K: Ord + Clone, M> Kept<K, M> {
 }
 
 const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
+const RESTARTS: Title =
+    Title("forebay_worker_restarts_total", "How often a worker began again that had ended before its time.");
 const GENERATION: Title = Title("forebay_config_generation", "Number of the configuration in force.");
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is measured of the process as a whole, read from the kernel at every scrape. Where there is
+//! What is measured of the process as a whole, most of it read from the kernel at every scrape. Where there is
 //! no `/proc`, what comes from it is left out.
 
 use std::fs;
@@ -6,6 +6,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 
 use super::exposition::{Exposition, Title, labels};
+use crate::observe::panics;
 
 /// Adds what the kernel says of this process.
 pub(super) fn expose(out: &mut Exposition) {
@@ -27,6 +28,11 @@ pub(super) fn expose(out: &mut Exposition) {
     out.gauge(VIRTUAL, sample(kibibytes("VmSize:")));
     out.gauge(OPEN_FDS, sample(open));
     out.gauge(MAX_FDS, sample(getrlimit(Resource::Nofile).current.map(|limit| limit as f64)));
+}
+
+/// Adds what went wrong in this program itself.
+pub(super) fn expose_panics(out: &mut Exposition) {
+    out.counter(PANICS, panics::counts().map(|(place, n)| (labels([("where", place.name())]), n as f64)));
 }
 
 /// Adds what was built.
@@ -73,6 +79,8 @@ const BUILD: Title = Title("forebay_build_info", "Always 1; the labels say what 
 const CPU: Title = Title("process_cpu_seconds_total", "Processor time spent, user and kernel.");
 const START: Title =
     Title("process_start_time_seconds", "When the process started, in seconds of the Unix epoch.");
+const PANICS: Title =
+    Title("forebay_panics_total", "Panics, which are mistakes in Forebay, by what each of them ended.");
 const THREADS: Title = Title("process_threads", "Threads of the process.");
 const RESIDENT: Title = Title("process_resident_memory_bytes", "Memory held in RAM.");
 const VIRTUAL: Title = Title("process_virtual_memory_bytes", "Address space reserved.");

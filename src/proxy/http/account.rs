@@ -7,9 +7,11 @@ use std::time::{Instant, SystemTime};
 
 use http::StatusCode;
 
+use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
 use super::{Connection, Scratch};
 use crate::ambient;
+use crate::model::Fields;
 use crate::model::field::Known;
 use crate::model::settings::Priority;
 use crate::observe::access_log::{AccessLog, Record};
@@ -38,16 +40,22 @@ pub(super) struct Account<'a> {
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
     pub(super) set_cookie: Option<&'a str>,
+    /// Fields that the route's filters add to the response, whoever gives it.
+    pub(super) added: Fields,
     /// The client, as believed.
     pub(super) client: Option<IpAddr>,
     /// When the request head was there.
     pub(super) started: Instant,
+    /// The rung of a ladder of degradation that answers, if it is not the pool itself.
+    pub(super) degraded: Option<&'a str>,
     /// Whether others come first where not all can.
     pub(super) priority: Priority,
     /// Whether it had to wait for its turn or for an endpoint since it `started`.
     pub(super) waited: Cell<bool>,
     /// When the request must be over.
     pub(super) deadline: Option<Instant>,
+    /// How long the client said that it waits.
+    pub(super) patience: Option<Patience>,
     /// When the response head was.
     pub(super) first_byte: Option<Instant>,
     /// The status sent to the client.
@@ -76,11 +84,14 @@ impl<'a> Account<'a> {
             endpoint: None,
             session: None,
             set_cookie: None,
+            added: Fields::default(),
             client: None,
             started,
+            degraded: None,
             priority: Priority::default(),
             waited: Cell::new(false),
             deadline: None,
+            patience: None,
             first_byte: None,
             status: None,
             error: None,
@@ -114,7 +125,8 @@ impl<'a> Account<'a> {
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
             ProxyError::ClientIdle(_) | ProxyError::ClientStalled(_) => Some(ClientTimeout::Idle),
-            ProxyError::RequestTimeout(_) => Some(ClientTimeout::Request),
+            ProxyError::ClientSlow(_) => Some(ClientTimeout::Rate),
+            ProxyError::RequestTimeout(_) | ProxyError::Overdue(..) => Some(ClientTimeout::Request),
             _ => None,
         };
         if let Some(timeout) = timeout {

@@ -13,10 +13,11 @@ use tokio::time::{timeout, timeout_at};
 use super::account::Account;
 use super::channel::{Http2Stream, Kept, Pump, grpc_outcome};
 use super::client::Client;
+use super::deadline::overdue;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Sent, http2_error};
 use super::forward::{Forward, unless_gone};
-use super::watch::Expired;
+use super::watch::{Expired, Side};
 use super::{Scratch, head2, hop};
 use crate::ambient;
 use crate::health::Outcome;
@@ -204,7 +205,7 @@ impl Forward<'_> {
 
     /// The error of a request that took too long.
     pub(super) fn request_timeout(&self) -> ProxyError {
-        ProxyError::RequestTimeout(self.route.timeouts.request.unwrap_or_default())
+        overdue(self.route.timeouts.request, self.patience)
     }
 
     async fn send(
@@ -314,13 +315,16 @@ impl Forward<'_> {
                     return Poll::Ready(Err(ProxyError::ClientGone));
                 }
                 let by_client = exchange.waits_for_client();
-                let idle = if by_client { self.client_idle } else { patience };
+                let idle = if by_client { self.client.idle } else { patience };
+                let rate = self.client.min_rate.filter(|_| by_client);
+                watch.keep_pace(Side::Client, rate, client.progress());
                 watch.poll(exchange.progress() + client.progress(), idle, cx).map(|expired| {
                     Err(match expired {
                         Expired::Deadline => self.request_timeout(),
                         Expired::Try => {
                             ProxyError::TryTimeout(self.until(began).map_or(Duration::ZERO, |u| u.limit))
                         }
+                        Expired::Slow => ProxyError::ClientSlow(rate.unwrap_or_default()),
                         Expired::Idle if by_client => ProxyError::ClientIdle(idle),
                         Expired::Idle => ProxyError::UpstreamIdle(idle),
                     })
@@ -338,8 +342,8 @@ impl Forward<'_> {
             }
             hop::of_response(&mut scratch.response);
             scratch.response.fields.remove_known(Known::ContentLength);
-            let passed_on = timeout(self.client_idle, client.interim(&scratch.response)).await;
-            let passed_on = passed_on.map_err(|_| ProxyError::ClientStalled(self.client_idle))?;
+            let passed_on = timeout(self.client.idle, client.interim(&scratch.response)).await;
+            let passed_on = passed_on.map_err(|_| ProxyError::ClientStalled(self.client.idle))?;
             passed_on.map_err(|_| ProxyError::ClientGone)?;
         }
         Err(ProxyError::BadResponse(Malformed::StatusLine))

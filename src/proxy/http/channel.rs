@@ -10,6 +10,7 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 
 use super::head2;
+use crate::cache::Pending;
 use crate::health::Outcome;
 use crate::model::Fields;
 use crate::net::http1::{Conn, Frame, ReadError};
@@ -66,6 +67,8 @@ pub(super) struct Pump {
     kept: Option<Kept>,
     /// What was moved to somebody else before and comes first.
     again: Kept,
+    /// What it is stored in as well.
+    stored: Option<Box<Pending>>,
 }
 
 /// The beginning of a body, or all of it.
@@ -127,6 +130,12 @@ impl Pump {
     /// Keeps what is moved from now on, as long as that is at most so many bytes.
     pub(super) fn keep(&mut self, most: usize) {
         self.kept = Some(Kept { most, ..Kept::default() });
+    }
+
+    /// Has what is moved stored as well, once it is whole and if it is not too large.
+    #[must_use]
+    pub(super) fn storing(pending: Option<Box<Pending>>) -> Self {
+        Self { stored: pending, ..Self::default() }
     }
 
     /// Moves `kept` before anything else.
@@ -195,6 +204,9 @@ impl Pump {
             }
             match frame {
                 Frame::Data(data) => {
+                    if self.stored.as_mut().is_some_and(|stored| !stored.take(&data)) {
+                        self.stored = None;
+                    }
                     self.count(data.len() as u64)?;
                     to.push(data);
                     if self.again.is_empty() && from.is_read_done() && to.may_push_end() {
@@ -215,7 +227,9 @@ impl Pump {
         cx: &mut Context<'_>,
     ) -> Option<Poll<Result<u64, ReadError>>> {
         match (from, to) {
-            (Channel::Http1(from), Channel::Http1(to)) if self.kept.is_none() && self.again.is_empty() => {
+            (Channel::Http1(from), Channel::Http1(to))
+                if self.kept.is_none() && self.again.is_empty() && self.stored.is_none() =>
+            {
                 from.poll_splice(to, cx)
             }
             _ => None,
@@ -229,6 +243,9 @@ impl Pump {
 
     fn finish(&mut self, to: &mut Channel, trailers: Option<Box<Fields>>) -> Result<(), PumpError> {
         self.ended = true;
+        if let Some(stored) = self.stored.take() {
+            stored.complete();
+        }
         self.grpc = trailers.as_deref().and_then(grpc_outcome);
         to.push_end(trailers).map_err(PumpError::Read)
     }

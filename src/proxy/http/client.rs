@@ -11,7 +11,7 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::{Method, StatusCode, Version};
 
-use super::channel::{Channel, Http2Stream};
+use super::channel::{Channel, Http2Stream, Kept};
 use super::head2;
 use crate::model::ResponseHead;
 use crate::model::field::Known;
@@ -28,6 +28,10 @@ pub(super) struct Client {
     pub(super) persist: bool,
     /// Whether the client said that it sends nothing after this request.
     pub(super) is_last: bool,
+    /// Whether some of the request body was taken, so that it cannot be had from here again.
+    pub(super) body_begun: bool,
+    /// What was taken of it, where all of that was kept, for a pool that stands in for the one that failed.
+    pub(super) replay: Option<Kept>,
     version: Version,
     respond: Option<SendResponse<Bytes>>,
     started: bool,
@@ -41,6 +45,8 @@ impl Client {
             channel: Channel::Http1(conn),
             persist: false,
             is_last: false,
+            body_begun: false,
+            replay: None,
             version,
             respond: None,
             started: false,
@@ -55,6 +61,8 @@ impl Client {
             channel,
             persist: true,
             is_last: false,
+            body_begun: false,
+            replay: None,
             version: Version::HTTP_2,
             respond: Some(respond),
             started: false,

@@ -81,9 +81,18 @@ pub(super) enum ProxyError {
     /// The client did not take the response in time.
     #[error("the client took no byte of the response for {0:?} (timeouts.idle of the listener)")]
     ClientStalled(Duration),
+    /// The client sent or took the body too slowly.
+    #[error("the client sent or took less than {0} bytes a second (timeouts.min_rate of the listener)")]
+    ClientSlow(u64),
+    /// The endpoint sent the response too slowly.
+    #[error("the endpoint sent less than {0} bytes a second (timeouts.min_rate of the pool)")]
+    UpstreamSlow(u64),
     /// The whole request took too long.
     #[error("the request was not over within {0:?} (timeouts.request of the route)")]
     RequestTimeout(Duration),
+    /// The client waits no longer.
+    #[error("the request was not over within {0:?}, as its client asked ({1})")]
+    Overdue(Duration, &'static str),
 }
 
 impl ProxyError {
@@ -98,7 +107,7 @@ impl ProxyError {
             Self::Malformed(Malformed::TransferCoding) | Self::Connect => StatusCode::NOT_IMPLEMENTED,
             Self::Malformed(Malformed::Version) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::Malformed(_) | Self::Path | Self::ClientBody(_) => StatusCode::BAD_REQUEST,
-            Self::HeaderTimeout(_) | Self::ClientIdle(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::HeaderTimeout(_) | Self::ClientIdle(_) | Self::ClientSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::ClientGone | Self::ClientStalled(_) => {
                 StatusCode::from_u16(CLIENT_CLOSED).unwrap_or(StatusCode::BAD_REQUEST)
             }
@@ -106,9 +115,11 @@ impl ProxyError {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Rejected(Rejection::Deadline) => StatusCode::GATEWAY_TIMEOUT,
             Self::NoEndpoint | Self::Rejected(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::UpstreamIdle(_) | Self::TryTimeout(_) | Self::RequestTimeout(_) => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::UpstreamIdle(_)
+            | Self::UpstreamSlow(_)
+            | Self::TryTimeout(_)
+            | Self::RequestTimeout(_)
+            | Self::Overdue(..) => StatusCode::GATEWAY_TIMEOUT,
             Self::Dial(error) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
             Self::Http2(OpenError::HandshakeTimeout(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::Http2(OpenError::Dial(error)) if is_timeout(error) => StatusCode::GATEWAY_TIMEOUT,
@@ -133,6 +144,7 @@ impl ProxyError {
             | Self::ClientIdle(_)
             | Self::ClientGone
             | Self::ClientStalled(_)
+            | Self::ClientSlow(_)
             | Self::ClientBody(_)
             | Self::TooLarge(_) => "http_request_error",
             Self::NoRoute => "destination_not_found",
@@ -145,8 +157,8 @@ impl ProxyError {
             Self::NoResponse(_) | Self::Refused | Self::LeftOut => "connection_terminated",
             Self::BadResponse(_) => "http_protocol_error",
             Self::Truncated(_) => "http_response_incomplete",
-            Self::UpstreamIdle(_) => "connection_read_timeout",
-            Self::TryTimeout(_) | Self::RequestTimeout(_) => "http_response_timeout",
+            Self::UpstreamIdle(_) | Self::UpstreamSlow(_) => "connection_read_timeout",
+            Self::TryTimeout(_) | Self::RequestTimeout(_) | Self::Overdue(..) => "http_response_timeout",
         }
     }
 
@@ -164,9 +176,11 @@ impl ProxyError {
             Self::Truncated(ReadError::Malformed(_)) => Some(FailureKind::Protocol),
             Self::NoResponse(_) | Self::Truncated(_) => Some(FailureKind::Reset),
             Self::Refused | Self::LeftOut => Some(FailureKind::Refused),
-            Self::UpstreamIdle(_) | Self::TryTimeout(_) | Self::RequestTimeout(_) => {
-                Some(FailureKind::Timeout)
-            }
+            Self::UpstreamIdle(_)
+            | Self::UpstreamSlow(_)
+            | Self::TryTimeout(_)
+            | Self::RequestTimeout(_)
+            | Self::Overdue(..) => Some(FailureKind::Timeout),
             _ => None,
         }
     }
@@ -182,11 +196,17 @@ impl ProxyError {
             Self::NoResponse(_) | Self::Refused => Failure::Reset,
             Self::BadResponse(_) | Self::Truncated(ReadError::Malformed(_)) => Failure::Protocol,
             Self::Truncated(_) => Failure::Truncated,
-            Self::UpstreamIdle(_) => Failure::Timeout,
+            Self::UpstreamIdle(_) | Self::UpstreamSlow(_) => Failure::Timeout,
             Self::TryTimeout(_) if !by_client => Failure::Timeout,
-            Self::RequestTimeout(_) if !by_client => Failure::Timeout,
+            Self::RequestTimeout(_) | Self::Overdue(..) if !by_client => Failure::Timeout,
             _ => return Outcome::Cancelled,
         })
+    }
+
+    /// Whether the time of the whole request was over.
+    #[must_use]
+    pub(super) fn is_overdue(&self) -> bool {
+        matches!(self, Self::RequestTimeout(_) | Self::Overdue(..) | Self::Rejected(Rejection::Deadline))
     }
 
     /// Whether nothing was sent to the endpoint, so that another one may be asked instead.

@@ -174,7 +174,9 @@ impl Exchange {
         if self.upload_over {
             return Ok(());
         }
-        match self.upload.poll(&mut client.channel, &mut self.channel, cx) {
+        let uploaded = self.upload.poll(&mut client.channel, &mut self.channel, cx);
+        client.body_begun |= self.upload.moved > 0;
+        match uploaded {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => self.upload_over = true,
             Poll::Ready(Err(PumpError::Write(_))) => {

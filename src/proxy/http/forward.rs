@@ -14,6 +14,7 @@ use super::admit::wait_for_place;
 use super::attempt::{Attempt, Failure};
 use super::channel::Kept;
 use super::client::Client;
+use super::deadline::{self, Patience};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::{Connection, Scratch};
@@ -23,7 +24,7 @@ use crate::health::{Failure as EndpointFailure, Outcome};
 use crate::limit::Rejection;
 use crate::limit::retry::{Case, Cause, Decision, Failed, Load, Reason, cause, decide};
 use crate::model::ResponseHead;
-use crate::model::settings::{Retry, UpstreamProtocol};
+use crate::model::settings::{ClientTimeouts, Retry, UpstreamProtocol};
 use crate::upstream::guard::Retrying;
 use crate::upstream::{Choosing, Lease, LocalPool, NoPick, Route};
 use crate::wire::Length;
@@ -45,8 +46,10 @@ pub(super) struct Forward<'a> {
     pub(super) max_body: Option<u64>,
     /// Whether another protocol is asked for.
     pub(super) upgrade: bool,
-    /// The client's idle timeout.
-    pub(super) client_idle: Duration,
+    /// Time limits towards the client.
+    pub(super) client: &'a ClientTimeouts,
+    /// How long the client said that it waits.
+    pub(super) patience: Option<Patience>,
 }
 
 /// What became of a request so far.
@@ -89,9 +92,10 @@ impl<'a> Forward<'a> {
         self.pool.count_request(account.started);
         let mut course = Course::default();
         let lease = self.first(scratch, client, account).await?;
-        let mut attempt = Attempt::new(lease, None, beginning(account));
+        let mut attempt = Attempt::new(lease, client.replay.take(), beginning(account));
         loop {
             account.ask(attempt.lease.endpoint());
+            deadline::tell(account, self.route, &mut scratch.request, attempt.began);
             let tried = match self.hedge_after(&course, scratch) {
                 None => self.attempt(attempt, scratch, client, account).await,
                 // Boxed, because most requests have no second try beside the first, nor another after it.
@@ -164,11 +168,15 @@ impl<'a> Forward<'a> {
         course.retrying = None;
         course.tried.push(failure.lease().index());
         course.unconnected += u32::from(failure.failed() == Some(Failed::Connect));
+        let unsent = failure.is_unsent();
         let decision = self.decide(&failure, course, scratch, account);
-        let ended = Ended::of(*failure);
+        let mut ended = Ended::of(*failure);
         let (cause, after) = match decision {
             Decision::Again { cause, after } => (cause, after),
-            Decision::No(reason) => return Next::Over(self.give_up(ended, reason)),
+            Decision::No(reason) => {
+                client.replay = ended.kept.take();
+                return Next::Over(self.give_up(ended, reason));
+            }
         };
         if cause != Cause::Trial {
             course.retrying = Some(self.pool.shared.guard.retry());
@@ -183,6 +191,7 @@ impl<'a> Forward<'a> {
             }
         }
         let Some(lease) = self.other(course, cause, scratch, account) else {
+            client.replay = ended.kept.take();
             return Next::Over(self.give_up(ended, Reason::NoEndpoint));
         };
         let kept = ended.leave(self.cx, scratch, account);
@@ -192,7 +201,9 @@ impl<'a> Forward<'a> {
             course.trial = true;
         } else {
             course.tries += 1;
-            self.pool.count_retry(now);
+            if !unsent {
+                self.pool.count_retry(now);
+            }
         }
         Next::Again(Attempt::new(lease, kept, now))
     }

@@ -10,15 +10,16 @@ use http::{Method, StatusCode};
 use super::account::Account;
 use super::channel::{Pump, PumpError};
 use super::client::Client;
+use super::deadline::{self, Patience, overdue};
 use super::degrade::{self, Answer};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::onward::Onward;
-use super::watch::Expired;
-use super::{Connection, Scratch, hop, identity, respond, tunnel};
+use super::watch::{Expired, Side};
+use super::{Connection, Scratch, hop, identity, keep, respond, tunnel};
 use crate::ambient;
-use crate::model::RequestHead;
-use crate::model::settings::ClientIdentity;
+use crate::model::settings::{ClientIdentity, ClientTimeouts};
+use crate::model::{Fields, RequestHead};
 use crate::route::View;
 use crate::route::filter::{FilterCx, Reply, Verdict};
 use crate::route::path::{Normalised, normalise};
@@ -73,26 +74,31 @@ async fn answer<'a>(
     client.persist = asked.persist && !cx.worker.is_draining();
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
-    account.deadline = route.timeouts.request.map(|limit| account.started + limit);
+    deadline::set(account, route, &scratch.request);
     scratch.watch.set_deadline(account.deadline);
     // Before the filters, which may change the host and what is told of the client.
     prepare(cx, &mut scratch.request, &listener.identity);
     let mut filter_cx = FilterCx {
+        now: account.started,
         client: account.client,
         scheme: cx.peer.scheme,
         host: &scratch.host,
         body_length: body.exact(),
         max_body: None,
+        added: Fields::default(),
     };
-    if let Some(reply) = filter_request(route, &mut scratch.request, &mut filter_cx) {
-        return Ok(Answer::Reply(reply));
-    }
+    let reply = filter_request(route, &mut scratch.request, &mut filter_cx);
     let max_body = filter_cx.max_body;
+    account.added = filter_cx.added;
+    if let Some(reply) = reply {
+        return Ok(Answer::Reply(respond::to_refused(reply, &scratch.request)));
+    }
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some(branch);
-    let client_idle = listener.timeouts.idle;
-    let onward = Onward { cx, route, branch, body, max_body, upgrade: asked.upgrade, client_idle };
+    let client_timeouts = &listener.timeouts;
+    let upgrade = asked.upgrade;
+    let onward = Onward { cx, route, branch, body, max_body, upgrade, client: client_timeouts };
     degrade::answer(&onward, pool, scratch, client, account).await
 }
 
@@ -159,9 +165,10 @@ async fn deliver(
     // Whether and when the rest of the request comes is open, and nothing else can be read before it.
     client.persist &= client.channel.is_read_done();
     account.bind_session(exchange.lease().index());
+    let download = Pump::storing(keep::keep(cx, scratch, client, account, length));
     begin(scratch, client, account, length)?;
     if scratch.response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return stream(cx, scratch, client, account, exchange).await;
+        return stream(cx, scratch, client, account, (exchange, download)).await;
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
     exchange.lease().complete(None, ambient::now());
@@ -181,6 +188,9 @@ fn begin(
     length: Length,
 ) -> Result<(), ProxyError> {
     let Scratch { request, response, .. } = scratch;
+    for (_, name, value) in account.added.iter() {
+        response.fields.append(name, value);
+    }
     for filter in account.route.iter().flat_map(|route| route.filters.iter()) {
         filter.on_response(response);
     }
@@ -190,6 +200,9 @@ fn begin(
     }
     if let Some(value) = account.set_cookie {
         response.fields.append(b"set-cookie", value.as_bytes());
+    }
+    if let Some(rung) = account.degraded {
+        response.fields.append(b"forebay-degraded", rung.as_bytes());
     }
     account.status = Some(response.status);
     client.start(response, length, &request.method).map_err(|_| ProxyError::ClientGone)
@@ -202,10 +215,9 @@ async fn stream(
     scratch: &mut Scratch,
     client: &mut Client,
     account: &mut Account<'_>,
-    exchange: Box<Exchange>,
+    (exchange, mut download): (Box<Exchange>, Pump),
 ) -> Result<(), ProxyError> {
     let limits = Limits::of(account);
-    let mut download = Pump::default();
     let mut held = Some(exchange);
     let mut by_client = false;
     let streamed = poll_fn(|task| {
@@ -234,7 +246,13 @@ async fn stream(
             }
             let progress =
                 client.progress() + held.as_ref().map_or(u64::MAX / 2, |exchange| exchange.progress());
-            let idle = if by_client { limits.client_idle } else { limits.upstream_idle };
+            let moved = held.as_ref().map_or(0, |exchange| exchange.progress());
+            if by_client {
+                scratch.watch.keep_pace(Side::Client, limits.client.min_rate, client.progress());
+            } else {
+                scratch.watch.keep_pace(Side::Upstream, limits.upstream_rate, moved);
+            }
+            let idle = if by_client { limits.client.idle } else { limits.upstream_idle };
             return scratch
                 .watch
                 .poll(progress, idle, task)
@@ -250,28 +268,37 @@ async fn stream(
 }
 
 /// The time limits that hold while a response is passed on.
-struct Limits {
-    client_idle: Duration,
+struct Limits<'a> {
+    client: &'a ClientTimeouts,
+    upstream_rate: Option<u64>,
     upstream_idle: Duration,
-    request: Duration,
+    request: Option<Duration>,
+    patience: Option<Patience>,
 }
 
-impl Limits {
-    fn of(account: &Account<'_>) -> Self {
+impl<'a> Limits<'a> {
+    fn of(account: &Account<'a>) -> Self {
         let route = account.route.map(|route| &route.timeouts);
-        let pool = account.pool.map(|pool| pool.shared.settings.timeouts.idle);
+        let pool = account.pool.map(|pool| &pool.shared.settings.timeouts);
         Self {
-            client_idle: account.listener.timeouts.idle,
-            upstream_idle: route.and_then(|route| route.idle).or(pool).unwrap_or(Duration::MAX),
-            request: route.and_then(|route| route.request).unwrap_or(Duration::MAX),
+            client: &account.listener.timeouts,
+            upstream_rate: pool.and_then(|pool| pool.min_rate),
+            upstream_idle: route
+                .and_then(|route| route.idle)
+                .or(pool.map(|pool| pool.idle))
+                .unwrap_or(Duration::MAX),
+            request: route.and_then(|route| route.request),
+            patience: account.patience,
         }
     }
 
     fn error(&self, expired: Expired, by_client: bool) -> ProxyError {
         match expired {
             // Once there is a head, the time of one try is over.
-            Expired::Deadline | Expired::Try => ProxyError::RequestTimeout(self.request),
-            Expired::Idle if by_client => ProxyError::ClientStalled(self.client_idle),
+            Expired::Deadline | Expired::Try => overdue(self.request, self.patience),
+            Expired::Slow if by_client => ProxyError::ClientSlow(self.client.min_rate.unwrap_or_default()),
+            Expired::Slow => ProxyError::UpstreamSlow(self.upstream_rate.unwrap_or_default()),
+            Expired::Idle if by_client => ProxyError::ClientStalled(self.client.idle),
             Expired::Idle => ProxyError::UpstreamIdle(self.upstream_idle),
         }
     }

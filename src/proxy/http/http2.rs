@@ -1,6 +1,7 @@
 //! HTTP/2 with a client: one task for the connection, one for each request on it.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::ambient;
 use crate::net::stream::{Rewound, Stream, Traffic};
 use crate::net::timer::Timer;
 use crate::observe::metrics::ClientTimeout;
+use crate::observe::panics::{Place, contain};
 use crate::wire::{Length, framing};
 
 /// Serves the connection, of which `first` was read already, until it ends.
@@ -120,16 +122,26 @@ fn count_bytes(cx: &Connection, traffic: &Traffic) {
     });
 }
 
+/// A panic ends the request alone: its stream is reset when what stands for it is dropped.
 async fn serve_request(
     cx: Rc<Connection>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
     _open: Rc<()>,
 ) {
+    let served = pin!(answer(&cx, request, respond));
+    if let Err(panic) = contain(Place::Request, served).await {
+        with_listener(&cx, |listener| {
+            tracing::error!(%panic, listener = %listener.name, peer = ?cx.peer.ip, "a panic ended a request");
+        });
+    }
+}
+
+async fn answer(cx: &Rc<Connection>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let mut scratch = cx.worker.take_scratch();
     let (parts, recv) = request.into_parts();
     let is_over = recv.is_end_stream();
-    let fields = with_listener(&cx, |listener| listener.limits.fields).unwrap_or_default();
+    let fields = with_listener(cx, |listener| listener.limits.fields).unwrap_or_default();
     let read = head2::request_from(&Request::from_parts(parts, ()), &mut scratch.request, fields);
     let body = read.and_then(|()| match framing::content_length(&scratch.request.fields)? {
         _ if is_over => Ok(Length::Exact(0)),
@@ -137,7 +149,7 @@ async fn serve_request(
         None => Ok(Length::Chunked),
     });
     let mut client = Client::http2(recv, respond);
-    handle(&cx, &mut scratch, &mut client, body.map_err(ProxyError::Malformed)).await;
+    handle(cx, &mut scratch, &mut client, body.map_err(ProxyError::Malformed)).await;
     cx.worker.give_scratch(scratch);
 }
 

@@ -1,8 +1,6 @@
 //! A request on its way to one pool: let through, taken to an endpoint, and its response made ready
 //! to be passed on. The same for the pool of the route and for one that stands in for it.
 
-use std::time::Duration;
-
 use super::account::Account;
 use super::admit::{self, admit};
 use super::client::Client;
@@ -13,7 +11,7 @@ use super::{Connection, Scratch};
 use crate::ambient;
 use crate::health::Outcome;
 use crate::model::field::Known;
-use crate::model::settings::UpstreamProtocol;
+use crate::model::settings::{ClientTimeouts, UpstreamProtocol};
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{LocalPool, Route};
 use crate::wire::Length;
@@ -33,8 +31,8 @@ pub(super) struct Onward<'a> {
     pub(super) max_body: Option<u64>,
     /// Whether another protocol is asked for.
     pub(super) upgrade: bool,
-    /// The client's idle timeout.
-    pub(super) client_idle: Duration,
+    /// Time limits towards the client.
+    pub(super) client: &'a ClientTimeouts,
 }
 
 impl<'a> Onward<'a> {
@@ -88,7 +86,8 @@ impl<'a> Onward<'a> {
             max_body: self.max_body,
             upgrade,
             route: self.route,
-            client_idle: self.client_idle,
+            client: self.client,
+            patience: account.patience,
         };
         let mut exchange = forward.run(scratch, client, account).await?;
         let Scratch { request, response, .. } = scratch;

@@ -36,7 +36,8 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
     let reason = status.canonical_reason().unwrap_or("Error");
     let body = if is_grpc(request) {
         fields.append(b"content-type", b"application/grpc");
-        fields.append(b"grpc-status", grpc_status(status));
+        fields
+            .append(b"grpc-status", if error.is_overdue() { DEADLINE_EXCEEDED } else { grpc_status(status) });
         fields.append(b"grpc-message", details.as_bytes());
         String::new()
     } else {
@@ -44,6 +45,23 @@ pub(super) fn to_error(error: &ProxyError, account: &Account<'_>, request: &Requ
         format!("{} {reason}\n{error}\n", status.as_u16())
     };
     Reply { status, fields, body: Bytes::from(body), details: None }
+}
+
+/// What a filter answers, as the client of `request` understands it. A call of gRPC that is refused ends
+/// as one that an endpoint refuses: with a status in trailers alone, which stand in the head
+/// (`PROTOCOL-HTTP2.md` of gRPC, `Trailers-Only`).
+#[must_use]
+pub(super) fn to_refused(mut reply: Box<Reply>, request: &RequestHead) -> Box<Reply> {
+    if let Some(details) = &reply.details
+        && is_grpc(request)
+    {
+        reply.fields.set(b"content-type", b"application/grpc");
+        reply.fields.append(b"grpc-status", grpc_status(reply.status));
+        reply.fields.append(b"grpc-message", details.as_bytes());
+        reply.status = StatusCode::OK;
+        reply.body = Bytes::new();
+    }
+    reply
 }
 
 /// The whole response on a connection that is not taken, before anything was read of it.
@@ -58,6 +76,9 @@ pub(super) fn to_connection(why: Refusal) -> Vec<u8> {
     );
     [head.as_bytes(), &status, b"\r\n\r\n", body.as_bytes()].concat()
 }
+
+/// The status of gRPC of a call that took longer than its client waits.
+const DEADLINE_EXCEEDED: &[u8] = b"4";
 
 /// Whole seconds, rounded up; at least one.
 fn seconds(time: Duration) -> u32 {
@@ -89,7 +110,7 @@ pub(super) fn head_of(reply: &Reply, head: &mut ResponseHead) {
     for (_, name, value) in reply.fields.iter() {
         head.fields.append(name, value);
     }
-    if let Some(details) = reply.details {
+    if let Some(details) = &reply.details {
         head.fields.append_known(Known::ProxyStatus, &proxy_status("http_request_denied", None, details));
     }
 }

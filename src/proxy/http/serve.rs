@@ -2,6 +2,7 @@
 //! that was agreed on or that the first bytes show.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,11 +15,12 @@ use crate::limit::Refusal;
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
 use crate::observe::metrics::ClientTimeout;
+use crate::observe::panics::{Place, contain};
 use crate::proxy::Worker;
 use crate::upstream::Listener;
 
 /// Serves a connection that `listener` accepted from `peer`. It counts as open from the call on,
-/// before anything of it is polled.
+/// before anything of it is polled. A panic ends it alone.
 pub fn serve(
     worker: Rc<Worker>,
     listener: usize,
@@ -30,7 +32,15 @@ pub fn serve(
     async move {
         registered.attend().await;
         match entrance {
-            Entrance::Open(entry, socket) => accepted(&worker, listener, (socket, peer), entry).await,
+            Entrance::Open(entry, socket) => {
+                let served = pin!(accepted(&worker, listener, (socket, peer), entry));
+                if let Err(panic) = contain(Place::Connection, served).await {
+                    let local = worker.local();
+                    let listener =
+                        local.snapshot.listeners.get(listener).map(|listener| listener.name.as_str());
+                    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
+                }
+            }
             Entrance::Refused(refused) => Box::pin(refused.tell()).await,
             Entrance::Closed => {}
         }

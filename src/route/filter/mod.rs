@@ -5,6 +5,7 @@ mod access;
 mod basic_auth;
 mod headers;
 mod max_body;
+mod rate_limit;
 mod redirect;
 mod respond;
 mod rewrite_host;
@@ -13,11 +14,16 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
+
+pub use rate_limit::{Mode, RateCounts, RateLimit};
+pub use respond::fixed_reply;
 
 use crate::model::options::Given;
 use crate::model::{Fields, RequestHead, ResponseHead};
@@ -35,6 +41,11 @@ pub trait Filter: fmt::Debug + Send + Sync {
     /// Whether requests get past it to a pool.
     fn answers(&self) -> Answers {
         Answers::Never
+    }
+
+    /// The rate limit that it is, which is to be begun before it is used.
+    fn rate_limit(&mut self) -> Option<&mut RateLimit> {
+        None
     }
 }
 
@@ -64,11 +75,12 @@ pub struct Kind {
     pub parse: fn(&Given<'_>) -> Option<Box<dyn Filter>>,
 }
 
-/// Every filter there is, in the order in which they make sense: who may come at all, before a
-/// password is asked for and sent in clear text, before anything is changed.
+/// Every filter there is, in the order in which they make sense: who may come at all and how
+/// often, before a password is asked for and sent in clear text, before anything is changed.
 pub const KINDS: &[Kind] = &[
     access::ALLOW,
     access::DENY,
+    rate_limit::KIND,
     redirect::KIND,
     basic_auth::KIND,
     max_body::KIND,
@@ -98,16 +110,21 @@ pub struct Reply {
     /// The whole body.
     pub body: Bytes,
     /// When it is an error that Forebay made: what `Proxy-Status` says of it (RFC 9209 `details`).
-    pub details: Option<&'static str>,
+    pub details: Option<Cow<'static, str>>,
 }
 
 impl Reply {
     /// A refusal; `details` is its reason for people and for `Proxy-Status`.
     #[must_use]
-    pub fn refusal(status: StatusCode, details: &'static str) -> Self {
+    pub fn refusal(status: StatusCode, details: impl Into<Cow<'static, str>>) -> Self {
+        let details = details.into();
         let mut fields = Fields::default();
         fields.append(b"content-type", PLAIN_TEXT);
-        Self { status, fields, body: Bytes::from_static(details.as_bytes()), details: Some(details) }
+        let body = match &details {
+            Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
+            Cow::Owned(text) => Bytes::copy_from_slice(text.as_bytes()),
+        };
+        Self { status, fields, body, details: Some(details) }
     }
 }
 
@@ -120,6 +137,8 @@ impl From<Reply> for Verdict {
 /// What filters know of a request besides its head, and what they decide about it.
 #[derive(Debug)]
 pub struct FilterCx<'a> {
+    /// When the request head was there.
+    pub now: Instant,
     /// The client, as believed after `trusted_proxies`; `None` for Unix sockets.
     pub client: Option<IpAddr>,
     /// `http` or `https`.
@@ -130,6 +149,8 @@ pub struct FilterCx<'a> {
     pub body_length: Option<u64>,
     /// The greatest request body to let through, in bytes. Set by filters.
     pub max_body: Option<u64>,
+    /// Fields that filters add to the response, whoever gives it.
+    pub added: Fields,
 }
 
 const PLAIN_TEXT: &[u8] = b"text/plain; charset=utf-8";

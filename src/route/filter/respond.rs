@@ -30,32 +30,39 @@ impl Filter for Respond {
 impl Respond {
     /// `{ status = 200, body = "", content_type = "text/plain; charset=utf-8", headers = {} }`
     fn parse(given: &Given<'_>) -> Option<Self> {
-        let options = given.table()?;
-        let status = options.get_or("status", StatusCode::OK);
-        let body = options.get_or("body", String::new());
-        let content_type = options.get::<String>("content_type");
-        let mut all = Fields::default();
-        for (name, value) in fields(&options, "headers", fixed) {
-            all.append(&name, &value);
-        }
-        if status.is_informational() {
-            options.problem("status", format!("{} is not a final status", status.as_u16()), None);
-        }
-        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if bodiless && !body.is_empty() {
-            options.problem("body", format!("a {} has no body", status.as_u16()), None);
-        }
-        match content_type.as_deref().map(fixed) {
-            Some(Ok(value)) => all.set(CONTENT_TYPE, &value),
-            Some(Err(fault)) => options.problem("content_type", fault.text, fault.hint),
-            None if !body.is_empty() && all.get_named(CONTENT_TYPE).next().is_none() => {
-                all.append(CONTENT_TYPE, PLAIN_TEXT);
-            }
-            None => {}
-        }
-        options.finish();
-        Some(Self(Reply { status, fields: all, body: Bytes::from(body), details: None }))
+        fixed_reply(given, StatusCode::OK).map(Self)
     }
+}
+
+/// Reads an answer that is the same for everyone; `status` is that of one that has none. `None` when it
+/// is no table, which is reported.
+#[must_use]
+pub fn fixed_reply(given: &Given<'_>, status: StatusCode) -> Option<Reply> {
+    let options = given.table()?;
+    let status = options.get_or("status", status);
+    let body = options.get_or("body", String::new());
+    let content_type = options.get::<String>("content_type");
+    let mut all = Fields::default();
+    for (name, value) in fields(&options, "headers", fixed) {
+        all.append(&name, &value);
+    }
+    if status.is_informational() {
+        options.problem("status", format!("{} is not a final status", status.as_u16()), None);
+    }
+    let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if bodiless && !body.is_empty() {
+        options.problem("body", format!("a {} has no body", status.as_u16()), None);
+    }
+    match content_type.as_deref().map(fixed) {
+        Some(Ok(value)) => all.set(CONTENT_TYPE, &value),
+        Some(Err(fault)) => options.problem("content_type", fault.text, fault.hint),
+        None if !body.is_empty() && all.get_named(CONTENT_TYPE).next().is_none() => {
+            all.append(CONTENT_TYPE, PLAIN_TEXT);
+        }
+        None => {}
+    }
+    options.finish();
+    Some(Reply { status, fields: all, body: Bytes::from(body), details: None })
 }
 
 const CONTENT_TYPE: &[u8] = b"content-type";

@@ -72,11 +72,13 @@ impl<'a> Case<'a> {
 
     pub(super) fn cx(&self) -> FilterCx<'a> {
         FilterCx {
+            now: crate::ambient::now(),
             client: self.client,
             scheme: self.scheme,
             host: self.host,
             body_length: self.body_length,
             max_body: self.max_body,
+            added: Fields::default(),
         }
     }
 
