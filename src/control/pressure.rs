@@ -44,10 +44,12 @@ pub(super) async fn run(pressure: Arc<Pressure>) {
     }
 }
 
-/// Has as many descriptors as the system lets us have; how many that is.
+/// Has as many descriptors as the system lets us have; how many that is. Less than what systems give
+/// to everybody is taken for somebody's wish.
 fn raise_descriptors() -> u64 {
     let limit = getrlimit(Limited::Nofile);
-    if limit.current != limit.maximum {
+    let usual = limit.current.is_some_and(|current| current >= USUAL);
+    if usual && limit.current != limit.maximum {
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
         match setrlimit(Limited::Nofile, raised) {
             Ok(()) => {
@@ -118,6 +120,8 @@ impl Watch {
 }
 
 const DESCRIPTORS: &str = "/proc/self/fd";
+/// The soft limit where nobody has set one: as many as select(2) can tell apart.
+const USUAL: u64 = 1024;
 /// How often is looked.
 const TICK: Duration = Duration::from_millis(200);
 /// The part of the descriptors that connections may have that are being refused, one in so many.

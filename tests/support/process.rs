@@ -33,9 +33,7 @@ impl Process {
     /// As [`Self::run`], with so few file descriptors that some of its threads may have none.
     #[track_caller]
     pub(crate) fn run_short_of_descriptors(toml: &str, limit: u32) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let toml = format!("{toml}\n[admin]\nbind = \"127.0.0.1:0\"\n");
-        std::fs::write(folder.path().join("f.toml"), toml).expect("and written to");
+        let folder = folder_with(toml);
         let mut command = Command::new("sh");
         let program = env!("CARGO_BIN_EXE_forebay");
         command.args(["-c", &format!("ulimit -S -n {limit}; exec \"$0\" run -c f.toml"), program]);
@@ -68,7 +66,7 @@ impl Process {
         let folder = folder_with(toml);
         let mut command = Command::new("sh");
         let line = format!("ulimit -n {descriptors}; exec \"$0\" run -c f.toml");
-        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]).env_remove("FOREBAY_LOG");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]);
         let mut process = Self::start(command.current_dir(folder.path()));
         process.folder = Some(folder);
         process.wait_until_up();

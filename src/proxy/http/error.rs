@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
+use rustix::io::Errno;
 
 use crate::health::{Failure, Outcome};
 use crate::limit::Rejection;
@@ -188,6 +189,9 @@ impl ProxyError {
     #[must_use]
     pub(super) fn outcome(&self, by_client: bool) -> Outcome {
         Outcome::Failure(match self {
+            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) if is_ours(error) => {
+                return Outcome::Cancelled;
+            }
             Self::Dial(_) | Self::Http2(_) => Failure::Connect,
             Self::NoResponse(_) | Self::Refused => Failure::Reset,
             Self::BadResponse(_) | Self::Truncated(ReadError::Malformed(_)) => Failure::Protocol,
@@ -241,6 +245,13 @@ fn rejection_type(rejection: Rejection) -> &'static str {
         | Rejection::EndpointsFull
         | Rejection::Connections => "connection_limit_reached",
     }
+}
+
+/// Whether it is for want of something on our side, of which the endpoint knows nothing.
+fn is_ours(error: &DialError) -> bool {
+    let DialError::Connect(cause) = error else { return false };
+    let errno = Errno::from_io_error(cause);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&errno))
 }
 
 fn is_timeout(error: &DialError) -> bool {

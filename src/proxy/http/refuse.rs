@@ -1,6 +1,7 @@
 //! A client's connection that is not taken: it is told so and why, without a wait for its request,
 //! and ends so that it can read that. How many are told at once is bounded; the rest are closed.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -10,39 +11,47 @@ use super::respond;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
 use crate::proxy::Worker;
-use crate::upstream::{Listener, Pressure};
+use crate::upstream::Listener;
 
-/// Ends the connection. Over TLS it would take a handshake to say why, so nothing is said.
-pub(super) async fn refuse(worker: &Worker, listener: &Listener, socket: Socket, why: Refusal) {
-    listener.metrics.turned_away(worker.shard, why);
-    if listener.tls.is_some() {
-        return;
+/// A connection that is to be told that it is refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    socket: Socket,
+    why: Refusal,
+    worker: Rc<Worker>,
+}
+
+impl Refused {
+    /// Refuses a connection. `None` where it was closed at once: over TLS it would take a handshake to say
+    /// why, and many that are told already are enough.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        listener: &Listener,
+        socket: Socket,
+        why: Refusal,
+    ) -> Option<Self> {
+        listener.metrics.turned_away(worker.shard, why);
+        // Not left to the connection's task: until the tasks have their turn, a burst would hold more
+        // descriptors than there are.
+        let told = listener.tls.is_none() && worker.pressure.begin_parting();
+        told.then(|| Self { socket, why, worker: Rc::clone(worker) })
     }
-    if let Some(told) = Told::new(&worker.pressure) {
-        // Those who do not take it in time get no more.
-        let _ = timeout(PARTING, tell(socket, why)).await;
-        drop(told);
+
+    /// Tells the client, which gets only so much time for it.
+    pub(super) async fn tell(mut self) {
+        let _ = timeout(PARTING, tell(&mut self.socket, self.why)).await;
     }
 }
 
-/// Counts a connection that is being told for as long as that takes.
-struct Told<'a>(&'a Pressure);
-
-impl<'a> Told<'a> {
-    fn new(pressure: &'a Pressure) -> Option<Self> {
-        pressure.begin_parting().then_some(Self(pressure))
-    }
-}
-
-impl Drop for Told<'_> {
+impl Drop for Refused {
     fn drop(&mut self) {
-        self.0.end_parting();
+        self.worker.pressure.end_parting();
     }
 }
 
 /// Writes the response and ends our direction; then reads what the client sends until it ends its
 /// own, because bytes that are left unread would reset the connection and take the response away.
-async fn tell(mut socket: Socket, why: Refusal) -> std::io::Result<()> {
+async fn tell(socket: &mut Socket, why: Refusal) -> std::io::Result<()> {
     socket.write_all(&respond::to_connection(why)).await?;
     socket.shutdown().await?;
     let mut buffer = [0; 4096];

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Connection, Peer, http1, http2, refuse};
+use super::refuse::Refused;
+use super::{Connection, Peer, http1, http2};
 use crate::limit::Refusal;
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
@@ -27,11 +28,11 @@ pub fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let registered = worker.register();
-    let entry = Entry::new(&worker, listener);
+    let entrance = Entrance::new(&worker, listener, socket);
     async move {
         registered.attend().await;
-        match entry {
-            Some(Ok(entry)) => {
+        match entrance {
+            Entrance::Open(entry, socket) => {
                 let served = pin!(accepted(&worker, listener, (socket, peer), entry));
                 if let Err(panic) = contain(Place::Connection, served).await {
                     let local = worker.local();
@@ -40,8 +41,8 @@ pub fn serve(
                     tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
                 }
             }
-            Some(Err((listener, why))) => Box::pin(refuse::refuse(&worker, &listener, socket, why)).await,
-            None => {}
+            Entrance::Refused(refused) => Box::pin(refused.tell()).await,
+            Entrance::Closed => {}
         }
     }
 }
@@ -83,19 +84,35 @@ struct Entry {
     worker: Rc<Worker>,
 }
 
+/// Whether a connection is let in.
+enum Entrance {
+    Open(Entry, Socket),
+    Refused(Refused),
+    Closed,
+}
+
+impl Entrance {
+    fn new(worker: &Rc<Worker>, listener: usize, socket: Socket) -> Self {
+        let local = worker.local();
+        let Some(listener) = local.snapshot.listeners.get(listener) else { return Self::Closed };
+        match Entry::new(worker, listener) {
+            Ok(entry) => Self::Open(entry, socket),
+            Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
+        }
+    }
+}
+
 impl Entry {
-    /// `None` where there is no such listener any more.
-    fn new(worker: &Rc<Worker>, listener: usize) -> Option<Result<Self, (Arc<Listener>, Refusal)>> {
-        let listener = worker.local().snapshot.listeners.get(listener).map(Arc::clone)?;
+    fn new(worker: &Rc<Worker>, listener: &Arc<Listener>) -> Result<Self, Refusal> {
         if !listener.enter() {
-            return Some(Err((listener, Refusal::Listener)));
+            return Err(Refusal::Listener);
         }
         if let Err(why) = worker.pressure.enter() {
             listener.leave();
-            return Some(Err((listener, why)));
+            return Err(why);
         }
         listener.metrics.accepted(worker.shard);
-        Some(Ok(Self { listener, worker: Rc::clone(worker) }))
+        Ok(Self { listener: Arc::clone(listener), worker: Rc::clone(worker) })
     }
 }
 
