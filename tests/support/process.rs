@@ -30,18 +30,14 @@ impl Process {
         Self::run_with(toml, &[])
     }
 
-    /// As [`Self::run`], with so few file descriptors that some of its threads may have none.
+    /// As [`Self::run`], and does not wait.
     #[track_caller]
-    pub(crate) fn run_short_of_descriptors(toml: &str, limit: u32) -> Self {
+    pub(crate) fn begin(toml: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let toml = format!("{toml}\n[admin]\nbind = \"127.0.0.1:0\"\n");
         std::fs::write(folder.path().join("f.toml"), toml).expect("and written to");
-        let mut command = Command::new("sh");
-        let program = env!("CARGO_BIN_EXE_forebay");
-        command.args(["-c", &format!("ulimit -S -n {limit}; exec \"$0\" run -c f.toml"), program]);
-        let mut process = Self::start(command.current_dir(folder.path()));
+        let mut process = Self::spawn(folder.path(), &["run", "-c", "f.toml"]);
         process.folder = Some(folder);
-        process.wait_until_up();
         process
     }
 
@@ -55,21 +51,10 @@ impl Process {
     /// As [`Self::run`], with more arguments.
     #[track_caller]
     pub(crate) fn run_with(toml: &str, more: &[&str]) -> Self {
-        let folder = folder_with(toml);
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
+        std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
         let mut process = Self::spawn(folder.path(), &[&["run", "-c", "f.toml"], more].concat());
-        process.folder = Some(folder);
-        process.wait_until_up();
-        process
-    }
-
-    /// As [`Self::run`], with so many descriptors at most.
-    #[track_caller]
-    pub(crate) fn run_limited(toml: &str, descriptors: u32) -> Self {
-        let folder = folder_with(toml);
-        let mut command = Command::new("sh");
-        let line = format!("ulimit -n {descriptors}; exec \"$0\" run -c f.toml");
-        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]).env_remove("FOREBAY_LOG");
-        let mut process = Self::start(command.current_dir(folder.path()));
         process.folder = Some(folder);
         process.wait_until_up();
         process
@@ -144,17 +129,6 @@ impl Process {
         client.response()
     }
 
-    /// The processor time that it has taken so far, in seconds.
-    #[track_caller]
-    pub(crate) fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let stat = stat.expect("it is running");
-        let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
-        // The 14th and 15th field, of which the first two are gone.
-        let ticks: f64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<f64>).sum();
-        ticks / rustix::param::clock_ticks_per_second() as f64
-    }
-
     /// Sends a signal.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {
@@ -206,15 +180,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A folder with `toml` in `f.toml`.
-#[track_caller]
-fn folder_with(toml: &str) -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
-    std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
-    folder
 }
 
 fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
