@@ -143,3 +143,48 @@ fn an_endpoint_that_sends_too_slowly_is_cut_off_and_its_client_is_not_blamed() {
     });
     assert_eq!(proxy.metrics().sum("forebay_client_timeouts_total", &[("timeout", "rate")]), 0.0);
 }
+
+#[test]
+fn a_second_try_is_told_what_is_left_by_then() {
+    let (one, other) = (never_answers(), never_answers());
+    let proxy = Proxy::start(&format!(
+        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         [[route]]\npool = \"app\"\ndeadline_header = \"X-Timeout\"\nhedge = {{ after = \"100ms\", extra = \"100%\" }}\n\
+         [pool.app]\nendpoints = [\"{}\", \"{}\"]\npolicy = \"round_robin\"\n",
+        one.address(),
+        other.address()
+    ));
+    assert_eq!(ask(&proxy, "X-Timeout: 1000\r\ngrpc-timeout: 1S\r\n").status(), 504);
+    let told = [one.next_request(), other.next_request()];
+    let mut millis = told.each_ref().map(|request| request.field("x-timeout").unwrap().parse().unwrap());
+    millis.sort_unstable();
+    let [later, first]: [u32; 2] = millis;
+    assert!(later <= 900 && first <= 1000, "{later} after {first}");
+    let micros = told.each_ref().map(|request| {
+        request.field("grpc-timeout").unwrap().strip_suffix('u').unwrap().parse::<u32>().unwrap()
+    });
+    assert!(micros.iter().any(|left| *left <= 900_000), "{micros:?}");
+}
+
+#[test]
+fn an_endpoint_that_answers_early_is_not_blamed_for_a_slow_client() {
+    let origin = Origin::run(|conn| {
+        if conn.head().is_some() && conn.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n") {
+            conn.link.take(SLOW_BYTES);
+            conn.send("ok");
+        }
+    });
+    let proxy = Plain { pool: "timeouts.min_rate = \"64KiB\"", ..Plain::default() }.to(&[origin.address()]);
+    let mut client = proxy.connect();
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {SLOW_BYTES}\r\n\r\n"));
+    for _ in 0..SLOW_BYTES {
+        thread::park_timeout(Duration::from_millis(100));
+        client.send("x");
+    }
+    assert_eq!(client.response().text(), "ok");
+    let failures = proxy.metrics().sum("forebay_endpoint_failures_total", &[("pool", "app")]);
+    assert_eq!(failures, 0.0);
+}
+
+/// At ten a second, more than the time over which rates are averaged.
+const SLOW_BYTES: usize = 60;

@@ -92,6 +92,8 @@ struct Experiment {
     began: Instant,
     /// When few enough were under way; answers from before tell of the time before.
     drained: Option<Instant>,
+    /// How long answers take that were asked for before, and are therefore left out.
+    settle: Duration,
     /// Before the decrease.
     limit: f64,
     latency: f64,
@@ -127,6 +129,10 @@ impl Gradient {
         if self.window.says_enough(now) {
             let window = std::mem::take(&mut self.window);
             self.judge(&window, now);
+        } else if self.window.is_silent(self.long, now) {
+            // Whoever asks leaves before the queue is through: no answer will ever tell of it.
+            let window = std::mem::take(&mut self.window);
+            self.set(self.limit.min(f64::from(window.most_in_flight)) * STEEPEST);
         } else if self.window.is_stale(now) {
             self.window = Window::default();
         }
@@ -158,7 +164,10 @@ impl Gradient {
         {
             experiment.drained = Some(now);
         }
-        let settle = Duration::from_secs_f64(experiment.latency).min(PATIENCE);
+        if flow.answers > 0 {
+            experiment.settle = experiment.settle.max(flow.latency).min(PATIENCE);
+        }
+        let settle = experiment.settle;
         experiment.drained.is_none_or(|drained| now < drained + settle)
     }
 
@@ -208,8 +217,10 @@ impl Gradient {
                 is_look,
                 began: now,
                 drained: None,
+                settle: Duration::from_secs_f64(self.short).min(PATIENCE),
                 limit: before,
-                latency: self.short,
+                // What is under way by now may take longer than what was answered: Little's law.
+                latency: self.short.max(window.mean_in_flight() / window.rate(now)),
                 in_flight: window.mean_in_flight(),
                 rate: window.rate(now),
             });
@@ -239,7 +250,8 @@ impl Gradient {
             && rate < before.rate * (fewer + (1.0 - fewer) / 4.0);
         if is_slower {
             self.long = Some(long.max(self.short));
-            self.set(before.limit);
+            // More than was under way was never tried.
+            self.set(before.limit.min(before.in_flight));
         }
     }
 
@@ -267,6 +279,12 @@ impl Window {
     fn says_enough(&self, now: Instant) -> bool {
         let (ended, span) = (self.answers + self.timeouts, self.span(now));
         self.answers > 0.0 && ((ended >= ENOUGH && span >= SHORTEST) || (ended >= FEWEST && span >= LONG))
+    }
+
+    /// Whether nothing is answered, for far longer than usual, though much is under way.
+    fn is_silent(&self, long: Option<f64>, now: Instant) -> bool {
+        let patience = long.map_or(STALE, |long| (long * SILENCE).max(LONG));
+        self.answers == 0.0 && self.span(now) >= patience && self.mean_in_flight() >= 1.0
     }
 
     fn is_stale(&self, now: Instant) -> bool {
@@ -328,5 +346,7 @@ const ENOUGH: f64 = 50.0;
 const SHORTEST: f64 = 0.15;
 const FEWEST: f64 = 5.0;
 const LONG: f64 = 2.0;
+/// A window without an answer for so many times the long average says that nobody waits for one.
+const SILENCE: f64 = 4.0;
 /// A window that has not said enough by then is forgotten, in seconds.
 const STALE: f64 = 10.0;

@@ -51,10 +51,21 @@ impl Process {
     /// As [`Self::run`], with more arguments.
     #[track_caller]
     pub(crate) fn run_with(toml: &str, more: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
-        std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
+        let folder = folder_with(toml);
         let mut process = Self::spawn(folder.path(), &[&["run", "-c", "f.toml"], more].concat());
+        process.folder = Some(folder);
+        process.wait_until_up();
+        process
+    }
+
+    /// As [`Self::run`], with so many descriptors at most.
+    #[track_caller]
+    pub(crate) fn run_limited(toml: &str, descriptors: u32) -> Self {
+        let folder = folder_with(toml);
+        let mut command = Command::new("sh");
+        let line = format!("ulimit -n {descriptors}; exec \"$0\" run -c f.toml");
+        command.args(["-c", &line, env!("CARGO_BIN_EXE_forebay")]).env_remove("FOREBAY_LOG");
+        let mut process = Self::start(command.current_dir(folder.path()));
         process.folder = Some(folder);
         process.wait_until_up();
         process
@@ -129,6 +140,17 @@ impl Process {
         client.response()
     }
 
+    /// The processor time that it has taken so far, in seconds.
+    #[track_caller]
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it is running");
+        let (_, fields) = stat.rsplit_once(')').expect("its name is in parentheses");
+        // The 14th and 15th field, of which the first two are gone.
+        let ticks: f64 = fields.split_whitespace().skip(11).take(2).flat_map(str::parse::<f64>).sum();
+        ticks / rustix::param::clock_ticks_per_second() as f64
+    }
+
     /// Sends a signal.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {
@@ -180,6 +202,15 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A folder with `toml` in `f.toml`.
+#[track_caller]
+fn folder_with(toml: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
+    std::fs::write(folder.path().join("f.toml"), format!("{toml}{admin}")).expect("and written to");
+    folder
 }
 
 fn collect(from: impl Read + Send + 'static) -> Arc<Mutex<String>> {

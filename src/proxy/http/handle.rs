@@ -15,7 +15,7 @@ use super::degrade::{self, Answer};
 use super::error::ProxyError;
 use super::exchange::Exchange;
 use super::onward::Onward;
-use super::watch::{Expired, Side};
+use super::watch::{Expired, Side, Watch};
 use super::{Connection, Scratch, hop, identity, keep, respond, tunnel};
 use crate::ambient;
 use crate::model::settings::{ClientIdentity, ClientTimeouts};
@@ -246,12 +246,7 @@ async fn stream(
             }
             let progress =
                 client.progress() + held.as_ref().map_or(u64::MAX / 2, |exchange| exchange.progress());
-            let moved = held.as_ref().map_or(0, |exchange| exchange.progress());
-            if by_client {
-                scratch.watch.keep_pace(Side::Client, limits.client.min_rate, client.progress());
-            } else {
-                scratch.watch.keep_pace(Side::Upstream, limits.upstream_rate, moved);
-            }
+            limits.keep_pace(&mut scratch.watch, by_client, client, held.as_deref());
             let idle = if by_client { limits.client.idle } else { limits.upstream_idle };
             return scratch
                 .watch
@@ -289,6 +284,18 @@ impl<'a> Limits<'a> {
                 .unwrap_or(Duration::MAX),
             request: route.and_then(|route| route.request),
             patience: account.patience,
+        }
+    }
+
+    /// Holds whoever is waited for to its rate. While both sides wait for the other, as in calls of gRPC
+    /// that stream both ways, neither is to blame.
+    fn keep_pace(&self, watch: &mut Watch, by_client: bool, client: &Client, held: Option<&Exchange>) {
+        match held {
+            _ if by_client => watch.keep_pace(Side::Client, self.client.min_rate, client.progress()),
+            Some(exchange) if !exchange.waits_for_client() => {
+                watch.keep_pace(Side::Upstream, self.upstream_rate, exchange.progress());
+            }
+            _ => watch.keep_pace(Side::Upstream, None, 0),
         }
     }
 

@@ -2,6 +2,7 @@
 //! the other try is cancelled. For requests that can be repeated and have no body. Interim responses
 //! are left out, as nobody knows whose the final one will be.
 
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use super::account::Account;
 use super::attempt::{Attempt, Failure, MAX_INTERIM};
 use super::channel::Pump;
 use super::client::Client;
+use super::deadline;
 use super::error::ProxyError;
 use super::exchange::{Exchange, Sent};
 use super::forward::{Course, Forward};
@@ -83,8 +85,8 @@ impl<'a> Forward<'a> {
         let Attempt { lease, fresh, began, .. } = attempt;
         let first = lease.index();
         let mut hedge_at = Some(began + after);
-        let request = scratch.request.clone();
-        let mut runners = [Some(self.runner((lease, fresh), began, &request, account)), None];
+        let requests = (scratch.request.clone(), OnceCell::new());
+        let mut runners = [Some(self.runner((lease, fresh), began, &requests.0, account)), None];
         let mut timer = Box::pin(tokio::time::sleep_until(began.into()));
         let mut hedged = false;
         loop {
@@ -103,7 +105,7 @@ impl<'a> Forward<'a> {
                         if let Some(second) = self.second(first, now, scratch, account) {
                             hedged = true;
                             let [_, place] = &mut runners;
-                            *place = Some(self.runner((second, None), now, &request, account));
+                            *place = Some(self.later_runner((second, now), &requests, account));
                         }
                     }
                     match self.expire(&mut runners, now, account.deadline) {
@@ -153,6 +155,22 @@ impl<'a> Forward<'a> {
         let lease =
             lease.and_then(|lease| if observed.spend(shard) { Ok(lease) } else { Err(Refusal::Extra) });
         lease.map_err(|refusal| guard.metrics.not_hedged(shard, refusal)).ok()
+    }
+
+    /// The second try, which begins `now`. Its endpoint is told that the client waits for less by then.
+    fn later_runner<'r>(
+        &'r self,
+        (lease, now): (Lease, Instant),
+        (first, later): &'r (RequestHead, OnceCell<RequestHead>),
+        account: &Account<'_>,
+    ) -> Runner<'r> {
+        let told = || {
+            let mut request = first.clone();
+            deadline::tell(account, self.route, &mut request, now);
+            request
+        };
+        let request = if account.patience.is_some() { later.get_or_init(told) } else { first };
+        self.runner((lease, None), now, request, account)
     }
 
     fn runner<'r>(
