@@ -30,16 +30,14 @@ impl Process {
         Self::run_with(toml, &[])
     }
 
-    /// As [`Self::run`], with so few file descriptors that some of its threads may have none.
+    /// As [`Self::run`], and does not wait.
     #[track_caller]
-    pub(crate) fn run_short_of_descriptors(toml: &str, limit: u32) -> Self {
-        let folder = folder_with(toml);
-        let mut command = Command::new("sh");
-        let program = env!("CARGO_BIN_EXE_forebay");
-        command.args(["-c", &format!("ulimit -S -n {limit}; exec \"$0\" run -c f.toml"), program]);
-        let mut process = Self::start(command.current_dir(folder.path()));
+    pub(crate) fn begin(toml: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let toml = format!("{toml}\n[admin]\nbind = \"127.0.0.1:0\"\n");
+        std::fs::write(folder.path().join("f.toml"), toml).expect("and written to");
+        let mut process = Self::spawn(folder.path(), &["run", "-c", "f.toml"]);
         process.folder = Some(folder);
-        process.wait_until_up();
         process
     }
 
