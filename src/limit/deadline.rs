@@ -37,12 +37,12 @@ pub fn read_plain(value: &[u8]) -> Option<Duration> {
     }
 }
 
-/// Writes it in whole milliseconds, rounded down; with the unit, unless `like`, what the client sent,
+/// Writes it in whole milliseconds, rounded down, but never none, which some take for no limit; with the unit, unless `like`, what the client sent,
 /// is without.
 #[must_use]
 pub fn write_plain(left: Duration, like: &[u8]) -> String {
     let unit = if like.trim_ascii().iter().all(u8::is_ascii_digit) { "" } else { "ms" };
-    format!("{}{unit}", left.as_millis())
+    format!("{}{unit}", left.as_millis().max(1))
 }
 
 /// The greatest number of digits of a `grpc-timeout`.
@@ -110,6 +110,7 @@ mod tests {
             assert_eq!(read_plain(text.as_bytes()), expected.map(Duration::from_millis), "{text}");
         }
         let left = Duration::from_micros(1999);
+        assert_eq!(write_plain(Duration::ZERO, b"5"), "1");
         assert_eq!((write_plain(left, b"250").as_str(), write_plain(left, b"2s").as_str()), ("1", "1ms"));
     }
 }

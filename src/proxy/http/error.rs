@@ -198,7 +198,9 @@ impl ProxyError {
             Self::Truncated(_) => Failure::Truncated,
             Self::UpstreamIdle(_) | Self::UpstreamSlow(_) => Failure::Timeout,
             Self::TryTimeout(_) if !by_client => Failure::Timeout,
-            Self::RequestTimeout(_) | Self::Overdue(..) if !by_client => Failure::Timeout,
+            Self::RequestTimeout(_) if !by_client => Failure::Timeout,
+            // Clients in a hurry must not be able to have an endpoint ejected.
+            Self::Overdue(given, _) if !by_client && *given >= LEAST_DEADLINE => Failure::Timeout,
             _ => return Outcome::Cancelled,
         })
     }
@@ -274,5 +276,7 @@ fn is_certificate_error(cause: &io::Error) -> bool {
     matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
+/// The shortest deadline of a client that an endpoint is blamed for.
+const LEAST_DEADLINE: Duration = Duration::from_secs(1);
 /// What logs have instead of a status when the client left before there was one.
 pub(super) const CLIENT_CLOSED: u16 = 499;
