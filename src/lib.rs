@@ -21,7 +21,8 @@
 //! - `proxy` never imports `control` or `config`, and `control` never imports `proxy`: the planes
 //!   meet in one value, the [`upstream::Snapshot`], which a worker loads once per request.
 //! - Workers share nothing on the request path but endpoints' gauges and pools' gates: no channel, no
-//!   other counter that two threads write, and no lock as long as no request has to wait.
+//!   other counter that two threads write, and no lock as long as no request has to wait and no
+//!   response is kept for worse times.
 //! - A request allocates no metric, formats no text and looks up no label; handles are resolved
 //!   when the snapshot is built.
 //! - Policies do not know of health, filters do not wait, parsers do not see sockets, and only
@@ -31,9 +32,11 @@
 //! # A request
 //!
 //! `proxy::http::serve` accepts a connection; `http1` or `http2` reads heads; then one function,
-//! `handle`, takes every request through the same named steps: normalise, route, filter, forward,
-//! filter, stream. HTTP/1 is our own codec ([`wire`], [`net::http1`]): heads stay flat in one
-//! buffer, bodies pass through one read buffer per worker. HTTP/2 is the `h2` crate.
+//! `handle`, takes every request through the same named steps: normalise, route, filter, admit,
+//! forward, degrade, filter, stream. Admission is the pool's limits; forwarding is one try or several;
+//! degradation is what stands in where the pool fails. HTTP/1 is our own codec ([`wire`],
+//! [`net::http1`]): heads stay flat in one buffer, bodies pass through one read buffer per worker.
+//! HTTP/2 is the `h2` crate.
 
 pub mod ambient;
 pub mod balance;
