@@ -2,6 +2,7 @@
 //! knows neither configuration nor sockets, so that both planes can use it.
 
 pub mod access_log;
+mod buckets;
 pub mod civil;
 pub mod log;
 pub mod metrics;

@@ -83,7 +83,7 @@ impl<T> Sharded<T> {
     }
 
     /// The cells of every shard.
-    pub(in crate::observe) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(in crate::observe) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
         self.0.iter().map(|padded| &padded.0)
     }
 }

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::buckets::{Before, Buckets};
 use super::shard::{Count, Shard, Sharded};
-use crate::health::latency::{self, BUCKETS};
 use crate::health::{Failure, Latencies, Sample, Trial};
 
 /// One endpoint's exchanges.
@@ -17,13 +17,13 @@ pub struct Tally {
     trial: AtomicU8,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cells {
     successes: Count,
     failures: [Count; Failure::ALL.len()],
     /// What `latencies` add up to.
     answered: Count,
-    latencies: [AtomicU32; BUCKETS],
+    latencies: Buckets,
 }
 
 /// Reads a tally's changes. One for each tally, kept by the control plane.
@@ -32,18 +32,7 @@ pub struct TallyReader {
     successes: u64,
     failures: [u64; Failure::ALL.len()],
     answered: u64,
-    latencies: Vec<u32>,
-}
-
-impl Default for Cells {
-    fn default() -> Self {
-        Self {
-            successes: Count::default(),
-            failures: Default::default(),
-            answered: Count::default(),
-            latencies: std::array::from_fn(|_| AtomicU32::new(0)),
-        }
-    }
+    latencies: Before,
 }
 
 impl Tally {
@@ -63,10 +52,7 @@ impl Tally {
     pub fn answered(&self, shard: Shard, took: Duration) {
         let Some(cells) = self.cells.of(shard) else { return };
         cells.answered.add(1);
-        if let Some(count) = cells.latencies.get(latency::bucket(took)) {
-            // One writer, as for every shard.
-            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        }
+        cells.latencies.count(took);
     }
 
     /// An exchange ended well.
@@ -172,18 +158,11 @@ impl TallyReader {
     }
 
     fn latencies(&mut self, tally: &Tally) -> Latencies {
-        let mut latencies = Latencies::default();
         let answered = tally.cells.total(|cells| &cells.answered);
         if std::mem::replace(&mut self.answered, answered) == answered {
-            return latencies;
+            return Latencies::default();
         }
-        self.latencies.resize(BUCKETS, 0);
-        for (index, before) in self.latencies.iter_mut().enumerate() {
-            let counts = tally.cells.iter().filter_map(|cells| cells.latencies.get(index));
-            let now = counts.fold(0_u32, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)));
-            latencies.add(index, now.wrapping_sub(std::mem::replace(before, now)));
-        }
-        latencies
+        self.latencies.changes(tally.cells.iter().map(|cells| &cells.latencies))
     }
 }
 

@@ -4,18 +4,18 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::buckets::{Before, Buckets};
 use super::shard::{Count, Shard, Sharded};
 use crate::health::Latencies;
-use crate::health::latency::{self, BUCKETS};
 
 /// Times of what is counted together.
 #[derive(Debug)]
 pub struct Times(Sharded<Cells>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Cells {
     cut: Count,
-    buckets: [AtomicU32; BUCKETS],
+    buckets: Buckets,
     /// A number of the worker's own.
     word: AtomicU32,
 }
@@ -24,17 +24,7 @@ struct Cells {
 #[derive(Debug, Default)]
 pub struct TimesReader {
     cut: u64,
-    buckets: Vec<u32>,
-}
-
-impl Default for Cells {
-    fn default() -> Self {
-        Self {
-            cut: Count::default(),
-            buckets: std::array::from_fn(|_| AtomicU32::new(0)),
-            word: AtomicU32::new(0),
-        }
-    }
+    buckets: Before,
 }
 
 impl Times {
@@ -47,10 +37,8 @@ impl Times {
     /// Something took so long.
     #[inline]
     pub fn took(&self, shard: Shard, took: Duration) {
-        let Some(cells) = self.0.of(shard) else { return };
-        if let Some(count) = cells.buckets.get(latency::bucket(took)) {
-            // One writer, as for every shard.
-            count.store(count.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        if let Some(cells) = self.0.of(shard) {
+            cells.buckets.count(took);
         }
     }
 
@@ -75,14 +63,7 @@ impl TimesReader {
     pub fn read(&mut self, times: &Times) -> (Latencies, u64) {
         let cut = times.0.total(|cells| &cells.cut);
         let cut = cut.wrapping_sub(std::mem::replace(&mut self.cut, cut));
-        let mut latencies = Latencies::default();
-        self.buckets.resize(BUCKETS, 0);
-        for (index, before) in self.buckets.iter_mut().enumerate() {
-            let counts = times.0.iter().filter_map(|cells| cells.buckets.get(index));
-            let now = counts.fold(0_u32, |sum, count| sum.wrapping_add(count.load(Ordering::Relaxed)));
-            latencies.add(index, now.wrapping_sub(std::mem::replace(before, now)));
-        }
-        (latencies, cut)
+        (self.buckets.changes(times.0.iter().map(|cells| &cells.buckets)), cut)
     }
 }
 
