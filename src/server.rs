@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,14 +16,11 @@ use tokio::sync::watch;
 use crate::config::Plan;
 use crate::control::Control;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
-use crate::control::assemble::{AssembleError, Assembled, assemble};
 use crate::control::health::journal::Entry;
-use crate::control::health::{Health, Record};
+use crate::control::running::{RunError, Running};
 use crate::model::settings::Drain;
 use crate::model::{Address, Name};
-use crate::net::listen::{self, Bound, BoundSocket};
 use crate::observe::metrics::{EndpointTotals, Registry};
-use crate::upstream::Snapshot;
 use crate::worker::{self, Assignment, Phase};
 
 /// How to start.
@@ -37,9 +33,9 @@ pub struct Options {
 /// Why a server did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// An address cannot be bound.
+    /// The admin listener cannot be bound.
     #[error("cannot listen on {address}")]
-    Bind {
+    Admin {
         /// The address.
         address: Address,
         /// Why not.
@@ -47,7 +43,7 @@ pub enum StartError {
     },
     /// The plan cannot run here and now.
     #[error(transparent)]
-    Assemble(#[from] AssembleError),
+    Run(#[from] RunError),
     /// A thread or a runtime cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -77,16 +73,13 @@ pub struct Signals {
 /// A running server. Dropping it ends it at once.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<(Name, Vec<Address>)>,
     admin: Option<Address>,
-    registry: Arc<Registry>,
-    published: Arc<ArcSwap<Snapshot>>,
+    running: Arc<Running>,
     readiness: Arc<Readiness>,
     phase: watch::Sender<Phase>,
     drain: Drain,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<io::Result<()>>>,
-    health: Arc<Health>,
 }
 
 impl Server {
@@ -100,43 +93,37 @@ impl Server {
         let registry = Registry::new(workers);
         let drain = plan.drain.clone();
         let admin = plan.admin.as_ref().map(|admin| bind_admin(&admin.bind)).transpose()?;
-        let mut listeners = Vec::new();
-        let mut sockets: Vec<Vec<(usize, BoundSocket)>> = (0..workers).map(|_| Vec::new()).collect();
-        for (index, listener) in plan.listeners.iter().enumerate() {
-            let mut addresses = Vec::new();
-            for address in &listener.bind {
-                let bound = bind(address, workers)?;
-                addresses.push(bound.address);
-                for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
-                    own.push((index, socket));
-                }
-            }
-            listeners.push((listener.name.clone(), addresses));
-        }
-        let Assembled { snapshot, watches, notify } = assemble(plan, &registry, workers)?;
-        let record = Arc::new(Record::new(Arc::clone(&registry)));
-        let health = Health::new(watches, record, notify);
+        let running = Arc::new(Running::start(plan, registry, workers)?);
         let (phase, _) = watch::channel(Phase::Serving);
         let mut server = Self {
-            listeners,
             admin: None,
-            registry,
-            published: Arc::new(ArcSwap::from_pointee(snapshot)),
+            running,
             readiness: Arc::default(),
             phase,
             drain,
             workers: Vec::with_capacity(workers),
             control: None,
-            health,
         };
-        server.start_threads(sockets, admin).map_err(StartError::Thread)?;
+        server.start_threads(workers, admin).map_err(StartError::Thread)?;
         Ok(server)
     }
 
     /// The listeners by name, with the addresses that were bound.
     #[must_use]
-    pub fn listeners(&self) -> &[(Name, Vec<Address>)] {
-        &self.listeners
+    pub fn listeners(&self) -> Vec<(Name, Vec<Address>)> {
+        let (snapshot, sockets) = (self.running.published().load(), self.running.sockets());
+        let sockets = sockets.borrow();
+        let named = snapshot.listeners.iter().enumerate().filter_map(|(id, listener)| {
+            let own = sockets.0.iter().filter(|opened| opened.listener == id);
+            Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
+        });
+        named.collect()
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn running(&self) -> &Arc<Running> {
+        &self.running
     }
 
     /// The address of the admin listener, if there is one.
@@ -148,13 +135,13 @@ impl Server {
     /// Everything that is counted.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
-        &self.registry
+        self.running.registry()
     }
 
     /// The endpoints of every pool, in the order of the configuration.
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointReading> {
-        let snapshot = self.published.load();
+        let snapshot = self.running.published().load();
         let mut readings = Vec::new();
         for pool in &snapshot.pools {
             for endpoint in &pool.endpoints {
@@ -172,7 +159,7 @@ impl Server {
     /// What happened to endpoints and pools, the oldest first, as far as it is kept.
     #[must_use]
     pub fn journal(&self) -> Vec<Arc<Entry>> {
-        self.health.record().entries()
+        self.running.health().record().entries()
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens
@@ -199,21 +186,20 @@ impl Server {
         self.join();
     }
 
-    fn start_threads(
-        &mut self,
-        sockets: Vec<Vec<(usize, BoundSocket)>>,
-        admin: Option<Admin>,
-    ) -> io::Result<()> {
+    fn start_threads(&mut self, workers: usize, admin: Option<Admin>) -> io::Result<()> {
         self.start_control(admin)?;
         self.await_health();
-        for (index, sockets) in sockets.into_iter().enumerate() {
-            let published = Arc::clone(&self.published);
-            let phase = self.phase.subscribe();
-            let registry = Arc::clone(&self.registry);
-            self.workers.push(worker::start(Assignment { registry, index, published, sockets, phase })?);
+        for index in 0..workers {
+            self.workers.push(worker::start(Assignment {
+                registry: Arc::clone(self.running.registry()),
+                index,
+                published: Arc::clone(self.running.published()),
+                sockets: self.running.sockets(),
+                phase: self.phase.subscribe(),
+            })?);
         }
         self.readiness.enter(Readying::Ready);
-        for (name, addresses) in &self.listeners {
+        for (name, addresses) in self.listeners() {
             for address in addresses {
                 tracing::info!(listener = %name, %address, workers = self.workers.len(), "listening");
             }
@@ -228,14 +214,14 @@ impl Server {
     fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
         let state = AdminState::new(
-            Arc::clone(&self.registry),
+            Arc::clone(self.running.registry()),
             Arc::clone(&self.readiness),
-            Arc::clone(&self.health),
+            Arc::clone(self.running.health()),
         );
         let state = Arc::new(state);
-        let observed = self.published.load().observed.clone();
-        let pressure = Arc::clone(&self.published.load().pressure);
-        let control = Control { admin, state, health: Arc::clone(&self.health), observed, pressure };
+        let observed = self.running.published().load().observed.clone();
+        let pressure = Arc::clone(&self.running.published().load().pressure);
+        let control = Control { admin, state, health: Arc::clone(self.running.health()), observed, pressure };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -251,7 +237,7 @@ impl Server {
     /// connect meanwhile wait in the sockets' backlogs.
     fn await_health(&self) {
         let mut left = HEALTH_WAIT.as_millis() / HEALTH_POLL.as_millis();
-        while left > 0 && !self.health.is_open() {
+        while left > 0 && !self.running.health().is_open() {
             thread::sleep(HEALTH_POLL);
             left -= 1;
         }
@@ -293,7 +279,7 @@ impl Server {
     }
 
     fn reopen_logs(&self) {
-        for listener in &self.published.load().listeners {
+        for listener in self.running.published().load().listeners() {
             if let Some(log) = &listener.access_log {
                 log.reopen();
             }
@@ -301,6 +287,9 @@ impl Server {
     }
 
     fn move_on(&self, to: Phase) {
+        if to >= Phase::Draining {
+            self.running.close();
+        }
         self.phase.send_if_modified(|phase| {
             let moves = *phase < to;
             *phase = to.max(*phase);
@@ -320,7 +309,7 @@ impl Server {
         if let Some(Ok(Err(error))) = self.control.take().map(JoinHandle::join) {
             tracing::error!(%error, "the control thread ended");
         }
-        for listener in &self.published.load().listeners {
+        for listener in self.running.published().load().listeners() {
             if let Some(log) = &listener.access_log {
                 log.close(LOG_WAIT);
             }
@@ -367,12 +356,8 @@ impl Ends {
     }
 }
 
-fn bind(address: &Address, workers: usize) -> Result<Bound, StartError> {
-    listen::bind(address, workers).map_err(|source| StartError::Bind { address: address.clone(), source })
-}
-
 fn bind_admin(address: &Address) -> Result<Admin, StartError> {
-    Admin::bind(address).map_err(|source| StartError::Bind { address: address.clone(), source })
+    Admin::bind(address).map_err(|source| StartError::Admin { address: address.clone(), source })
 }
 
 /// The cores that this process may use, as far as affinity and cgroup say.

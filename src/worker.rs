@@ -14,7 +14,8 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
 use crate::ambient;
-use crate::net::listen::{BoundSocket, Listener};
+use crate::net::listen::Listener;
+use crate::net::sockets::Sockets;
 use crate::observe::metrics::{Registry, Shard};
 use crate::observe::panics::{Place, again};
 use crate::proxy::{self, Worker};
@@ -41,9 +42,9 @@ pub struct Assignment {
     pub index: usize,
     /// What it serves.
     pub published: Arc<ArcSwap<Snapshot>>,
-    /// Its sockets, each with the index of its listener in the snapshot. Each life has duplicates of
-    /// them, so that clients that wait to be accepted are not lost between two.
-    pub sockets: Vec<(usize, BoundSocket)>,
+    /// What it accepts from. Each life has duplicates of the sockets, so that clients that wait to be
+    /// accepted are not lost between two.
+    pub sockets: watch::Receiver<Sockets>,
     /// How far the end has come.
     pub phase: watch::Receiver<Phase>,
 }
@@ -87,16 +88,15 @@ impl Lives for Assignment {
 async fn run(assignment: &mut Assignment) -> io::Result<()> {
     let Assignment { index, published, sockets, phase, .. } = assignment;
     let worker = Worker::new(Shard::worker(*index), Arc::clone(published));
-    let mut accepting = Vec::with_capacity(sockets.len());
-    for (listener, socket) in &*sockets {
+    let mut accepting = Vec::new();
+    for opened in &sockets.borrow_and_update().0 {
+        let Some(socket) = opened.sockets.get(*index) else { continue };
         let socket = socket.try_clone()?.listen()?;
-        accepting.push(spawn_local(accept(Rc::clone(&worker), *listener, socket, phase.clone())));
+        accepting.push(spawn_local(accept(Rc::clone(&worker), opened.listener, socket, phase.clone())));
     }
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     // The sender lives as long as the server; when it is gone, so is the reason to go on.
     let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
-    // There is no other life: who closes a socket is to be the last to hold it.
-    sockets.clear();
     for task in accepting {
         // What could panic in it is contained.
         let _ = task.await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use forebay::ambient;
 use forebay::balance::Bands;
 use forebay::config;
-use forebay::control::assemble::assemble;
+use forebay::control::running::Running;
 use forebay::observe::metrics::{Registry, Shard};
 use forebay::upstream::pool::Selection;
 use forebay::upstream::{Choosing, Local};
@@ -269,8 +269,8 @@ fn a_session_is_not_moved_by_a_trial() {
                 [pool.app]\nendpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\", \"127.0.0.1:3\"]\nsticky = {}\n";
     let plan = config::from_str("test.toml", text, &|_| None, std::path::Path::new("."));
     let plan = plan.unwrap_or_else(|report| panic!("{report}"));
-    let assembled = assemble(plan, &Registry::new(1), 1).unwrap_or_else(|error| panic!("{error}"));
-    let local = Local::new(assembled.snapshot.into(), None, Shard::worker(0));
+    let running = Running::start(plan, Registry::new(1), 1).unwrap_or_else(|error| panic!("{error}"));
+    let local = Local::new(running.published().load_full(), None, Shard::worker(0));
     let [pool] = local.pools.as_slice() else { panic!("one pool") };
     let bands = Bands {
         list: vec![forebay::balance::Band { upto: 1 << 32, usable: vec![0, 1] }],

@@ -93,7 +93,7 @@ fn listeners_on_ipv6_and_unix_sockets() {
     let origin = answers("hello");
     let proxy = both(&pki, &origin.address().to_string(), "");
     let addresses = |name: &str| {
-        let mut listeners = proxy.server().listeners().iter();
+        let mut listeners = proxy.server().listeners().into_iter();
         listeners.find(|(own, _)| own.as_str() == name).unwrap().1.iter().map(ToString::to_string).collect()
     };
     let (web, edge): (Vec<String>, Vec<String>) = (addresses("web"), addresses("edge"));

@@ -47,6 +47,7 @@ fn listener<'a>(
     binds: &mut Binds<'a>,
     cx: &Cx<'_>,
 ) -> Option<ListenerPlan> {
+    let fingerprint = options.fingerprint();
     let bind = bind(&options, binds, cx);
     let protocol = options.get_or("protocol", Protocol::Http);
     if protocol.is_later() {
@@ -59,7 +60,7 @@ fn listener<'a>(
     let (limits, identity) = (limits(&options), identity(&options));
     let access_log = options.given("access_log").and_then(|given| access_log(&given, cx));
     options.finish();
-    Some(ListenerPlan { name: name?, bind, tls, timeouts, limits, identity, access_log })
+    Some(ListenerPlan { name: name?, fingerprint, bind, tls, timeouts, limits, identity, access_log })
 }
 
 /// What a listener speaks.

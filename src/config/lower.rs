@@ -4,7 +4,7 @@
 use std::num::NonZeroUsize;
 
 use super::binds::Binds;
-use super::plan::{Action, Plan, PoolPlan, RoutePlan, RungPlan};
+use super::plan::{Action, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
 use super::{Cx, listener, overload, pool, process, route};
 use crate::model::options::{Key, Options, Value};
 
@@ -13,6 +13,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let root = Options::root(entries, cx.sink);
     let workers = root.given("workers").and_then(|given| given.within(1..=MAX_WORKERS));
     let zone = root.get("zone");
+    let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
     let overload = overload::overload(root.section("overload"));
@@ -29,6 +30,8 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     }
     pools.names.warn_of_unused(&used_pools(&routes, &pools.plans), cx.sink);
     Some(Plan {
+        origin: Origin::default(),
+        state_dir,
         workers: workers.and_then(NonZeroUsize::new),
         admin,
         listeners: listeners.plans,

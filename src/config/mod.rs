@@ -26,13 +26,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use plan::Origin;
 pub use plan::Plan;
 pub use problem::Report;
 pub use quick::{Quick, quick};
 
 use crate::model::expand::Env;
 use crate::model::options::{Given, Key, Problem, Sink, Value};
-use crate::model::{Address, Target};
+use crate::model::{Address, Fingerprint, Target};
 use problem::Source;
 
 /// A source with what it means and what is to be said about it.
@@ -102,7 +103,15 @@ fn read_tree(source: Source, base_dir: &Path, parse: impl FnOnce(&Sink) -> Vec<(
     let sink = Sink::default();
     let entries = parse(&sink);
     let cx = Cx { base_dir: base_dir.to_owned(), sink: &sink, trust: tls::Trust::default() };
-    let plan = lower::lower(&entries, &cx);
+    let mut plan = lower::lower(&entries, &cx);
+    if let Some(plan) = &mut plan {
+        plan.origin = Origin {
+            fingerprint: Fingerprint::of_entries(&entries),
+            texts: vec![(source.name.clone().into(), source.text.clone())],
+            files: vec![source.name.clone().into()],
+            written: entries,
+        };
+    }
     let (problems, known_keys) = sink.into_parts();
     Reading { plan, report: Report::new(source, problems), known_keys }
 }

@@ -17,18 +17,36 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
+use crate::model::options::{Key, Value};
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
 };
-use crate::model::{Address, Name, Target};
+use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
 use crate::route::filter::{Filters, Reply};
+
+/// What a plan was made from.
+#[derive(Debug, Default)]
+pub struct Origin {
+    /// Tells the configuration from any other, the files it names included.
+    pub fingerprint: Fingerprint,
+    /// What was written, with the environment's variables in their places.
+    pub written: Vec<(Key, Value)>,
+    /// The text of the configuration, by file; the first is the one that was named.
+    pub texts: Vec<(PathBuf, String)>,
+    /// Every file that was read, certificates included: a change of one of them changes the plan.
+    pub files: Vec<PathBuf>,
+}
 
 /// A whole configuration.
 #[derive(Debug)]
 pub struct Plan {
+    /// What it was made from.
+    pub origin: Origin,
+    /// Where what is to outlive the process is kept; nowhere when unset.
+    pub state_dir: Option<PathBuf>,
     /// Data-plane threads; the cores granted by the cgroup when unset.
     pub workers: Option<NonZeroUsize>,
     /// The admin listener; `None` turns it off.
@@ -67,6 +85,8 @@ impl Default for AdminPlan {
 pub struct ListenerPlan {
     /// Unique among listeners.
     pub name: Name,
+    /// Tells it from one in which anything else is written.
+    pub fingerprint: Fingerprint,
     /// At least one address.
     pub bind: Vec<Address>,
     /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
@@ -122,12 +142,14 @@ pub struct PoolId(pub usize);
 pub struct RoutePlan {
     /// As given, or `route-N` by its place in the file, counted from 1.
     pub name: Name,
+    /// Tells it from one in which anything else is written.
+    pub fingerprint: Fingerprint,
     /// Indexes into [`Plan::listeners`]; never empty.
     pub listeners: Vec<usize>,
     /// Which requests.
     pub rule: Rule,
     /// What is done to requests and responses, in order.
-    pub filters: Filters,
+    pub filters: Arc<Filters>,
     /// Where requests go when no filter answers.
     pub action: Action,
     /// Time limits of this route.
@@ -152,11 +174,13 @@ pub enum Action {
 }
 
 /// One pool of endpoints.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PoolPlan {
     /// Unique among pools.
     pub name: Name,
-    /// At least one.
+    /// Tells it from one in which anything else is written.
+    pub fingerprint: Fingerprint,
+    /// Those that the configuration names.
     pub endpoints: Vec<EndpointPlan>,
     /// How one of them is chosen.
     pub policy: balance::Choice,
@@ -195,7 +219,7 @@ pub struct PoolPlan {
 }
 
 /// What stands in for a pool.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DegradationPlan {
     /// In this order; at least one.
     pub ladder: Vec<RungPlan>,
@@ -204,7 +228,7 @@ pub struct DegradationPlan {
 }
 
 /// One rung.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum RungPlan {
     /// Another pool, which never leads back to this one.
     Pool(PoolId),

@@ -3,6 +3,7 @@
 mod priority;
 
 use std::ops::{Range, RangeInclusive};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -50,6 +51,7 @@ impl Reader<'_> {
     }
 
     fn route(&mut self, options: Options<'_>, index: usize) -> Option<RoutePlan> {
+        let fingerprint = options.fingerprint();
         let name = self.name(&options, index);
         let listeners = self.listeners(&options);
         let rule = matching::rule(&options, self.cx.sink);
@@ -64,9 +66,10 @@ impl Reader<'_> {
         options.finish();
         Some(RoutePlan {
             name: name?,
+            fingerprint,
             listeners: listeners?,
             rule: rule?,
-            filters: filters?,
+            filters: Arc::new(filters?),
             action: action?,
             timeouts,
             retry,
@@ -161,7 +164,7 @@ fn answers(filters: Option<&Filters>) -> Answers {
 fn filters(options: &Options<'_>) -> Option<Filters> {
     let mut limits: Vec<Name> = Vec::new();
     let named_apart = |given: &Given<'_>| {
-        let mut filter = filter(given)?;
+        let filter = filter(given)?;
         if let Some(limit) = filter.rate_limit() {
             if limits.contains(limit.name()) {
                 let fault = format!("the route has another rate limit `{}`", limit.name());

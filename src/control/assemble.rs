@@ -4,7 +4,6 @@
 use std::io;
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use rustls_pki_types::ServerName;
 use thiserror::Error;
@@ -67,36 +66,87 @@ pub enum AssembleError {
     },
 }
 
-/// Makes the snapshot of `plan`, the first of this process.
+/// Makes the snapshot of `plan`; what is the same as `before` is kept.
 ///
 /// # Errors
-/// When a name cannot be resolved or a log cannot be opened.
-pub fn assemble(plan: Plan, registry: &Registry, workers: usize) -> Result<Assembled, AssembleError> {
-    let notify = Arc::new(Notify::new());
-    let retries: Vec<_> = plan.pools.iter().map(|pool| pool.retry.clone()).collect();
+/// When an endpoint's name cannot be verified or a log cannot be opened.
+pub fn assemble(
+    plan: &Plan,
+    ground: &Ground<'_>,
+    before: Option<&Snapshot>,
+) -> Result<Assembled, AssembleError> {
+    let Ground { registry, workers, notify, .. } = *ground;
     let names: Vec<_> = plan.pools.iter().map(|pool| pool.name.clone()).collect();
-    let making = Making { registry, workers, zone: plan.zone.as_ref(), notify: &notify, names: &names };
-    let watches = plan.pools.into_iter().map(|pool| making.pool(pool)).collect::<Result<Vec<_>, _>>()?;
+    let making = Making { registry, workers, zone: plan.zone.as_ref(), notify, names: &names };
+    let pools = plan.pools.iter().zip(ground.located);
+    let watches = pools.map(|(pool, located)| making.pool(pool, located)).collect::<Result<Vec<_>, _>>()?;
+    let retries = plan.pools.iter().map(|pool| pool.retry.clone());
     let pools: Vec<_> = watches.iter().map(|watch| Arc::clone(&watch.pool)).zip(retries).collect();
     let mut tables: Vec<Vec<(Rule, Arc<Route>)>> = plan.listeners.iter().map(|_| Vec::new()).collect();
     let mut watched = Vec::new();
-    for route in plan.routes {
-        let observed = observed(&route, &pools, workers);
+    for route in &plan.routes {
+        let observed = observed(route, &pools, workers);
         watched.extend(observed.clone());
         add_route((route, observed), &plan.listeners, &pools, registry, &mut tables);
     }
-    let listeners = plan.listeners.into_iter().zip(tables);
-    let listeners = listeners
-        .map(|(listener, routes)| make_listener(listener, routes, registry, workers))
-        .collect::<Result<Vec<_>, _>>()?;
-    registry.set_config_generation(1);
-    let pressure = Arc::new(pressure::at_start(plan.overload, workers, Arc::clone(registry.overload())));
+    let mut listeners = Vec::new();
+    for ((plan, routes), id) in plan.listeners.iter().zip(tables).zip(ground.ids) {
+        if listeners.len() <= *id {
+            listeners.resize(id + 1, None);
+        }
+        if let Some(place) = listeners.get_mut(*id) {
+            *place = Some(make_listener(plan, routes, registry, workers)?);
+        }
+    }
+    let pressure = before.map_or_else(
+        || Arc::new(pressure::at_start(plan.overload.clone(), workers, Arc::clone(registry.overload()))),
+        |before| Arc::clone(&before.pressure),
+    );
     let pools = pools.into_iter().map(|(pool, _)| pool).collect();
     Ok(Assembled {
-        snapshot: Snapshot { generation: 1, listeners, pools, observed: watched, pressure },
+        snapshot: Snapshot { generation: ground.generation, listeners, pools, observed: watched, pressure },
         watches,
-        notify,
     })
+}
+
+/// What a plan is made to run on.
+#[derive(Debug)]
+pub struct Ground<'a> {
+    /// Where things are counted.
+    pub registry: &'a Registry,
+    /// Number of workers.
+    pub workers: usize,
+    /// The number of each listener, in the order of the plan.
+    pub ids: &'a [usize],
+    /// The endpoints of each pool, likewise.
+    pub located: &'a [Vec<Located>],
+    /// The number of the configuration.
+    pub generation: u64,
+    /// What the pools' alarms wake.
+    pub notify: &'a Arc<Notify>,
+}
+
+/// An endpoint with its address.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Located {
+    /// What is to be known of it. Its target is what was named, which may be a host that has this address
+    /// among others.
+    pub plan: EndpointPlan,
+    /// Where it is.
+    pub address: Address,
+}
+
+/// The endpoints of a pool, of which the addresses are looked up here and now.
+///
+/// # Errors
+/// When a name cannot be resolved.
+pub fn locate(pool: &PoolPlan) -> Result<Vec<Located>, AssembleError> {
+    let mut located = Vec::with_capacity(pool.endpoints.len());
+    for plan in &pool.endpoints {
+        let addresses = resolve(plan, &pool.name)?;
+        located.extend(addresses.into_iter().map(|address| Located { plan: plan.clone(), address }));
+    }
+    Ok(located)
 }
 
 /// What a plan becomes.
@@ -106,8 +156,6 @@ pub struct Assembled {
     pub snapshot: Snapshot,
     /// What the control plane watches, a pool each.
     pub watches: Vec<Watch>,
-    /// What the pools' alarms wake.
-    pub notify: Arc<Notify>,
 }
 
 /// What pools and endpoints are made with.
@@ -121,21 +169,21 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
-    fn pool(&self, plan: PoolPlan) -> Result<Watch, AssembleError> {
+    fn pool(&self, plan: &PoolPlan, located: &[Located]) -> Result<Watch, AssembleError> {
         let alarm = Alarm::new(Arc::clone(self.notify));
         let shared = places::Shared::new(&plan.limits);
-        let mut endpoints = Vec::with_capacity(plan.endpoints.len());
-        let mut members = Vec::with_capacity(plan.endpoints.len());
-        for endpoint in &plan.endpoints {
-            for address in resolve(endpoint, &plan.name)? {
-                endpoints.push(self.endpoint((&plan, endpoint), address, &alarm, &shared)?);
-                members.push(self.member(endpoint));
-            }
+        let mut endpoints = Vec::with_capacity(located.len());
+        let mut members = Vec::with_capacity(located.len());
+        for endpoint in located {
+            endpoints.push(self.endpoint(plan, endpoint, &alarm, &shared)?);
+            members.push(self.member(&endpoint.plan));
         }
+        let plan = plan.clone();
         let ladder = plan.degradation.as_ref().map(|degradation| degradation.settings.clone());
         let fallbacks = plan.degradation.map(|degradation| self.fallbacks(&plan.name, degradation));
         let settings = PoolSettings {
             name: plan.name,
+            fingerprint: plan.fingerprint,
             policy: plan.policy,
             hash_key: plan.hash_key,
             balance_factor: plan.balance_factor,
@@ -196,8 +244,8 @@ impl Making<'_> {
 
     fn endpoint(
         &self,
-        (pool, plan): (&PoolPlan, &EndpointPlan),
-        address: Address,
+        pool: &PoolPlan,
+        Located { plan, address }: &Located,
         alarm: &Arc<Alarm>,
         shared: &places::Shared,
     ) -> Result<Arc<Endpoint>, AssembleError> {
@@ -214,7 +262,7 @@ impl Making<'_> {
             name,
             identity,
             sticky_id: format!("{sticky_id:016x}").into(),
-            dial: Dial { address, tls },
+            dial: Dial { address: address.clone(), tls },
             gauge,
             metrics,
             tally: Tally::new(self.workers),
@@ -277,18 +325,17 @@ fn observed(plan: &RoutePlan, pools: &[(Arc<Pool>, Retry)], workers: usize) -> O
 
 /// Puts a route on each of its listeners, with counters for each.
 fn add_route(
-    (mut plan, observed): (RoutePlan, Option<Arc<Observed>>),
+    (plan, observed): (&RoutePlan, Option<Arc<Observed>>),
     listeners: &[ListenerPlan],
     pools: &[(Arc<Pool>, Retry)],
     registry: &Registry,
     tables: &mut [Vec<(Rule, Arc<Route>)>],
 ) {
-    for limit in plan.filters.iter_mut().filter_map(|filter| filter.rate_limit()) {
+    for limit in plan.filters.iter().filter_map(|filter| filter.rate_limit()) {
         let counts = registry.rate_limit(&plan.name, limit.name());
         limit.begin(ambient::now(), ambient::draw(), counts);
     }
-    let filters = Arc::new(plan.filters);
-    for index in plan.listeners {
+    for index in plan.listeners.iter().copied() {
         let (Some(listener), Some(table)) = (listeners.get(index), tables.get_mut(index)) else { continue };
         let metrics = |pool: Option<&Arc<Pool>>| -> Arc<RouteMetrics> {
             registry.route(&RouteLabels {
@@ -309,7 +356,8 @@ fn add_route(
         }
         let route = Route {
             name: plan.name.clone(),
-            filters: Arc::clone(&filters),
+            fingerprint: plan.fingerprint,
+            filters: Arc::clone(&plan.filters),
             branches,
             timeouts: plan.timeouts.clone(),
             observed: observed.clone(),
@@ -323,13 +371,13 @@ fn add_route(
 }
 
 fn make_listener(
-    plan: ListenerPlan,
+    plan: &ListenerPlan,
     routes: Vec<(Rule, Arc<Route>)>,
     registry: &Registry,
     workers: usize,
 ) -> Result<Arc<Listener>, AssembleError> {
     let metrics = registry.listener(&plan.name);
-    let access_log = match plan.access_log {
+    let access_log = match plan.access_log.clone() {
         Some(log) => {
             let lines = Arc::clone(metrics.log_lines());
             let opened = AccessLog::open(Options {
@@ -345,14 +393,15 @@ fn make_listener(
         None => None,
     };
     Ok(Arc::new(Listener {
-        name: plan.name,
-        tls: plan.tls,
+        name: plan.name.clone(),
+        fingerprint: plan.fingerprint,
+        tls: plan.tls.clone(),
         routes: Table::new(routes),
-        timeouts: plan.timeouts,
-        limits: plan.limits,
-        identity: plan.identity,
+        timeouts: plan.timeouts.clone(),
+        limits: plan.limits.clone(),
+        identity: plan.identity.clone(),
         metrics,
         access_log,
-        connections: AtomicU64::new(0),
+        connections: Arc::default(),
     }))
 }

@@ -9,6 +9,7 @@ pub mod healthcheck;
 pub mod observed;
 pub mod pressure;
 pub mod prober;
+pub mod running;
 
 use std::future::Future;
 use std::io;

@@ -30,7 +30,7 @@ pub(super) async fn run(health: Arc<Health>) {
     let targets = target::all(&health);
     let now = ambient::now();
     let due = (0..).zip(&targets).map(|(index, target)| Reverse((now + target.first, index))).collect();
-    let mut prober = Prober { health, targets, due, running: JoinSet::new(), complained: None };
+    let mut prober = Prober { targets, due, running: JoinSet::new(), complained: None };
     loop {
         prober.start_due(ambient::now());
         tokio::select! {
@@ -46,7 +46,6 @@ pub(super) async fn run(health: Arc<Health>) {
 }
 
 struct Prober {
-    health: Arc<Health>,
     targets: Vec<Target>,
     /// When each target that is not being asked is to be asked, by its index.
     due: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -60,7 +59,7 @@ impl Prober {
         while self.running.len() < MOST_AT_ONCE {
             let Some(index) = self.pop_due(now + TOGETHER) else { return };
             let Some(target) = self.targets.get(index) else { continue };
-            if target.is_wanted(&self.health) {
+            if target.is_wanted() {
                 let question = Arc::clone(&target.question);
                 self.running.spawn(async move {
                     let answer = contain(Place::Control, pin!(ask::ask(&question))).await;
@@ -90,7 +89,7 @@ impl Prober {
         let Some(target) = self.targets.get_mut(index) else { return };
         let now = ambient::now();
         let pause = match answer {
-            Ok(Answer::Judged(result)) => target.tell(&self.health, &result, ambient::draw()),
+            Ok(Answer::Judged(result)) => target.tell(&result, ambient::draw()),
             Err(panic) => {
                 tracing::error!(%panic, endpoint = target.question.authority, "a panic ended a check");
                 None

@@ -99,7 +99,8 @@ fn usual_or_free(port: u16) -> SocketAddr {
 }
 
 fn doors(server: &Server) -> Result<Doors, Error> {
-    let bound = server.listeners().iter().flat_map(|(_, addresses)| addresses);
+    let listeners = server.listeners();
+    let bound = listeners.iter().flat_map(|(_, addresses)| addresses);
     let proxy = bound.filter_map(Address::inet).next().ok_or(Error::NoAddress)?;
     let admin = server.admin().and_then(Address::inet).ok_or(Error::NoAddress)?;
     Ok(Doors { proxy, admin })

@@ -4,6 +4,7 @@ pub mod address;
 pub mod cookie;
 pub mod expand;
 pub mod field;
+pub mod fingerprint;
 pub mod head;
 pub mod json;
 pub mod mix;
@@ -14,5 +15,6 @@ pub mod settings;
 pub mod units;
 
 pub use address::{Address, Target};
+pub use fingerprint::Fingerprint;
 pub use head::{Fields, RequestHead, ResponseHead};
 pub use name::Name;

@@ -13,6 +13,8 @@ use std::ops::{Range, RangeInclusive};
 pub use from_value::{Bounded, Fault, FromValue, OneOf};
 pub use problem::{Problem, Related, Severity, Sink, suggest};
 
+use super::Fingerprint;
+
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
@@ -111,6 +113,12 @@ impl<'a> Options<'a> {
 
     fn at(entries: &'a [(Key, Value)], place: Place<'a>) -> Self {
         Self { entries, place, asked: RefCell::default() }
+    }
+
+    /// Tells the table from one in which something else is written.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_entries(self.entries)
     }
 
     /// The value of `key`, unread.

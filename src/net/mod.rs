@@ -4,6 +4,7 @@
 pub mod connect;
 pub mod http1;
 pub mod listen;
+pub mod sockets;
 pub mod splice;
 pub mod stream;
 pub mod timer;

@@ -116,7 +116,7 @@ impl Worker {
 
     /// Counts that accepting failed for a listener.
     pub fn accept_failed(&self, listener: usize) {
-        if let Some(listener) = self.local().snapshot.listeners.get(listener) {
+        if let Some(listener) = self.local().snapshot.listener(listener) {
             listener.metrics.accept_failed(self.shard);
         }
     }

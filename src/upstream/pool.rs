@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::{Endpoint, Fallbacks, Guard, Sessions, places};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
-use crate::model::Name;
 use crate::model::settings::{ConnectionLimits, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::{Fingerprint, Name};
 use crate::observe::metrics::PoolMetrics;
 
 /// What a pool is made of.
@@ -18,6 +18,8 @@ use crate::observe::metrics::PoolMetrics;
 pub struct PoolSettings {
     /// The pool's name.
     pub name: Name,
+    /// Tells it from one that is configured otherwise.
+    pub fingerprint: Fingerprint,
     /// How an endpoint is chosen.
     pub policy: Choice,
     /// What policies that hash bind a request by.

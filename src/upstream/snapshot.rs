@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pressure::take_one;
 use super::{Observed, Pool, Pressure};
-use crate::model::Name;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
 };
+use crate::model::{Fingerprint, Name};
 use crate::observe::access_log::AccessLog;
 use crate::observe::metrics::{ListenerMetrics, RouteMetrics};
 use crate::route::Table;
@@ -19,8 +19,9 @@ use crate::route::filter::Filters;
 pub struct Snapshot {
     /// Counts the configurations that this process has run, from 1.
     pub generation: u64,
-    /// In the order of the configuration.
-    pub listeners: Vec<Arc<Listener>>,
+    /// By their numbers, which a listener keeps for as long as it is configured, and which nobody else
+    /// gets after it.
+    pub listeners: Vec<Option<Arc<Listener>>>,
     /// In the order of the configuration; routes point into it.
     pub pools: Vec<Arc<Pool>>,
     /// What is observed of routes that go by it.
@@ -34,6 +35,8 @@ pub struct Snapshot {
 pub struct Listener {
     /// Its name.
     pub name: Name,
+    /// Tells it from one that is configured otherwise.
+    pub fingerprint: Fingerprint,
     /// TLS, for `https`.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The routes that its requests can take.
@@ -48,8 +51,8 @@ pub struct Listener {
     pub metrics: Arc<ListenerMetrics>,
     /// Where its requests are logged, if anywhere.
     pub access_log: Option<Arc<AccessLog>>,
-    /// Connections to it, counted while there is a limit to them.
-    pub connections: AtomicU64,
+    /// Connections to it, counted on over reloads.
+    pub connections: Arc<AtomicU64>,
 }
 
 /// A route at work, on one listener.
@@ -57,6 +60,8 @@ pub struct Listener {
 pub struct Route {
     /// Its name.
     pub name: Name,
+    /// Tells it from one that is configured otherwise.
+    pub fingerprint: Fingerprint,
     /// What is done to heads, in order.
     pub filters: Arc<Filters>,
     /// The pools that requests go to; empty when its filters answer every request.
@@ -88,18 +93,30 @@ pub struct Branch {
     pub metrics: Arc<RouteMetrics>,
 }
 
+impl Snapshot {
+    /// The listener with this number, if it is still configured.
+    #[inline]
+    #[must_use]
+    pub fn listener(&self, id: usize) -> Option<&Arc<Listener>> {
+        self.listeners.get(id)?.as_ref()
+    }
+
+    /// All that are configured.
+    pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
+        self.listeners.iter().flatten()
+    }
+}
+
 impl Listener {
     /// Counts a connection, unless there are as many as there may be; whether it did.
     #[must_use]
     pub fn enter(&self) -> bool {
-        self.limits.connections.is_none_or(|most| take_one(&self.connections, most))
+        take_one(&self.connections, self.limits.connections.unwrap_or(u64::MAX))
     }
 
     /// A counted connection is gone.
     pub fn leave(&self) {
-        if self.limits.connections.is_some() {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -82,7 +82,7 @@ impl Proxy {
     /// The address of the listener called `name`.
     #[track_caller]
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
-        let mut listeners = self.server().listeners().iter();
+        let mut listeners = self.server().listeners().into_iter();
         let (_, addresses) =
             listeners.find(|(own, _)| own.as_str() == name).expect("a listener by that name");
         socket_address(addresses.first().expect("which is bound"))

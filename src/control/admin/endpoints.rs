@@ -12,7 +12,7 @@ use super::writes;
 use crate::balance::FULL;
 use crate::control::health::{PoolReading, Reading};
 use crate::health::journal::{Command, Order};
-use crate::model::{percent, units};
+use crate::model::{Name, percent, units};
 use crate::observe::civil;
 
 /// The pages that are there, for the list of them.
@@ -102,7 +102,10 @@ fn lasts(query: Option<&str>, command: Command) -> Result<Option<Duration>, Refu
 
 fn find_pool(pool: &str, state: &AdminState) -> Result<PoolReading, Refusal> {
     state.health.reading(pool).ok_or_else(|| {
-        let known = state.health.pool_names().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+        let known = {
+            let names = state.health.pool_names();
+            names.iter().take(MOST_NAMED).map(Name::as_str).collect::<Vec<_>>().join(", ")
+        };
         let error = format!("there is no pool {pool:?}");
         Refusal::new(StatusCode::NOT_FOUND, error, format!("there is {known}"))
     })

@@ -14,6 +14,7 @@ pub mod replay;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 pub use readings::{PoolReading, Reading};
@@ -58,14 +59,14 @@ pub struct Watch {
 /// The health of all pools.
 #[derive(Debug)]
 pub struct Health {
-    pools: Vec<Watched>,
+    pools: ArcSwap<Vec<Arc<Watched>>>,
     record: Arc<Record>,
     notify: Arc<Notify>,
 }
 
 /// A pool that is watched. Only the control thread takes the lock for longer than to read.
 #[derive(Debug)]
-struct Watched {
+pub struct Watched {
     watch: Watch,
     state: Mutex<State>,
 }
@@ -91,12 +92,30 @@ impl Health {
     #[must_use]
     pub fn new(watches: Vec<Watch>, record: Arc<Record>, notify: Arc<Notify>) -> Arc<Self> {
         let now = ambient::now();
-        let pools = watches.into_iter().map(|watch| Watched::new(watch, &record, now)).collect();
-        let health = Self { pools, record, notify };
-        for index in 0..health.pools.len() {
-            health.change(index, now, |_, _, _| {});
-        }
-        Arc::new(health)
+        let pools: Vec<_> =
+            watches.into_iter().map(|watch| Arc::new(Watched::new(watch, &record, now))).collect();
+        pools.iter().for_each(|watched| watched.change(now, |_, _, _| {}));
+        Arc::new(Self { pools: ArcSwap::from_pointee(pools), record, notify })
+    }
+
+    /// Watches these pools from now on. Those that are watched already are watched on.
+    pub fn replace(&self, watches: Vec<Watch>) {
+        let (now, before) = (ambient::now(), self.pools.load_full());
+        let pools = watches.into_iter().map(|watch| {
+            let same = |watched: &&Arc<Watched>| Arc::ptr_eq(&watched.watch.pool, &watch.pool);
+            before.iter().find(same).cloned().unwrap_or_else(|| {
+                let watched = Arc::new(Watched::new(watch, &self.record, now));
+                watched.change(now, |_, _, _| {});
+                watched
+            })
+        });
+        self.pools.store(Arc::new(pools.collect()));
+    }
+
+    /// What pools' alarms wake.
+    #[must_use]
+    pub fn notify(&self) -> &Arc<Notify> {
+        &self.notify
     }
 
     /// Looks at every pool several times a second, and at one that raises its alarm soon. Never ends.
@@ -105,15 +124,14 @@ impl Health {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => {
-                    (0..self.pools.len()).for_each(|pool| self.tick(pool));
+                    self.pools.load().iter().for_each(|watched| watched.tick());
                     due = ambient::now() + TICK;
                 }
                 () = self.notify.notified() => {
-                    for (index, watched) in self.pools.iter().enumerate() {
-                        if watched.watch.pool.alarm.take() {
-                            self.tick(index);
-                        }
-                    }
+                    let pools = self.pools.load();
+                    let alarmed = pools.iter().filter(|watched| watched.watch.pool.alarm.take());
+                    alarmed.for_each(|watched| watched.tick());
+                    drop(pools);
                     // Not again at once: failures come in crowds.
                     tokio::time::sleep(ALARM_PAUSE).await;
                 }
@@ -122,14 +140,33 @@ impl Health {
     }
 
     /// The pools, in the order of the configuration.
-    pub fn watches(&self) -> impl Iterator<Item = &Watch> {
-        self.pools.iter().map(|watched| &watched.watch)
+    #[must_use]
+    pub fn watched(&self) -> Arc<Vec<Arc<Watched>>> {
+        self.pools.load_full()
+    }
+
+    /// Whether every pool has had its chance to find out who is well.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        let all_unchecked = |watched: &Arc<Watched>| {
+            let state = watched.state();
+            let mut standings = state.health.standings().iter();
+            standings.all(|standing| standing.state == EndpointState::Unchecked && !standing.available)
+        };
+        !self.pools.load().iter().any(all_unchecked)
+    }
+}
+
+impl Watched {
+    /// What is watched.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Takes the result of an active check.
-    pub fn on_check(&self, pool: usize, endpoint: usize, result: &CheckResult) {
-        let now = ambient::now();
-        self.change(pool, now, |state, log, now| {
+    pub fn on_check(&self, endpoint: usize, result: &CheckResult) {
+        self.change(ambient::now(), |state, log, now| {
             state.told.checked(endpoint, result);
             state.health.on_check(endpoint, result, now, log);
         });
@@ -137,63 +174,46 @@ impl Health {
 
     /// When the endpoint is to be checked next, counted from now; `None` if not for the time being.
     #[must_use]
-    pub fn next_check(&self, pool: usize, endpoint: usize) -> Option<Duration> {
-        let watched = self.pools.get(pool)?;
-        watched.state().health.next_check(endpoint, ambient::draw())
+    pub fn next_check(&self, endpoint: usize) -> Option<Duration> {
+        self.state().health.next_check(endpoint, ambient::draw())
     }
 
     /// Takes an order from outside.
-    pub fn on_order(&self, pool: usize, endpoint: usize, order: Order) {
-        let now = ambient::now();
-        self.change(pool, now, |state, log, now| state.health.on_order(endpoint, order, now, log));
+    pub fn on_order(&self, endpoint: usize, order: Order) {
+        self.change(ambient::now(), |state, log, now| state.health.on_order(endpoint, order, now, log));
     }
 
-    /// What is done with each endpoint of a pool at present.
+    /// What is done with each endpoint at present.
     #[must_use]
-    pub fn standings(&self, pool: usize) -> Vec<Standing> {
-        self.pools.get(pool).map(|watched| watched.state().health.standings().to_vec()).unwrap_or_default()
+    pub fn standings(&self) -> Vec<Standing> {
+        self.state().health.standings().to_vec()
     }
 
-    /// Whether every pool has had its chance to find out who is well.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        let all_unchecked = |watched: &Watched| {
-            let state = watched.state();
-            let mut standings = state.health.standings().iter();
-            standings.all(|standing| standing.state == EndpointState::Unchecked && !standing.available)
-        };
-        !self.pools.iter().any(all_unchecked)
-    }
-
-    fn tick(&self, pool: usize) {
-        let Some(watched) = self.pools.get(pool) else { return };
-        let now = ambient::now();
-        self.change(pool, now, |state, log, now| {
-            let samples = state.samples(&watched.watch.pool, now);
+    fn tick(&self) {
+        let pool = &self.watch.pool;
+        self.change(ambient::now(), |state, log, now| {
+            let samples = state.samples(pool, now);
             state.told.interval(&samples, now);
             state.health.on_tick(&samples, now, ambient::draw(), log);
-            state.limits.on_tick(&watched.watch.pool, &samples, now, log);
-            log.extend(state.step(&watched.watch.pool, &samples, now));
+            state.limits.on_tick(pool, &samples, now, log);
+            log.extend(state.step(pool, &samples, now));
         });
     }
 
     /// Has something change the pool's health, then puts what follows into force.
-    fn change(&self, pool: usize, now: Instant, by: impl FnOnce(&mut State, &mut Vec<Event>, Instant)) {
-        let Some(watched) = self.pools.get(pool) else { return };
-        let mut state = watched.state();
+    fn change(&self, now: Instant, by: impl FnOnce(&mut State, &mut Vec<Event>, Instant)) {
+        let mut state = self.state();
         let state = &mut *state;
         let mut log = Vec::new();
         by(state, &mut log, now);
         // Trials have a clock of their own; everything else follows from the standings.
         if state.applied != Some(state.health.version()) || !state.selection.trials.is_empty() {
             state.applied = Some(state.health.version());
-            state.apply(&watched.watch, now, &mut log);
+            state.apply(&self.watch, now, &mut log);
         }
-        state.told.events(&watched.watch.pool, &log, &state.health);
+        state.told.events(&self.watch.pool, &log, &state.health);
     }
-}
 
-impl Watched {
     fn new(watch: Watch, record: &Arc<Record>, now: Instant) -> Self {
         let levels: Vec<_> = watch.members.iter().map(|member| member.level).collect();
         let state = State {

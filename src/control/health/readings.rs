@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::{Health, Record, Watched};
 use crate::health::Standing;
 use crate::health::journal::Order;
+use crate::model::Name;
 use crate::upstream::{Endpoint, Pool};
 
 use super::journal::Entry;
@@ -48,28 +49,29 @@ impl Health {
     /// Every pool with its endpoints, in the order of the configuration.
     #[must_use]
     pub fn readings(&self) -> Vec<PoolReading> {
-        self.pools.iter().map(Watched::reading).collect()
+        self.pools.load().iter().map(|watched| watched.reading()).collect()
     }
 
     /// One pool with its endpoints.
     #[must_use]
     pub fn reading(&self, pool: &str) -> Option<PoolReading> {
-        self.pools.iter().find(|watched| watched.name() == pool).map(Watched::reading)
+        self.pools.load().iter().find(|watched| watched.name() == pool).map(|watched| watched.reading())
     }
 
     /// The names of the pools, in the order of the configuration.
-    pub fn pool_names(&self) -> impl Iterator<Item = &str> {
-        self.pools.iter().map(Watched::name)
+    #[must_use]
+    pub fn pool_names(&self) -> Vec<Name> {
+        self.pools.load().iter().map(|watched| watched.watch.pool.settings.name.clone()).collect()
     }
 
     /// Takes an order for the endpoint that is shown as `endpoint`. Whether there is one.
     pub fn order(&self, pool: &str, endpoint: &str, order: Order) -> bool {
-        let Some(pool) = self.pools.iter().position(|watched| watched.name() == pool) else { return false };
-        let endpoints =
-            self.pools.get(pool).map(|watched| &*watched.watch.pool.endpoints).unwrap_or_default();
+        let pools = self.pools.load();
+        let Some(watched) = pools.iter().find(|watched| watched.name() == pool) else { return false };
+        let endpoints = watched.watch.pool.endpoints.iter();
         let mut given = false;
-        for (index, _) in endpoints.iter().enumerate().filter(|(_, own)| own.name == endpoint) {
-            self.on_order(pool, index, order);
+        for (index, _) in endpoints.enumerate().filter(|(_, own)| own.name == endpoint) {
+            watched.on_order(index, order);
             given = true;
         }
         given

@@ -12,7 +12,7 @@ use rustls_pki_types::ServerName;
 
 use super::ask::Question;
 use crate::config::plan::CheckPlan;
-use crate::control::health::{Health, Watch};
+use crate::control::health::{Health, Watched};
 use crate::health::check::CheckResult;
 use crate::health::probe::Check;
 use crate::model::Address;
@@ -25,17 +25,16 @@ pub(super) struct Target {
     pub(super) first: Duration,
     was_checked: bool,
     /// Who is told: a pool and an endpoint of it each.
-    subscribers: Vec<(usize, usize)>,
+    subscribers: Vec<(Arc<Watched>, usize)>,
 }
 
 impl Target {
     /// Passes on what a check found; gives the pause before the next one, if there is to be one.
-    pub(super) fn tell(&mut self, health: &Health, result: &CheckResult, draw: u64) -> Option<Duration> {
+    pub(super) fn tell(&mut self, result: &CheckResult, draw: u64) -> Option<Duration> {
         for (pool, endpoint) in &self.subscribers {
-            health.on_check(*pool, *endpoint, result);
+            pool.on_check(*endpoint, result);
         }
-        let pauses =
-            self.subscribers.iter().filter_map(|(pool, endpoint)| health.next_check(*pool, *endpoint));
+        let pauses = self.subscribers.iter().filter_map(|(pool, endpoint)| pool.next_check(*endpoint));
         let pause = pauses.min()?;
         // First checks come close together, so that pools are soon known. From then on they are to
         // be spread over the interval.
@@ -44,14 +43,13 @@ impl Target {
     }
 
     /// Whether anybody wants to know. That may have changed since the pause before it began.
-    pub(super) fn is_wanted(&self, health: &Health) -> bool {
-        self.pause(health).is_some()
+    pub(super) fn is_wanted(&self) -> bool {
+        self.pause().is_some()
     }
 
     /// The shortest pause that a subscriber wants.
-    fn pause(&self, health: &Health) -> Option<Duration> {
-        let pauses =
-            self.subscribers.iter().filter_map(|(pool, endpoint)| health.next_check(*pool, *endpoint));
+    fn pause(&self) -> Option<Duration> {
+        let pauses = self.subscribers.iter().filter_map(|(pool, endpoint)| pool.next_check(*endpoint));
         pauses.min()
     }
 }
@@ -59,9 +57,9 @@ impl Target {
 /// Everything that is to be checked.
 pub(super) fn all(health: &Health) -> Vec<Target> {
     let mut targets = Targets::default();
-    for (pool, watch) in health.watches().enumerate() {
-        if let Some(check) = &watch.check {
-            targets.add(pool, watch, check);
+    for watched in health.watched().iter() {
+        if let Some(check) = &watched.watch().check {
+            targets.add(watched, check);
         }
     }
     targets.all
@@ -88,8 +86,8 @@ struct Manner {
 }
 
 impl Targets {
-    fn add(&mut self, pool: usize, watch: &Watch, check: &CheckPlan) {
-        let endpoints = &watch.pool.endpoints;
+    fn add(&mut self, watched: &Arc<Watched>, check: &CheckPlan) {
+        let endpoints = &watched.watch().pool.endpoints;
         let tls = endpoints.first().and_then(|endpoint| endpoint.dial.tls.as_ref()).filter(|_| check.tls);
         let (manner, tls) = self.manner(check, tls.map(|(config, _)| config));
         let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX).max(1);
@@ -113,7 +111,7 @@ impl Targets {
             }
             if let Some(target) = self.all.get_mut(known) {
                 target.first = target.first.min(apart.saturating_mul(index));
-                target.subscribers.push((pool, index as usize));
+                target.subscribers.push((Arc::clone(watched), index as usize));
             }
         }
     }

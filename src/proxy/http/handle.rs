@@ -36,7 +36,7 @@ pub(super) async fn handle(
     body: Result<Length, ProxyError>,
 ) {
     let local = cx.worker.local();
-    let Some(listener) = local.snapshot.listeners.get(cx.listener) else { return };
+    let Some(listener) = local.snapshot.listener(cx.listener) else { return };
     let mut account = Account::open(&local, listener, ambient::now());
     scratch.watch.start(account.started);
     if listener.access_log.is_some() {

@@ -26,7 +26,7 @@ use crate::wire::{Length, framing};
 /// Serves the connection, of which `first` was read already, until it ends.
 pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
     let local = cx.worker.local();
-    let Some(listener) = local.snapshot.listeners.get(cx.listener) else { return };
+    let Some(listener) = local.snapshot.listener(cx.listener) else { return };
     let (limits, timeouts) = (&listener.limits, &listener.timeouts);
     let mut settings = Builder::new();
     settings

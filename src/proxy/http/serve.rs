@@ -36,8 +36,7 @@ pub fn serve(
                 let served = pin!(accepted(&worker, listener, (socket, peer), entry));
                 if let Err(panic) = contain(Place::Connection, served).await {
                     let local = worker.local();
-                    let listener =
-                        local.snapshot.listeners.get(listener).map(|listener| listener.name.as_str());
+                    let listener = local.snapshot.listener(listener).map(|listener| listener.name.as_str());
                     tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
                 }
             }
@@ -94,7 +93,7 @@ enum Entrance {
 impl Entrance {
     fn new(worker: &Rc<Worker>, listener: usize, socket: Socket) -> Self {
         let local = worker.local();
-        let Some(listener) = local.snapshot.listeners.get(listener) else { return Self::Closed };
+        let Some(listener) = local.snapshot.listener(listener) else { return Self::Closed };
         match Entry::new(worker, listener) {
             Ok(entry) => Self::Open(entry, socket),
             Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),

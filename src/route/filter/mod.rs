@@ -44,7 +44,7 @@ pub trait Filter: fmt::Debug + Send + Sync {
     }
 
     /// The rate limit that it is, which is to be begun before it is used.
-    fn rate_limit(&mut self) -> Option<&mut RateLimit> {
+    fn rate_limit(&self) -> Option<&RateLimit> {
         None
     }
 }

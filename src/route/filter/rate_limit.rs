@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use http::header::HOST;
@@ -35,7 +35,7 @@ pub struct RateLimit {
     mode: Mode,
     /// The value of `RateLimit-Policy`.
     policy: String,
-    state: Option<State>,
+    state: OnceLock<State>,
 }
 
 /// What is done about requests that come too often.
@@ -79,7 +79,7 @@ enum Buckets {
 
 impl Filter for RateLimit {
     fn on_request(&self, head: &mut RequestHead, cx: &mut FilterCx<'_>) -> Verdict {
-        let Some(state) = &self.state else { return Verdict::Continue };
+        let Some(state) = self.state.get() else { return Verdict::Continue };
         let standing = self.take(state, &head.fields, cx);
         if !standing.allowed {
             state.counts.add(self.mode);
@@ -92,7 +92,7 @@ impl Filter for RateLimit {
         if standing.allowed { Verdict::Continue } else { self.refusal(&standing).into() }
     }
 
-    fn rate_limit(&mut self) -> Option<&mut RateLimit> {
+    fn rate_limit(&self) -> Option<&RateLimit> {
         Some(self)
     }
 }
@@ -106,12 +106,13 @@ impl RateLimit {
 
     /// Limits from `now` on, with nothing counted yet. The `seed` is drawn by chance, so that clients
     /// cannot choose keys that displace each other.
-    pub fn begin(&mut self, now: Instant, seed: u64, counts: Arc<RateCounts>) {
+    pub fn begin(&self, now: Instant, seed: u64, counts: Arc<RateCounts>) {
         let buckets = match self.by {
             By::Route => Buckets::One(Bucket::default()),
             By::Client | By::Header(_) => Buckets::Many(Keyed::new(self.max_keys, seed)),
         };
-        self.state = Some(State { since: now, buckets, counts });
+        // Who has begun goes on with what was counted.
+        let _ = self.state.set(State { since: now, buckets, counts });
     }
 
     /// `{ rate = "100/s", burst = 200, by = "client", name = "per-client", max_keys = 100000, mode = "enforce" }`
@@ -130,7 +131,7 @@ impl RateLimit {
         let (rate, name) = (rate?, name?);
         let policy = format!("\"{name}\";q={};w={}", rate.count(), rate.per().seconds());
         let quota = Quota::new(rate, burst?);
-        Some(Self { name, quota, by: by?, max_keys, mode, policy, state: None })
+        Some(Self { name, quota, by: by?, max_keys, mode, policy, state: OnceLock::new() })
     }
 
     /// Takes a token from the bucket that the request falls to.

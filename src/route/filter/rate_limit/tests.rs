@@ -17,7 +17,7 @@ type Told = (Option<u16>, Vec<String>);
 
 impl Limit {
     fn new(options: &str) -> Self {
-        let (mut filters, counts) = (parsed(&format!("rate_limit = {options}")), Arc::default());
+        let (filters, counts) = (parsed(&format!("rate_limit = {options}")), Arc::default());
         let began = crate::ambient::now();
         filters[0].rate_limit().unwrap().begin(began, 7, Arc::clone(&counts));
         Self { filters, counts, began }
