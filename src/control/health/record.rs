@@ -260,6 +260,7 @@ impl Weight {
             | What::FailOpenOver
             | What::BreakerHalfOpened
             | What::BreakerClosed { .. }
+            | What::Left
             | What::LadderUp { .. } => Self::News,
         }
     }

@@ -138,6 +138,8 @@ mod tests {
         }
 
         fn forget(&mut self, _: usize) {}
+
+        fn renumber(&mut self, _: &[Option<usize>]) {}
     }
 
     static KIND: Kind = Kind {
