@@ -55,7 +55,8 @@ fn who_leaves_is_named_by_the_index_that_it_had() {
     world.run(seconds(1));
     world.log.clear();
     world.adopt(settings(), &[Some(2), None]);
-    let told: Vec<_> = world.log.iter().map(|event| (event.endpoint, event.what.name(), event.state)).collect();
+    let told: Vec<_> =
+        world.log.iter().map(|event| (event.endpoint, event.what.name(), event.state)).collect();
     let left = [0, 1].map(|index| (Some(index), "left", None));
     assert_eq!(told, [left[0], left[1], (Some(1), "joined", Some(State::Warming))]);
 }
