@@ -60,7 +60,18 @@ fn listener<'a>(
     let (limits, identity) = (limits(&options), identity(&options));
     let access_log = options.given("access_log").and_then(|given| access_log(&given, cx));
     options.finish();
-    Some(ListenerPlan { name: name?, fingerprint, bind, tls, timeouts, limits, identity, access_log })
+    let tls_fingerprint = fingerprint;
+    Some(ListenerPlan {
+        name: name?,
+        fingerprint,
+        tls_fingerprint,
+        bind,
+        tls,
+        timeouts,
+        limits,
+        identity,
+        access_log,
+    })
 }
 
 /// What a listener speaks.

@@ -87,6 +87,8 @@ pub struct ListenerPlan {
     pub name: Name,
     /// Tells it from one in which anything else is written.
     pub fingerprint: Fingerprint,
+    /// The same of its TLS alone: protocol, certificates and keys, versions.
+    pub tls_fingerprint: Fingerprint,
     /// At least one address.
     pub bind: Vec<Address>,
     /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
@@ -271,6 +273,8 @@ pub struct CheckPlan {
 /// TLS towards endpoints.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
+    pub fingerprint: Fingerprint,
     /// Roots, client certificate and ALPN.
     pub config: Arc<rustls::ClientConfig>,
     /// SNI and the name to verify; the endpoint's own host or address when unset.

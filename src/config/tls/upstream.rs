@@ -31,6 +31,7 @@ pub(crate) fn client(
     let verifier = verifier(&options, cx);
     let client = identity(&options, cx);
     let server_name = server_name(&options, endpoints);
+    let fingerprint = options.fingerprint();
     options.finish();
 
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
@@ -46,7 +47,7 @@ pub(crate) fn client(
         UpstreamProtocol::Http1 => vec![HTTP11.to_vec()],
         UpstreamProtocol::Http2 => vec![H2.to_vec()],
     };
-    Some(UpstreamTls { config: Arc::new(config), server_name })
+    Some(UpstreamTls { fingerprint, config: Arc::new(config), server_name })
 }
 
 fn server_name(options: &Options<'_>, endpoints: &[EndpointPlan]) -> Option<ServerName<'static>> {

@@ -186,7 +186,7 @@ impl Watched {
 fn valve(pool: &Pool, endpoint: Option<usize>) -> Option<&Valve> {
     match endpoint {
         None => Some(&pool.guard.breaker),
-        Some(index) => pool.endpoints.get(index).map(|endpoint| &endpoint.breaker),
+        Some(index) => pool.endpoints.get(index).map(|endpoint| &*endpoint.breaker),
     }
 }
 
