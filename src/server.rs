@@ -221,7 +221,8 @@ impl Server {
         let state = Arc::new(state);
         let observed = self.running.published().load().observed.clone();
         let pressure = Arc::clone(&self.running.published().load().pressure);
-        let control = Control { admin, state, health: Arc::clone(self.running.health()), observed, pressure };
+        let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
+        let control = Control { admin, state, health, observed, pressure, running };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod binds;
+mod endpoint_list;
 mod health;
 mod listener;
 mod lower;
@@ -26,6 +27,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use endpoint_list::read_endpoints;
 use plan::Origin;
 pub use plan::Plan;
 pub use problem::Report;

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod assemble;
 pub mod client;
+pub mod discovery;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use running::Running;
 
 use crate::observe::panics::{Place, again};
 use crate::upstream::{Observed, Pressure};
@@ -34,6 +36,8 @@ pub struct Control {
     pub observed: Vec<Arc<Observed>>,
     /// The process's own load.
     pub pressure: Arc<Pressure>,
+    /// What runs.
+    pub running: Arc<Running>,
 }
 
 impl Control {
@@ -56,6 +60,7 @@ impl Control {
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(&self.running)).await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
         }
     }

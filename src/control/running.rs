@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::assemble::{AssembleError, Assembled, Ground, Located, assemble, locate};
+use super::assemble::{AssembleError, Assembled, Ground, Located, assemble};
+use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
@@ -43,6 +44,7 @@ pub struct Running {
     published: Arc<ArcSwap<Snapshot>>,
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
+    discovery: Arc<Discovery>,
     state: Mutex<State>,
 }
 
@@ -62,12 +64,14 @@ impl Running {
     /// Binds every address of `plan` and has it run.
     ///
     /// # Errors
-    /// When an address cannot be bound, a name not be resolved, a log not be opened.
+    /// When an address cannot be bound, a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
         let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
-        let located = locate_all(&plan)?;
+        let discovery = Discovery::new(Arc::clone(&registry));
+        let prepared = discovery.prepare(&plan);
+        let located = prepared.located();
         let notify = Arc::new(Notify::new());
         let ground = Ground {
             registry: &registry,
@@ -78,6 +82,7 @@ impl Running {
             notify: &notify,
         };
         let Assembled { snapshot, watches } = assemble(&plan, &ground, None)?;
+        discovery.commit(prepared);
         registry.set_config_generation(1);
         let health = Health::new(watches, Arc::new(Record::new(Arc::clone(&registry))), notify);
         let next_id = ids.len();
@@ -87,6 +92,7 @@ impl Running {
             published: Arc::new(ArcSwap::from_pointee(snapshot)),
             sockets: watch::channel(sockets).0,
             health,
+            discovery,
             state: Mutex::new(State { plan, located, ids, next_id, generation: 1 }),
         })
     }
@@ -96,13 +102,16 @@ impl Running {
     /// # Errors
     /// As [`Self::start`]; then nothing has changed.
     pub fn replace(&self, plan: Plan) -> Result<u64, RunError> {
+        // Names may take a while, during which what runs goes on to change.
+        let prepared = self.discovery.prepare(&plan);
+        let located = prepared.located();
         let mut state = self.state();
         let plan = Arc::new(plan);
         let (ids, next_id) = state.number(&plan);
         let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
-        let located = locate_all(&plan)?;
         let generation = state.generation + 1;
         self.publish(&plan, &located, &ids, generation)?;
+        self.discovery.commit(prepared);
         self.registry.set_config_generation(generation);
         self.sockets.send_replace(sockets);
         *state = State { plan, located, ids, next_id, generation };
@@ -128,6 +137,27 @@ impl Running {
         done.map(|()| true)
     }
 
+    /// Has pools use the endpoints that were found for them by now.
+    ///
+    /// # Errors
+    /// When an endpoint cannot be used as the plan says; then nothing has changed.
+    pub fn follow(&self) -> Result<(), RunError> {
+        let mut state = self.state();
+        let changed = self.discovery.take_changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let mut located = state.located.clone();
+        for (index, own) in changed {
+            if let Some(place) = located.get_mut(index) {
+                *place = own;
+            }
+        }
+        self.publish(&state.plan, &located, &state.ids, state.generation)?;
+        state.located = located;
+        Ok(())
+    }
+
     /// What workers serve.
     #[must_use]
     pub fn published(&self) -> &Arc<ArcSwap<Snapshot>> {
@@ -144,6 +174,12 @@ impl Running {
     #[must_use]
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Where endpoints come from.
+    #[must_use]
+    pub fn discovery(&self) -> &Arc<Discovery> {
+        &self.discovery
     }
 
     /// What is counted.
@@ -229,8 +265,4 @@ fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<
         }
     }
     Ok(Sockets(opened))
-}
-
-fn locate_all(plan: &Plan) -> Result<Vec<Vec<Located>>, AssembleError> {
-    plan.pools.iter().map(locate).collect()
 }

@@ -80,13 +80,25 @@ pub enum Outcome {
         seen: Vec<Sighting>,
         /// The least time that one of them lives.
         ttl: Duration,
-        /// The family of addresses of which nothing was heard, if so: what was known of it stays.
-        silent: Option<Family>,
+        /// Of whom nothing was heard: what was known of them stays.
+        silent: Silent,
     },
     /// There is no such name, or it has no such records.
     Empty,
     /// Nobody answered, or nobody knew.
     Failed,
+}
+
+/// The part of a question to which there was no answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Silent {
+    /// None.
+    #[default]
+    Nobody,
+    /// Addresses of this family.
+    Family(Family),
+    /// Addresses of these targets.
+    Hosts(Vec<Arc<str>>),
 }
 
 /// A family of addresses.
@@ -197,7 +209,7 @@ impl Asked {
                 self.condition = Condition::Answered;
                 self.failures = 0;
                 self.due = Some(now + lives.clamp(ttl.least, ttl.most));
-                self.take(seen, silent)
+                self.take(seen, &silent)
             }
             Outcome::Empty => {
                 self.condition = Condition::Empty;
@@ -213,9 +225,13 @@ impl Asked {
         News { changed, turned: before != self.condition }
     }
 
-    /// Whether it is news that these are there, and those that were known of the silent family.
-    fn take(&mut self, mut seen: Vec<Sighting>, silent: Option<Family>) -> bool {
-        let stays = |known: &&Sighting| silent == Some(Family::of(known.address));
+    /// Whether it is news that these are there, and those that were known of who is silent.
+    fn take(&mut self, mut seen: Vec<Sighting>, silent: &Silent) -> bool {
+        let stays = |known: &&Sighting| match silent {
+            Silent::Nobody => false,
+            Silent::Family(family) => *family == Family::of(known.address),
+            Silent::Hosts(hosts) => hosts.contains(&known.host),
+        };
         let kept: Vec<_> =
             self.seen.iter().filter(stays).filter(|known| !seen.contains(known)).cloned().collect();
         if !kept.is_empty() {
@@ -282,7 +298,7 @@ mod tests {
         }
     }
 
-    fn answer(addresses: &[&str], ttl: u64, silent: Option<Family>) -> Outcome {
+    fn answer(addresses: &[&str], ttl: u64, silent: Silent) -> Outcome {
         let host = "app".into();
         let seen = addresses.iter().map(|address| Sighting::of(&host, address.parse().unwrap())).collect();
         Outcome::Answered { seen, ttl: Duration::from_secs(ttl), silent }
@@ -297,16 +313,19 @@ mod tests {
     fn an_answer_lives_as_long_as_it_says_within_bounds() {
         let mut story = Story::new();
         for (ttl, lives, news) in [(30, 30, BOTH), (0, 1, NEITHER), (86_400, 300, NEITHER)] {
-            assert_eq!(story.hear(answer(&["10.0.0.1"], ttl, None), 0), (news, Duration::from_secs(lives)));
+            assert_eq!(
+                story.hear(answer(&["10.0.0.1"], ttl, Silent::Nobody), 0),
+                (news, Duration::from_secs(lives))
+            );
         }
-        assert_eq!(story.hear(answer(&["10.0.0.2", "10.0.0.3"], 5, None), 0).0, CHANGED);
+        assert_eq!(story.hear(answer(&["10.0.0.2", "10.0.0.3"], 5, Silent::Nobody), 0).0, CHANGED);
         assert_eq!(story.seen(), ["10.0.0.2", "10.0.0.3"]);
     }
 
     #[test]
     fn what_is_known_outlives_every_failure() {
         let mut story = Story::new();
-        story.hear(answer(&["10.0.0.1"], 30, None), 0);
+        story.hear(answer(&["10.0.0.1"], 30, Silent::Nobody), 0);
         let pauses: Vec<u64> = (0..7).map(|_| story.hear(Outcome::Failed, u64::MAX).1.as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(story.hear(Outcome::Failed, 0), (NEITHER, Duration::from_secs(15)));
@@ -314,31 +333,31 @@ mod tests {
             (story.seen(), story.asked.condition()),
             (vec!["10.0.0.1".to_owned()], Condition::Failing)
         );
-        assert_eq!(story.hear(answer(&["10.0.0.1"], 30, None), 0).0, TURNED);
+        assert_eq!(story.hear(answer(&["10.0.0.1"], 30, Silent::Nobody), 0).0, TURNED);
         assert_eq!(story.hear(Outcome::Failed, u64::MAX).1, Duration::from_secs(1));
     }
 
     #[test]
     fn that_there_is_nothing_is_news_once() {
         let mut story = Story::new();
-        story.hear(answer(&["10.0.0.1"], 30, None), 0);
+        story.hear(answer(&["10.0.0.1"], 30, Silent::Nobody), 0);
         assert_eq!(story.hear(Outcome::Empty, 0).0, BOTH);
         assert_eq!(story.hear(Outcome::Empty, 0).0, NEITHER);
         assert_eq!(story.hear(Outcome::Failed, 0).0, TURNED);
         assert!(story.asked.is_vacant());
         assert_eq!(story.seen(), ["10.0.0.1"]);
-        assert_eq!(story.hear(answer(&["10.0.0.1"], 30, None), 0).0, BOTH);
+        assert_eq!(story.hear(answer(&["10.0.0.1"], 30, Silent::Nobody), 0).0, BOTH);
         assert!(!story.asked.is_vacant());
     }
 
     #[test]
     fn a_family_that_is_silent_keeps_what_was_known_of_it() {
         let mut story = Story::new();
-        story.hear(answer(&["10.0.0.1", "::1"], 30, None), 0);
-        assert_eq!(story.hear(answer(&["10.0.0.1"], 30, Some(Family::V6)), 0).0, NEITHER);
-        assert_eq!(story.hear(answer(&["10.0.0.2"], 30, Some(Family::V6)), 0).0, CHANGED);
+        story.hear(answer(&["10.0.0.1", "::1"], 30, Silent::Nobody), 0);
+        assert_eq!(story.hear(answer(&["10.0.0.1"], 30, Silent::Family(Family::V6)), 0).0, NEITHER);
+        assert_eq!(story.hear(answer(&["10.0.0.2"], 30, Silent::Family(Family::V6)), 0).0, CHANGED);
         assert_eq!(story.seen(), ["10.0.0.2", "::1"]);
-        story.hear(answer(&["10.0.0.2"], 30, None), 0);
+        story.hear(answer(&["10.0.0.2"], 30, Silent::Nobody), 0);
         assert_eq!(story.seen(), ["10.0.0.2"]);
     }
 

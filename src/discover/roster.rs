@@ -187,7 +187,7 @@ mod tests {
         let now = crate::ambient::now();
         let mut asked = Asked::new(now);
         let seen = addresses.iter().map(|address| Sighting::of(&host, address.parse().unwrap())).collect();
-        let answer = Outcome::Answered { seen, ttl: Duration::ZERO, silent: None };
+        let answer = Outcome::Answered { seen, ttl: Duration::ZERO, silent: Default::default() };
         asked.on_outcome(answer, Ttl::default(), now, 0);
         let question = Arc::new(Question::of_system(&host));
         let whence = Whence::Asked { question, port: 80, drop_when_empty: true };

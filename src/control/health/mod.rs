@@ -150,8 +150,11 @@ impl Health {
     pub fn is_open(&self) -> bool {
         let all_unchecked = |watched: &Arc<Watched>| {
             let state = watched.state();
-            let mut standings = state.health.standings().iter();
-            standings.all(|standing| standing.state == EndpointState::Unchecked && !standing.available)
+            let standings = state.health.standings();
+            let unchecked =
+                |standing: &Standing| standing.state == EndpointState::Unchecked && !standing.available;
+            // A pool without endpoints waits for names, not for checks.
+            !standings.is_empty() && standings.iter().all(unchecked)
         };
         !self.pools.load().iter().any(all_unchecked)
     }
