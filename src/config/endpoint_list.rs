@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::plan::EndpointPlan;
 use super::pool::endpoints;
-use super::problem::Source;
-use super::{Cx, Report, parse, tls};
+use super::source::Source;
+use super::{Cx, Report, parse};
 use crate::model::options::{Data, Key, Options, Problem, Sink, Value};
 use crate::model::{Address, Target};
 
@@ -18,9 +18,9 @@ use crate::model::{Address, Target};
 pub fn read_endpoints(path: &Path, text: &str, sockets: bool) -> Result<Vec<EndpointPlan>, Report> {
     let sink = Sink::default();
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let entries = if is_json { json_entries(text, &sink) } else { parse::parse(text, &|_| None, &sink) };
+    let entries = if is_json { json_entries(text, &sink) } else { parse::parse(text, 0, &|_| None, &sink) };
     let base_dir = path.parent().map(Path::to_owned).unwrap_or_default();
-    let cx = Cx { base_dir, sink: &sink, trust: tls::Trust::default() };
+    let cx = Cx::new(&base_dir, &sink);
     let options = Options::root(&entries, &sink);
     let given = options.required("endpoints");
     let list = given.as_ref().map(|given| endpoints::list(given, &cx)).unwrap_or_default();
@@ -39,7 +39,7 @@ pub fn read_endpoints(path: &Path, text: &str, sockets: bool) -> Result<Vec<Endp
         problems.iter_mut().for_each(name_place);
     }
     let name = path.display().to_string();
-    Err(Report::new(Source { name, text: text.to_owned() }, problems))
+    Err(Report::new(Source::new(name, text), problems))
 }
 
 /// The list, or a table that holds it as `endpoints`.

@@ -60,7 +60,7 @@ pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
 }
 
 fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
-    let fingerprint = options.fingerprint();
+    let mark = cx.files.mark();
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
     let (discovery, discovers) = discovery::discovery(&options, cx);
     let endpoints = endpoints::endpoints(&options, discovers, cx);
@@ -72,7 +72,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let (limits, loops) = limits(&options);
     let plan = PoolPlan {
         name,
-        fingerprint,
+        fingerprint: cx.files.cover(options.fingerprint(), mark),
         endpoints,
         discovery,
         policy: balance.policy,
