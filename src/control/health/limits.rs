@@ -270,7 +270,7 @@ fn scopes(watch: &Watch) -> Vec<Option<usize>> {
 fn valve(pool: &Pool, endpoint: Option<usize>) -> Option<&Valve> {
     match endpoint {
         None => Some(&pool.guard.breaker),
-        Some(index) => pool.endpoints.get(index).map(|endpoint| &endpoint.breaker),
+        Some(index) => pool.endpoints.get(index).map(|endpoint| &*endpoint.breaker),
     }
 }
 
