@@ -42,7 +42,8 @@ fn reload(proxy: &Proxy, text: &str) {
 #[track_caller]
 fn relocate(proxy: &Proxy, located: Vec<Located>) {
     let app = Name::new("app").expect("a name");
-    assert!(proxy.server().running().relocate(&app, located).expect("it can run"));
+    let unknown = proxy.server().running().relocate(vec![(app, located)]).expect("it can run");
+    assert!(unknown.is_empty());
 }
 
 fn located(endpoints: &[SocketAddr]) -> Vec<Located> {
@@ -127,7 +128,7 @@ fn an_endpoint_that_was_drained_stays_drained() {
 }
 
 #[test]
-fn counts_go_on() {
+fn counts_and_estimates_go_on() {
     let origins = [answers("a"), answers("b")];
     let endpoints = origins.each_ref().map(Origin::address);
     let proxy = Proxy::start(&text(&endpoints, "policy = \"peak_ewma\"").replacen(
@@ -138,9 +139,13 @@ fn counts_go_on() {
     for _ in 0..20 {
         proxy.get("/");
     }
+    let estimate = "forebay_endpoint_latency_estimate_seconds";
     let requests = |endpoint| metric(&proxy, "forebay_endpoint_requests_total", endpoint);
+    let before = [metric(&proxy, estimate, endpoints[0]), metric(&proxy, estimate, endpoints[1])];
+    assert!(before.iter().any(|known| *known > 0.0), "{before:?}");
     let again = text(&endpoints, "policy = \"peak_ewma\"\nslow_start = \"1s\"");
     reload(&proxy, &again.replacen("policy = \"round_robin\"\n", "", 1));
+    assert_eq!([metric(&proxy, estimate, endpoints[0]), metric(&proxy, estimate, endpoints[1])], before);
     proxy.get("/");
     eventually("the count of one more", || {
         (requests(endpoints[0]) + requests(endpoints[1]) - 21.0).abs() < 0.5
