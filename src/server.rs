@@ -111,7 +111,7 @@ impl Server {
         let (snapshot, sockets) = (self.running.published().load(), self.running.sockets());
         let sockets = sockets.borrow();
         let named = snapshot.listeners.iter().enumerate().filter_map(|(id, listener)| {
-            let own = sockets.0.iter().filter(|opened| opened.listener == id);
+            let own = sockets.opened.iter().filter(|opened| opened.listener == id);
             Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
         });
         named.collect()

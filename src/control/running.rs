@@ -15,8 +15,7 @@ use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assembl
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
-use crate::net::listen;
-use crate::net::sockets::{Opened, Sockets};
+use crate::net::sockets::Sockets;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -210,7 +209,13 @@ impl Running {
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        self.sockets.send_replace(Sockets::default());
+        self.settle(Sockets::default());
+    }
+
+    /// Hands over the sockets. Those that are wanted no more are let go of before a worker hears of it:
+    /// who closes a socket is to be the last to hold it.
+    fn settle(&self, sockets: Sockets) {
+        self.sockets.send_modify(|before| *before = sockets);
     }
 
     /// Drops what ran before once no request uses it any more. Never ends.
@@ -234,7 +239,7 @@ impl Running {
         self.published.store(Arc::new(published));
         self.registry.set_config_generation(after.generation);
         if let Some(sockets) = sockets {
-            self.sockets.send_replace(sockets);
+            self.settle(sockets);
         }
         *state = after;
         drop(state);
@@ -294,25 +299,11 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
 
 /// The sockets of `plan`: those of `before` where the address is the same, and new ones.
 fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
-    let mut opened = Vec::new();
-    for (plan, listener) in plan.listeners.iter().zip(ids) {
-        for asked in &plan.bind {
-            opened.push(match before.find(asked) {
-                Some(kept) => Opened { listener: *listener, ..kept.clone() },
-                None => {
-                    let bound = listen::bind(asked, workers)
-                        .map_err(|source| RunError::Bind { address: asked.clone(), source })?;
-                    Opened {
-                        asked: asked.clone(),
-                        address: bound.address,
-                        listener: *listener,
-                        sockets: Arc::new(bound.sockets),
-                    }
-                }
-            });
-        }
-    }
-    Ok(Sockets(opened))
+    let listeners = plan.listeners.iter().zip(ids);
+    let wanted: Vec<_> = listeners
+        .flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener)))
+        .collect();
+    before.reopen(&wanted, workers).map_err(|(address, source)| RunError::Bind { address, source })
 }
 
 fn locate_all(plan: &Plan) -> Result<Vec<Arc<[Located]>>, AssembleError> {

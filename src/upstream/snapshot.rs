@@ -58,6 +58,10 @@ pub struct Listener {
     pub connections: Arc<AtomicU64>,
 }
 
+/// One connection to a listener, counted until it is dropped.
+#[derive(Debug)]
+pub struct Entered(Arc<AtomicU64>);
+
 /// A route at work, on one listener.
 #[derive(Debug)]
 pub struct Route {
@@ -117,15 +121,17 @@ impl Snapshot {
 }
 
 impl Listener {
-    /// Counts a connection, unless there are as many as there may be; whether it did.
+    /// Counts a connection, unless there are as many as there may be.
     #[must_use]
-    pub fn enter(&self) -> bool {
-        take_one(&self.connections, self.limits.connections.unwrap_or(u64::MAX))
+    pub fn enter(&self) -> Option<Entered> {
+        let limit = self.limits.connections.unwrap_or(u64::MAX);
+        take_one(&self.connections, limit).then(|| Entered(Arc::clone(&self.connections)))
     }
+}
 
-    /// A counted connection is gone.
-    pub fn leave(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -234,7 +234,7 @@ impl Registry {
         let endpoints = endpoints.iter().map(|(labels, health)| (labels, &**health));
         let pools = self.pool_health.review();
         let pools = pools.iter().map(|(pool, health)| (pool, &**health));
-        let states = health::count_states(endpoints.clone());
+        let states = health::count_states(pools.clone().map(|(pool, _)| pool), endpoints.clone());
         health::expose_endpoints(endpoints, out);
         health::expose_pools(pools, &states, out);
     }
