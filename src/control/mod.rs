@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod assemble;
 pub mod client;
+pub mod discovery;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
@@ -57,6 +58,7 @@ impl Control {
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
             () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }

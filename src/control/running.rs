@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assemble, inherit, locate};
+use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assemble, inherit};
+use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
@@ -58,6 +59,7 @@ pub struct Running {
     published: Arc<ArcSwap<Snapshot>>,
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
+    discovery: Arc<Discovery>,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -84,13 +86,15 @@ impl Running {
     /// Binds every address of `plan` and has it run.
     ///
     /// # Errors
-    /// When an address cannot be bound, a name not be resolved, a log not be opened.
+    /// When an address cannot be bound, a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
         let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
+        let discovery = Discovery::new(Arc::clone(&registry));
+        let prepared = discovery.prepare(&plan);
         let state = State {
-            located: locate_all(&plan)?,
+            located: shared(prepared.located()),
             plan,
             next_id: ids.len(),
             ids,
@@ -100,6 +104,7 @@ impl Running {
         let notify = Arc::new(Notify::new());
         let ground = state.ground(&registry, workers, &notify);
         let Assembled { snapshot, watches } = assemble(&state.plan, &ground, None)?;
+        discovery.commit(prepared);
         registry.set_config_generation(1);
         let health = Health::new(watches, Arc::new(Record::new(Arc::clone(&registry))), notify);
         Ok(Self {
@@ -108,6 +113,7 @@ impl Running {
             published: Arc::new(ArcSwap::from_pointee(snapshot)),
             sockets: watch::channel(sockets).0,
             health,
+            discovery,
             changes: watch::channel(0).0,
             retired: Retired::default(),
             turn: Mutex::default(),
@@ -120,7 +126,8 @@ impl Running {
     /// # Errors
     /// As [`Self::start`], and when the process drains; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
-        let located = locate_all(&plan)?;
+        // Names may take a while, during which what runs goes on to change.
+        let prepared = self.discovery.prepare(&plan);
         let _turn = self.turn();
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
@@ -129,8 +136,10 @@ impl Running {
         let (ids, next_id) = before.number(&plan);
         let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
         let generation = before.generation + 1;
+        let located = shared(prepared.located());
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
+        self.discovery.commit(prepared);
         Ok(Replaced { generation, notes })
     }
 
@@ -159,6 +168,26 @@ impl Running {
         Ok(unknown)
     }
 
+    /// Has pools use the endpoints that were found for them by now.
+    ///
+    /// # Errors
+    /// When an endpoint cannot be used as the plan says; then nothing has changed.
+    pub fn follow(&self) -> Result<(), RunError> {
+        let _turn = self.turn();
+        let changed = self.discovery.take_changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let before = self.state().clone();
+        let mut after = before.clone();
+        for (index, own) in changed {
+            if let Some(place) = after.located.get_mut(index) {
+                *place = own.into();
+            }
+        }
+        self.publish(&before, after, None)
+    }
+
     /// What workers serve.
     #[must_use]
     pub fn published(&self) -> &Arc<ArcSwap<Snapshot>> {
@@ -181,6 +210,12 @@ impl Running {
     #[must_use]
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Where endpoints come from.
+    #[must_use]
+    pub fn discovery(&self) -> &Arc<Discovery> {
+        &self.discovery
     }
 
     /// What is counted.
@@ -306,8 +341,8 @@ fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<
     before.reopen(&wanted, workers).map_err(|(address, source)| RunError::Bind { address, source })
 }
 
-fn locate_all(plan: &Plan) -> Result<Vec<Arc<[Located]>>, AssembleError> {
-    plan.pools.iter().map(|pool| Ok(locate(pool)?.into())).collect()
+fn shared(located: Vec<Vec<Located>>) -> Vec<Arc<[Located]>> {
+    located.into_iter().map(Into::into).collect()
 }
 
 #[cfg(test)]
