@@ -15,6 +15,7 @@ use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -42,6 +43,7 @@ pub struct Running {
     published: Arc<ArcSwap<Snapshot>>,
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
+    connections: Connections,
     state: Mutex<State>,
 }
 
@@ -86,6 +88,7 @@ impl Running {
             published: Arc::new(ArcSwap::from_pointee(snapshot)),
             sockets: watch::channel(sockets).0,
             health,
+            connections: Connections::default(),
             state: Mutex::new(State { plan, located, ids, next_id, generation: 1 }),
         })
     }
@@ -143,6 +146,12 @@ impl Running {
     #[must_use]
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Clients' connections, of which workers tell.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// What is counted.

@@ -62,6 +62,11 @@ impl<T> Table<T> {
         self.targets.get(target)
     }
 
+    /// What the rules lead to, in the order of the file.
+    pub fn targets(&self) -> impl Iterator<Item = &T> {
+        self.targets.iter()
+    }
+
     fn find_below(&self, host: &str, view: &View<'_>) -> Option<usize> {
         if self.below.is_empty() {
             return None;

@@ -205,6 +205,7 @@ impl<'a> Down<'_, 'a> {
         account: &mut Account<'a>,
     ) -> Result<Option<Answer>, ProxyError> {
         let Some(other) = account.local.pools.get(index) else { return Ok(None) };
+        account.under_way.enter(index);
         match answer(self.onward, other, scratch, client, account).await {
             Ok(Answer::Exchange(exchange, _)) if is_broken(scratch.response.status) => {
                 let status = scratch.response.status.as_u16();
