@@ -140,7 +140,7 @@ impl Latest {
     fn show(&self, listener: usize, now: Instant) -> Request {
         let snapshot = &self.local.snapshot;
         let mut routes =
-            snapshot.listener(listener).into_iter().flat_map(|listener| listener.routes.targets());
+            snapshot.listener(listener).into_iter().flat_map(|listener| listener.routes.targets().iter());
         let route = routes.find(|route| Arc::as_ptr(route) == self.route);
         let pool = self.pool.and_then(|pool| snapshot.pools.get(pool));
         Request {

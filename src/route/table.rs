@@ -47,6 +47,12 @@ impl<T> Table<T> {
         Self { targets, exact, below, longest_suffix, any }
     }
 
+    /// What its rules lead to, in the order of the file.
+    #[must_use]
+    pub fn targets(&self) -> &[T] {
+        &self.targets
+    }
+
     /// What the most specific rule that matches leads to. Allocates nothing, except for a query
     /// parameter with escapes whose value is to match an expression, and for the scratch memory of
     /// an expression's first uses.
@@ -60,11 +66,6 @@ impl<T> Table<T> {
             .or_else(|| self.find_below(host, view))
             .or_else(|| self.any.find(view))?;
         self.targets.get(target)
-    }
-
-    /// What the rules lead to, in the order of the file.
-    pub fn targets(&self) -> impl Iterator<Item = &T> {
-        self.targets.iter()
     }
 
     fn find_below(&self, host: &str, view: &View<'_>) -> Option<usize> {

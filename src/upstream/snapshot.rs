@@ -1,5 +1,6 @@
 //! What runs: an immutable value that the control plane builds and the data plane reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +25,10 @@ pub struct Snapshot {
     pub listeners: Vec<Option<Arc<Listener>>>,
     /// In the order of the configuration; routes point into it.
     pub pools: Vec<Arc<Pool>>,
-    /// What is observed of routes that go by it.
-    pub observed: Vec<Arc<Observed>>,
+    /// Where each is among them, for what outlives the order: pools that stand in for others.
+    pub by_name: HashMap<Name, usize>,
+    /// What is observed of routes that go by it, by the name of the route.
+    pub observed: Vec<(Name, Arc<Observed>)>,
     /// The process's own load, the same in every snapshot.
     pub pressure: Arc<Pressure>,
 }
@@ -103,6 +106,12 @@ impl Snapshot {
     #[must_use]
     pub fn listener(&self, id: usize) -> Option<&Arc<Listener>> {
         self.listeners.get(id)?.as_ref()
+    }
+
+    /// The index of a pool, if it is configured.
+    #[must_use]
+    pub fn index_of(&self, pool: &Name) -> Option<usize> {
+        self.by_name.get(pool).copied()
     }
 
     /// All that are configured.

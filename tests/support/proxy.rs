@@ -70,7 +70,7 @@ impl Proxy {
 
     /// As [`Self::reload`], with relative paths starting at `folder`.
     pub(crate) fn reload_in(&self, folder: &Path, toml: &str) -> Result<u64, RunError> {
-        self.server().running().replace(Self::plan(folder, toml))
+        self.server().running().replace(Self::plan(folder, toml)).map(|replaced| replaced.generation)
     }
 
     #[track_caller]
