@@ -192,6 +192,7 @@ impl Server {
                 index,
                 published: Arc::clone(self.running.published()),
                 sockets: self.running.sockets(),
+                questions: self.running.connections().join(),
                 phase: self.phase.subscribe(),
             })?);
         }

@@ -17,6 +17,7 @@ use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -60,6 +61,7 @@ pub struct Running {
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
     discovery: Arc<Discovery>,
+    connections: Connections,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -114,6 +116,7 @@ impl Running {
             sockets: watch::channel(sockets).0,
             health,
             discovery,
+            connections: Connections::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             turn: Mutex::default(),
@@ -216,6 +219,12 @@ impl Running {
     #[must_use]
     pub fn discovery(&self) -> &Arc<Discovery> {
         &self.discovery
+    }
+
+    /// Clients' connections, of which workers tell.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// What is counted.
