@@ -5,6 +5,7 @@
 mod attempt;
 mod binds;
 mod endpoint_list;
+pub mod diff;
 mod files;
 mod health;
 mod include;
@@ -21,6 +22,7 @@ pub mod problem;
 mod process;
 mod quick;
 mod route;
+mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
