@@ -20,6 +20,7 @@ use crate::control::health::journal::Entry;
 use crate::control::running::{RunError, Running};
 use crate::model::settings::Drain;
 use crate::model::{Address, Name};
+use crate::net::inherit::Inherited;
 use crate::observe::metrics::{EndpointTotals, Registry};
 use crate::worker::{self, Assignment, Phase};
 
@@ -93,7 +94,7 @@ impl Server {
         let registry = Registry::new(workers);
         let drain = plan.drain.clone();
         let admin = plan.admin.as_ref().map(|admin| bind_admin(&admin.bind)).transpose()?;
-        let running = Arc::new(Running::start(plan, registry, workers)?);
+        let running = Arc::new(Running::start_with(plan, registry, workers, &Inherited::default())?);
         let (phase, _) = watch::channel(Phase::Serving);
         let mut server = Self {
             admin: None,

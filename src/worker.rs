@@ -90,9 +90,10 @@ async fn run(assignment: &mut Assignment) -> io::Result<()> {
     let worker = Worker::new(Shard::worker(*index), Arc::clone(published));
     let mut accepting = Vec::new();
     for opened in &sockets.borrow_and_update().0 {
-        let Some(socket) = opened.sockets.get(*index) else { continue };
-        let socket = socket.try_clone()?.listen()?;
-        accepting.push(spawn_local(accept(Rc::clone(&worker), opened.listener, socket, phase.clone())));
+        for socket in opened.of_worker(*index) {
+            let socket = socket.try_clone()?.listen()?;
+            accepting.push(spawn_local(accept(Rc::clone(&worker), opened.listener, socket, phase.clone())));
+        }
     }
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
     // The sender lives as long as the server; when it is gone, so is the reason to go on.

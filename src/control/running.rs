@@ -14,7 +14,7 @@ use super::assemble::{AssembleError, Assembled, Ground, Located, assemble, locat
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
-use crate::net::listen;
+use crate::net::inherit::Inherited;
 use crate::net::sockets::{Opened, Sockets};
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
@@ -64,9 +64,23 @@ impl Running {
     /// # Errors
     /// When an address cannot be bound, a name not be resolved, a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
+        Self::start_with(plan, registry, workers, &Inherited::default())
+    }
+
+    /// As [`Self::start`], with the sockets that were `inherited` for the plan's addresses.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        plan: Plan,
+        registry: Arc<Registry>,
+        workers: usize,
+        inherited: &Inherited,
+    ) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
-        let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
+        let ground = Bindings { before: &Sockets::default(), inherited, workers };
+        let sockets = open(&plan, &ids, &ground)?;
         let located = locate_all(&plan)?;
         let notify = Arc::new(Notify::new());
         let ground = Ground {
@@ -99,7 +113,12 @@ impl Running {
         let mut state = self.state();
         let plan = Arc::new(plan);
         let (ids, next_id) = state.number(&plan);
-        let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
+        let sockets = {
+            let before = self.sockets.borrow();
+            let ground =
+                Bindings { before: &before, inherited: &Inherited::default(), workers: self.workers };
+            open(&plan, &ids, &ground)?
+        };
         let located = locate_all(&plan)?;
         let generation = state.generation + 1;
         self.publish(&plan, &located, &ids, generation)?;
@@ -208,21 +227,32 @@ impl State {
     }
 }
 
-/// The sockets of `plan`: those of `before` where the address is the same, and new ones.
-fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
+/// Where sockets come from.
+struct Bindings<'a> {
+    before: &'a Sockets,
+    inherited: &'a Inherited,
+    workers: usize,
+}
+
+/// The sockets of `plan`: those of before where the address is the same, those that were inherited, and
+/// new ones.
+fn open(plan: &Plan, ids: &[usize], from: &Bindings<'_>) -> Result<Sockets, RunError> {
     let mut opened = Vec::new();
     for (plan, listener) in plan.listeners.iter().zip(ids) {
         for asked in &plan.bind {
-            opened.push(match before.find(asked) {
+            opened.push(match from.before.find(asked) {
                 Some(kept) => Opened { listener: *listener, ..kept.clone() },
                 None => {
-                    let bound = listen::bind(asked, workers)
+                    let bound = from
+                        .inherited
+                        .take_or_bind(asked, from.workers)
                         .map_err(|source| RunError::Bind { address: asked.clone(), source })?;
                     Opened {
                         asked: asked.clone(),
                         address: bound.address,
                         listener: *listener,
                         sockets: Arc::new(bound.sockets),
+                        workers: from.workers,
                     }
                 }
             });

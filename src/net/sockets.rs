@@ -19,9 +19,19 @@ pub struct Opened {
     pub address: Address,
     /// The listener it belongs to, as the snapshot numbers them.
     pub listener: usize,
-    /// One for each worker; the same ones for as long as the address is wanted, even when it passes to
-    /// another listener.
+    /// At least one for each worker; the same ones for as long as the address is wanted, even when it
+    /// passes to another listener.
     pub sockets: Arc<Vec<BoundSocket>>,
+    /// How many workers there are to share them.
+    pub workers: usize,
+}
+
+impl Opened {
+    /// Those of the worker numbered `index`. Several when there are more of them than workers, as a
+    /// process of more workers may have passed on: none is left without somebody who accepts.
+    pub fn of_worker(&self, index: usize) -> impl Iterator<Item = &BoundSocket> {
+        self.sockets.iter().skip(index).step_by(self.workers.max(1))
+    }
 }
 
 impl Sockets {
