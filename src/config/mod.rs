@@ -25,6 +25,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use plan::Origin;
 pub use plan::Plan;
@@ -153,7 +154,23 @@ impl Cx<'_> {
 
     fn rooted(&self, address: Address, given: &Given<'_>) -> Option<Address> {
         let Address::Unix(path) = address else { return Some(address) };
-        let path = self.base_dir.join(path);
+        self.short_enough(self.base_dir.join(path), given).map(Address::Unix)
+    }
+
+    /// The path of a Unix socket that is no address to bind.
+    fn socket_path(&self, given: &Given<'_>) -> Option<Arc<Path>> {
+        let path = given.read::<String>()?;
+        if path.is_empty() || path.starts_with("unix:") {
+            given.fault(
+                "this is the path of a file",
+                Some("write it as in \"/run/forebay/upgrade.sock\"".into()),
+            );
+            return None;
+        }
+        self.short_enough(self.path(&path), given)
+    }
+
+    fn short_enough(&self, path: PathBuf, given: &Given<'_>) -> Option<Arc<Path>> {
         let length = path.as_os_str().len();
         if length > MAX_SOCKET_PATH {
             let fault = format!(
@@ -162,7 +179,7 @@ impl Cx<'_> {
             given.fault(fault, Some("move the socket to a folder with a shorter name".into()));
             return None;
         }
-        Some(Address::Unix(path.into()))
+        Some(path.into())
     }
 }
 

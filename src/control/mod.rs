@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use tokio::sync::watch;
 
 use crate::observe::panics::{Place, again};
 use crate::upstream::{Observed, Pressure};
@@ -26,6 +27,8 @@ use crate::upstream::{Observed, Pressure};
 pub struct Control {
     /// The admin listener, if there is one.
     pub admin: Option<Admin>,
+    /// Whether it answers.
+    pub answering: watch::Receiver<Answering>,
     /// What it tells about.
     pub state: Arc<AdminState>,
     /// The health of all pools.
@@ -36,6 +39,17 @@ pub struct Control {
     pub pressure: Arc<Pressure>,
 }
 
+/// Whether the admin listener answers, when another process has its socket, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answering {
+    /// The other one does, until this one is ready.
+    NotYet,
+    /// This one does.
+    Now,
+    /// The other one does, which has taken this one's place.
+    NoMore,
+}
+
 impl Control {
     /// Runs until `shutdown` completes. What panics is begun again, and takes nothing else along.
     ///
@@ -44,7 +58,17 @@ impl Control {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let serving = async {
             match self.admin {
-                Some(admin) => admin.serve(self.state, shutdown).await,
+                Some(admin) => {
+                    let (mut begins, mut ends) = (self.answering.clone(), self.answering);
+                    let over = async {
+                        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
+                    };
+                    // Its sender lives for as long as there is somebody to answer for.
+                    let _ = begins.wait_for(|answering| *answering >= Answering::Now).await;
+                    admin.serve(self.state, over).await?;
+                    shutdown.await;
+                    Ok(())
+                }
                 None => {
                     shutdown.await;
                     Ok(())

@@ -15,20 +15,25 @@ use rustix::cmsg_space;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_peercred};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recvmsg, sendmsg, socket_with,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, recvmsg,
+    sendmsg, socket_with,
 };
 use rustix::process::geteuid;
+use tokio::net::UnixListener;
 
 use super::listen::{LivesOn, SocketFile};
 
 /// Where other processes come in.
 #[derive(Debug)]
 pub struct Door {
-    socket: Arc<OwnedFd>,
+    socket: OwnedFd,
     lives_on: LivesOn,
     _file: SocketFile,
 }
+
+/// The same, where tasks can wait for them. What tokio takes for a stream keeps messages apart here as well.
+#[derive(Debug)]
+pub struct Entrance(UnixListener);
 
 /// A connection to another process.
 #[derive(Debug)]
@@ -73,29 +78,36 @@ impl Door {
         rustix::io::ioctl_fionbio(&socket, true)?;
         let lives_on = LivesOn::default();
         let file = SocketFile::new(Arc::clone(path), lives_on.clone())?;
-        Ok(Self { socket: Arc::new(socket), lives_on, _file: file })
+        Ok(Self { socket, lives_on, _file: file })
     }
 
-    /// The next process that comes in; not of another user, but the superuser's.
+    /// The door on the current runtime.
     ///
     /// # Errors
-    /// `WouldBlock` when none waits; `PermissionDenied` for another user's.
-    pub fn accept(&self) -> io::Result<Link> {
-        let link = Link(accept_with(&self.socket, SocketFlags::CLOEXEC)?);
-        link.check_peer()?;
-        Ok(link)
-    }
-
-    /// Its descriptor, to pass on or to wait for.
-    #[must_use]
-    pub fn socket(&self) -> &Arc<OwnedFd> {
-        &self.socket
+    /// When the runtime does not take it.
+    pub fn entrance(&self) -> io::Result<Entrance> {
+        UnixListener::from_std(self.socket.try_clone()?.into()).map(Entrance)
     }
 
     /// Whether another process has it, too.
     #[must_use]
     pub fn lives_on(&self) -> &LivesOn {
         &self.lives_on
+    }
+}
+
+impl Entrance {
+    /// The next process that comes in; not of another user, but the superuser's.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for another user's.
+    pub async fn accept(&self) -> io::Result<Link> {
+        let (connection, _) = self.0.accept().await?;
+        let connection = connection.into_std()?;
+        connection.set_nonblocking(false)?;
+        let link = Link(connection.into());
+        link.check_peer()?;
+        Ok(link)
     }
 }
 
@@ -244,13 +256,12 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 
-    #[test]
-    fn a_door_is_its_users_alone_and_gone_with_its_process() {
+    #[tokio::test]
+    async fn a_door_is_its_users_alone_and_gone_with_its_process() {
         let (_folder, path, door) = door();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(door.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let _link = Link::to(&path).unwrap().expect("somebody listens");
-        door.accept().unwrap();
+        door.entrance().unwrap().accept().await.unwrap();
         assert_eq!(Door::open(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(door);
         assert!(!path.exists() && Link::to(&path).unwrap().is_none());
