@@ -245,7 +245,7 @@ fn open(plan: &Plan, ids: &[usize], from: &Bindings<'_>) -> Result<Sockets, RunE
                 None => {
                     let bound = from
                         .inherited
-                        .take_or_bind(asked, from.workers)
+                        .take_or_bind(asked, plan.name.as_str(), from.workers)
                         .map_err(|source| RunError::Bind { address: asked.clone(), source })?;
                     Opened {
                         asked: asked.clone(),

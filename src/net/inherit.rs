@@ -29,6 +29,7 @@ struct State {
 #[derive(Debug)]
 struct Group {
     asked: Address,
+    owner: String,
     address: Address,
     sockets: Vec<BoundSocket>,
 }
@@ -38,6 +39,8 @@ struct Group {
 pub struct Given {
     /// As its address was asked for.
     pub asked: Address,
+    /// By whom; anybody when empty.
+    pub owner: String,
     /// The socket.
     pub socket: OwnedFd,
     /// Whether somebody keeps it open for good, such as systemd.
@@ -60,7 +63,7 @@ impl Inherited {
             };
             let added = socket.ok_or(io::ErrorKind::InvalidInput.into()).and_then(|socket| {
                 let asked = address_of(&socket)?;
-                inherited.add(Given { asked, socket, kept: true })
+                inherited.add(Given { asked, owner: String::new(), socket, kept: true })
             });
             if let Err(error) = added {
                 tracing::warn!(index, %error, "a descriptor that systemd passed is not used");
@@ -74,7 +77,7 @@ impl Inherited {
     /// # Errors
     /// When it is not a stream socket that listens.
     pub fn add(&self, given: Given) -> io::Result<()> {
-        let Given { asked, socket, kept } = given;
+        let Given { asked, owner, socket, kept } = given;
         let raw = SockRef::from(&socket);
         if raw.r#type()? != Type::STREAM || !raw.is_listener()? {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"));
@@ -87,19 +90,23 @@ impl Inherited {
         state.unsettled.push((lives_on, kept));
         match state.groups.iter_mut().find(|group| group.address == address) {
             Some(group) => group.sockets.push(socket),
-            None => state.groups.push(Group { asked, address, sockets: vec![socket] }),
+            None => state.groups.push(Group { asked, owner, address, sockets: vec![socket] }),
         }
         Ok(())
     }
 
-    /// The sockets for `asked`, at least one for each of `workers`: the given ones, with others beside
-    /// them where there are fewer; or new ones where there are none.
+    /// The sockets for what `owner` has `asked` for, at least one for each of `workers`: the given ones,
+    /// with others beside them where there are fewer; or new ones where there are none. An address may
+    /// come from another owner, unless it is any free port.
     ///
     /// # Errors
     /// As [`listen::bind`].
-    pub fn take_or_bind(&self, asked: &Address, workers: usize) -> io::Result<Bound> {
+    pub fn take_or_bind(&self, asked: &Address, owner: &str, workers: usize) -> io::Result<Bound> {
         let mut state = self.state();
-        let Some(index) = state.groups.iter().position(|group| group.asked == *asked) else {
+        let is_one = asked.inet().is_none_or(|address| address.port() != 0);
+        let own = state.groups.iter().position(|group| group.asked == *asked && group.owner == owner);
+        let other = || state.groups.iter().position(|group| group.asked == *asked && is_one);
+        let Some(index) = own.or_else(other) else {
             return listen::bind(asked, workers);
         };
         let Group { address, mut sockets, .. } = state.groups.remove(index);
@@ -180,7 +187,7 @@ mod tests {
     fn pass(bound: &Bound, inherited: &Inherited, kept: bool) {
         for socket in &bound.sockets {
             let asked = "127.0.0.1:0".parse().unwrap();
-            inherited.add(Given { asked, socket: duplicate(socket), kept }).unwrap();
+            inherited.add(Given { asked, owner: "web".to_owned(), socket: duplicate(socket), kept }).unwrap();
         }
     }
 
@@ -189,18 +196,27 @@ mod tests {
         for (before, after, has) in [(2, 2, 2), (4, 1, 4), (1, 3, 3)] {
             let (bound, inherited) = (bound(before), Inherited::default());
             pass(&bound, &inherited, false);
-            let taken = inherited.take_or_bind(&"127.0.0.1:0".parse().unwrap(), after).unwrap();
+            let taken = inherited.take_or_bind(&"127.0.0.1:0".parse().unwrap(), "web", after).unwrap();
             assert_eq!((&taken.address, taken.sockets.len()), (&bound.address, has));
-            assert_eq!(inherited.taken(), [bound.address.clone()]);
+            assert_eq!(inherited.taken(), std::slice::from_ref(&bound.address));
             assert!(inherited.close_rest().is_empty());
         }
+    }
+
+    #[test]
+    fn any_free_port_is_taken_by_its_owner_only() {
+        let (bound, inherited) = (bound(1), Inherited::default());
+        pass(&bound, &inherited, false);
+        let any = "127.0.0.1:0".parse().unwrap();
+        assert_ne!(inherited.take_or_bind(&any, "other", 1).unwrap().address, bound.address);
+        assert_eq!(inherited.take_or_bind(&any, "web", 1).unwrap().address, bound.address);
     }
 
     #[test]
     fn a_socket_beside_others_lets_nobody_in_before_it_is_told_to() {
         let (bound, inherited) = (bound(1), Inherited::default());
         pass(&bound, &inherited, false);
-        let taken = inherited.take_or_bind(&"127.0.0.1:0".parse().unwrap(), 8).unwrap();
+        let taken = inherited.take_or_bind(&"127.0.0.1:0".parse().unwrap(), "web", 8).unwrap();
         let clients: Vec<_> =
             (0..32).map(|_| TcpStream::connect(bound.address.inet().unwrap()).unwrap()).collect();
         drop(taken);
@@ -214,7 +230,7 @@ mod tests {
         for kept in [false, true] {
             let (bound, inherited) = (bound(1), Inherited::default());
             pass(&bound, &inherited, kept);
-            let taken = inherited.take_or_bind(&"127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            let taken = inherited.take_or_bind(&"127.0.0.1:0".parse().unwrap(), "web", 1).unwrap();
             assert!(taken.sockets[0].lives_on().get());
             inherited.settle();
             assert_eq!(taken.sockets[0].lives_on().get(), kept);
@@ -225,7 +241,7 @@ mod tests {
     fn only_sockets_that_listen_are_taken() {
         let bound = bound(1);
         let client = TcpStream::connect(bound.address.inet().unwrap()).unwrap();
-        let given = Given { asked: bound.address.clone(), socket: client.into(), kept: false };
+        let given = Given { asked: bound.address, owner: String::new(), socket: client.into(), kept: false };
         let error = Inherited::default().add(given).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
@@ -237,8 +253,8 @@ mod tests {
         let asked = Address::Unix(path.clone().into());
         let (bound, inherited) = (listen::bind(&asked, 1).unwrap(), Inherited::default());
         let socket = duplicate(&bound.sockets[0]);
-        inherited.add(Given { asked: asked.clone(), socket, kept: false }).unwrap();
-        let taken = inherited.take_or_bind(&asked, 2).unwrap();
+        inherited.add(Given { asked: asked.clone(), owner: "web".to_owned(), socket, kept: false }).unwrap();
+        let taken = inherited.take_or_bind(&asked, "other", 2).unwrap();
         bound.sockets[0].lives_on().set(true);
         drop(bound);
         assert!(path.exists());

@@ -134,9 +134,15 @@ pub(super) fn hear(link: &Link, limit: Duration) -> Result<(Value, Vec<OwnedFd>)
 fn take(inherited: &Inherited, word: &Value, descriptors: Vec<OwnedFd>) -> Result<(), HandoverError> {
     let asked = json::text(word, "asked").and_then(|asked| asked.parse::<Address>().ok());
     let asked = asked.ok_or_else(|| HandoverError::Garbled(word.to_string()))?;
+    let owner = json::text(word, "owner").unwrap_or_default();
     let mut kept = json::list(word, "kept").iter().map(|kept| kept == true);
     for socket in descriptors {
-        let given = Given { asked: asked.clone(), socket, kept: kept.next().unwrap_or(false) };
+        let given = Given {
+            asked: asked.clone(),
+            owner: owner.to_owned(),
+            socket,
+            kept: kept.next().unwrap_or(false),
+        };
         inherited.add(given).map_err(HandoverError::Io)?;
     }
     Ok(())

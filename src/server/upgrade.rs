@@ -18,6 +18,7 @@ use super::{Ends, Server, StartError, notify};
 use crate::ambient;
 use crate::config::plan::UpgradePlan;
 use crate::control::Answering;
+use crate::control::admin;
 use crate::control::running::Running;
 use crate::model::{Address, json};
 use crate::net::listen::{BoundSocket, LivesOn};
@@ -250,12 +251,15 @@ impl Upgrades {
     fn pass_on(&self, link: &Link) -> Result<(), HandoverError> {
         let (_, generation) = self.running.plan();
         let sockets = self.running.sockets().borrow().clone();
+        let snapshot = self.running.published().load_full();
         for opened in &sockets.0 {
             let sockets: Vec<_> = opened.sockets.iter().collect();
-            send(link, (&opened.asked, &opened.address), &sockets)?;
+            let listener = snapshot.listener(opened.listener);
+            let owner = listener.map_or("", |listener| listener.name.as_str());
+            send(link, (&opened.asked, owner), &sockets)?;
         }
-        for (asked, address, socket) in &self.admin {
-            send(link, (asked, address), &[socket])?;
+        for (asked, _, socket) in &self.admin {
+            send(link, (asked, admin::OWNER), &[socket])?;
         }
         if let Some(door) = &self.door {
             say(link, &json!({ "door": true }), &[door.as_fd()])?;
@@ -368,7 +372,7 @@ pub fn ask_to_upgrade(settings: &UpgradePlan) -> Result<(u32, u32), HandoverErro
 /// Sends the sockets of one address. Where all workers share one, it is sent once.
 fn send(
     link: &Link,
-    (asked, address): (&Address, &Address),
+    (asked, owner): (&Address, &str),
     sockets: &[&BoundSocket],
 ) -> Result<(), HandoverError> {
     let distinct = match sockets {
@@ -377,7 +381,7 @@ fn send(
     };
     for some in distinct.chunks(MOST_DESCRIPTORS) {
         let kept: Vec<_> = some.iter().map(|socket| socket.lives_on().get()).collect();
-        let word = json!({ "asked": asked.to_string(), "address": address.to_string(), "kept": kept });
+        let word = json!({ "asked": asked.to_string(), "owner": owner, "kept": kept });
         let descriptors: Vec<_> = some.iter().map(|socket| socket.as_fd()).collect();
         say(link, &word, &descriptors)?;
     }

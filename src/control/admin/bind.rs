@@ -21,7 +21,7 @@ pub(super) struct Listener(listen::Listener);
 
 impl Bound {
     pub(super) fn new(address: &Address, inherited: &Inherited) -> io::Result<Self> {
-        let listen::Bound { address, sockets } = inherited.take_or_bind(address, 1)?;
+        let listen::Bound { address, sockets } = inherited.take_or_bind(address, super::OWNER, 1)?;
         Ok(Self { address, sockets })
     }
 

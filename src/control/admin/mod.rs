@@ -216,6 +216,9 @@ async fn converse(stream: Stream, shared: Shared) {
     }
 }
 
+/// As whose its socket is passed on; no listener has such a name.
+pub(crate) const OWNER: &str = "[admin]";
+
 /// Connections at a time; the next ones wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 64;
 
