@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
+use std::path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use listenfd::ListenFd;
@@ -90,7 +91,9 @@ impl Inherited {
         state.unsettled.push((lives_on, kept));
         match state.groups.iter_mut().find(|group| group.address == address) {
             Some(group) => group.sockets.push(socket),
-            None => state.groups.push(Group { asked, owner, address, sockets: vec![socket] }),
+            None => {
+                state.groups.push(Group { asked: absolute(&asked), owner, address, sockets: vec![socket] })
+            }
         }
         Ok(())
     }
@@ -103,9 +106,10 @@ impl Inherited {
     /// As [`listen::bind`].
     pub fn take_or_bind(&self, asked: &Address, owner: &str, workers: usize) -> io::Result<Bound> {
         let mut state = self.state();
-        let is_one = asked.inet().is_none_or(|address| address.port() != 0);
-        let own = state.groups.iter().position(|group| group.asked == *asked && group.owner == owner);
-        let other = || state.groups.iter().position(|group| group.asked == *asked && is_one);
+        let wanted = absolute(asked);
+        let is_one = wanted.inet().is_none_or(|address| address.port() != 0);
+        let own = state.groups.iter().position(|group| group.asked == wanted && group.owner == owner);
+        let other = || state.groups.iter().position(|group| group.asked == wanted && is_one);
         let Some(index) = own.or_else(other) else {
             return listen::bind(asked, workers);
         };
@@ -148,6 +152,17 @@ fn address_of(socket: &OwnedFd) -> io::Result<Address> {
     let inet = address.as_socket().map(Address::Inet);
     let unix = || address.as_pathname().map(|path| Address::Unix(path.into()));
     inet.or_else(unix).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a socket without a name"))
+}
+
+/// The same address, for a process with another working directory as well.
+#[must_use]
+pub fn absolute(address: &Address) -> Address {
+    match address {
+        Address::Unix(path) => {
+            path::absolute(path).map_or(address.clone(), |path| Address::Unix(path.into()))
+        }
+        Address::Inet(_) => address.clone(),
+    }
 }
 
 fn adopt(socket: OwnedFd, address: &Address, lives_on: LivesOn) -> io::Result<BoundSocket> {

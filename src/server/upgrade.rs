@@ -21,6 +21,7 @@ use crate::control::Answering;
 use crate::control::admin;
 use crate::control::running::Running;
 use crate::model::{Address, json};
+use crate::net::inherit::absolute;
 use crate::net::listen::{BoundSocket, LivesOn};
 use crate::net::pass::{Door, Entrance, Link, MOST_DESCRIPTORS};
 
@@ -381,7 +382,7 @@ fn send(
     };
     for some in distinct.chunks(MOST_DESCRIPTORS) {
         let kept: Vec<_> = some.iter().map(|socket| socket.lives_on().get()).collect();
-        let word = json!({ "asked": asked.to_string(), "owner": owner, "kept": kept });
+        let word = json!({ "asked": absolute(asked).to_string(), "owner": owner, "kept": kept });
         let descriptors: Vec<_> = some.iter().map(|socket| socket.as_fd()).collect();
         say(link, &word, &descriptors)?;
     }
