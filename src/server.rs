@@ -97,7 +97,6 @@ pub struct Server {
     answering: watch::Sender<Answering>,
     upgrades: Option<Arc<Upgrades>>,
     phase: watch::Sender<Phase>,
-    drain: Drain,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<io::Result<()>>>,
 }
@@ -122,7 +121,6 @@ impl Server {
         let asked = plan.admin.as_ref().map(|admin| admin.bind.clone());
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
-        let drain = plan.drain.clone();
         let admin =
             plan.admin.as_ref().map(|admin| bind_admin(&admin.bind, &arrival.inherited)).transpose()?;
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
@@ -134,7 +132,6 @@ impl Server {
             answering: watch::channel(Answering::NotYet).0,
             upgrades: None,
             phase,
-            drain,
             workers: Vec::with_capacity(workers),
             control: None,
         };
@@ -154,7 +151,7 @@ impl Server {
         let (snapshot, sockets) = (self.running.published().load(), self.running.sockets());
         let sockets = sockets.borrow();
         let named = snapshot.listeners.iter().enumerate().filter_map(|(id, listener)| {
-            let own = sockets.0.iter().filter(|opened| opened.listener == id);
+            let own = sockets.opened.iter().filter(|opened| opened.listener == id);
             Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
         });
         named.collect()
@@ -253,23 +250,11 @@ impl Server {
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
     fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
-        let state = AdminState::new(
-            Arc::clone(self.running.registry()),
-            Arc::clone(&self.readiness),
-            Arc::clone(self.running.health()),
-        );
+        let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state);
-        let observed = self.running.published().load().observed.clone();
-        let pressure = Arc::clone(&self.running.published().load().pressure);
         let answering = self.answering.subscribe();
-        let control = Control {
-            admin,
-            answering: answering.clone(),
-            state,
-            health: Arc::clone(self.running.health()),
-            observed,
-            pressure,
-        };
+        let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
+        let control = Control { admin, answering: answering.clone(), state, health, running };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -313,12 +298,13 @@ impl Server {
         }
         notify::stopping();
         upgrades.iter().for_each(|upgrades| upgrades.end());
-        tracing::info!(delay = ?self.drain.delay, timeout = ?self.drain.timeout, "draining");
+        let drain = self.drain_settings();
+        tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
         self.readiness.enter(Readying::Draining);
         tokio::select! {
-            () = tokio::time::sleep(self.drain.delay) => {
+            () = tokio::time::sleep(drain.delay) => {
                 self.move_on(Phase::Draining);
-                self.drained(&mut ends).await;
+                self.drained(drain.timeout, &mut ends).await;
             }
             () = ends.next() => tracing::warn!("second signal, ending at once"),
         }
@@ -328,10 +314,10 @@ impl Server {
     }
 
     /// Waits for the workers to end, for the drain timeout or for a second signal.
-    async fn drained(&self, ends: &mut Ends) {
+    async fn drained(&self, within: Duration, ends: &mut Ends) {
         tokio::select! {
             () = self.ended() => {}
-            () = tokio::time::sleep(self.drain.timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = tokio::time::sleep(within) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => tracing::warn!("second signal, dropping what is left"),
         }
     }
@@ -340,6 +326,11 @@ impl Server {
         while !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(JOIN_INTERVAL).await;
         }
+    }
+
+    /// As the configuration in force has them.
+    fn drain_settings(&self) -> Drain {
+        self.running.plan().0.drain.clone()
     }
 
     fn reopen_logs(&self) {

@@ -11,6 +11,8 @@ use crate::model::options::{Key, Options, Value};
 /// Makes the plan; `None` when there is an error, which is then reported.
 pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let root = Options::root(entries, cx.sink);
+    // It is read already.
+    let _ = root.given("include");
     let workers = root.given("workers").and_then(|given| given.within(1..=MAX_WORKERS));
     let zone = root.get("zone");
     let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));
@@ -23,6 +25,11 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let listeners = listener::listeners(&root, &mut binds, cx);
     let admin = process::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
+    if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
+        let fault = format!("`state_dir` is missing, and pool {} is to keep changes there", pool.name);
+        let hint = "write `state_dir = \"/var/lib/forebay\"`, or leave `api.keep` out";
+        root.missing("state_dir", fault, Some(hint.to_owned()));
+    }
     let routes = route::routes(&root, &listeners.names, &pools.names, cx);
     root.finish();
 

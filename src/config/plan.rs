@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 
+pub use super::origin::Origin;
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
+use crate::discover::{Question, Terms};
 use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
-use crate::model::options::{Key, Value};
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
@@ -26,19 +27,6 @@ use crate::model::settings::{
 use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
 use crate::route::filter::{Filters, Reply};
-
-/// What a plan was made from.
-#[derive(Debug, Default)]
-pub struct Origin {
-    /// Tells the configuration from any other, the files it names included.
-    pub fingerprint: Fingerprint,
-    /// What was written, with the environment's variables in their places.
-    pub written: Vec<(Key, Value)>,
-    /// The text of the configuration, by file; the first is the one that was named.
-    pub texts: Vec<(PathBuf, String)>,
-    /// Every file that was read, certificates included: a change of one of them changes the plan.
-    pub files: Vec<PathBuf>,
-}
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -104,8 +92,10 @@ impl Default for UpgradePlan {
 pub struct ListenerPlan {
     /// Unique among listeners.
     pub name: Name,
-    /// Tells it from one in which anything else is written.
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
     pub fingerprint: Fingerprint,
+    /// The same of its TLS alone: protocol, certificates and keys, versions.
+    pub tls_fingerprint: Fingerprint,
     /// At least one address.
     pub bind: Vec<Address>,
     /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
@@ -197,10 +187,12 @@ pub enum Action {
 pub struct PoolPlan {
     /// Unique among pools.
     pub name: Name,
-    /// Tells it from one in which anything else is written.
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
     pub fingerprint: Fingerprint,
     /// Those that the configuration names.
     pub endpoints: Vec<EndpointPlan>,
+    /// Where it has others from.
+    pub discovery: DiscoveryPlan,
     /// How one of them is chosen.
     pub policy: balance::Choice,
     /// What policies that hash bind a request by.
@@ -270,6 +262,30 @@ pub struct EndpointPlan {
     pub zone: Option<Name>,
 }
 
+/// Where a pool has endpoints from that the configuration does not name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DiscoveryPlan {
+    /// What is asked of DNS.
+    pub dns: Vec<DnsPlan>,
+    /// A list that something else writes.
+    pub file: Option<PathBuf>,
+    /// Whether what the admin API changes outlives the process.
+    pub keep_changes: bool,
+}
+
+/// A name of DNS that stands for endpoints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DnsPlan {
+    /// What is asked.
+    pub question: Arc<Question>,
+    /// The port of the endpoints, where the answer has none.
+    pub port: u16,
+    /// Whether the last good answer is given up once the answer is that there is nothing.
+    pub drop_when_empty: bool,
+    /// What holds for the endpoints, where the answer does not say more.
+    pub terms: Terms,
+}
+
 /// How a pool's endpoints are checked.
 #[derive(Debug, Clone)]
 pub struct CheckPlan {
@@ -290,6 +306,8 @@ pub struct CheckPlan {
 /// TLS towards endpoints.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
+    pub fingerprint: Fingerprint,
     /// Roots, client certificate and ALPN.
     pub config: Arc<rustls::ClientConfig>,
     /// SNI and the name to verify; the endpoint's own host or address when unset.

@@ -95,7 +95,7 @@ impl Server {
 
     fn end_gently(&mut self) {
         self.drain();
-        let by = ambient::now() + self.drain.timeout;
+        let by = ambient::now() + self.drain_settings().timeout;
         while ambient::now() < by && !self.workers.iter().all(JoinHandle::is_finished) {
             thread::sleep(POLL);
         }
@@ -108,6 +108,7 @@ impl Server {
 
     /// Ends what is under way while another process serves; a signal makes it as quick as any end.
     pub(super) async fn leave(mut self, mut ends: Ends) {
+        let drain = self.drain_settings();
         let timeout = self.upgrades.as_ref().map(|upgrades| upgrades.settings.timeout).unwrap_or_default();
         tracing::info!(?timeout, "another process has taken this one's place, draining");
         self.answering.send_replace(Answering::NoMore);
@@ -116,7 +117,7 @@ impl Server {
         tokio::select! {
             () = self.ended() => {}
             () = tokio::time::sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
-            () = ends.next() => self.drained(&mut ends).await,
+            () = ends.next() => self.drained(drain.timeout, &mut ends).await,
         }
         self.abort();
         self.join();
@@ -253,8 +254,8 @@ impl Upgrades {
         let (_, generation) = self.running.plan();
         let sockets = self.running.sockets().borrow().clone();
         let snapshot = self.running.published().load_full();
-        for opened in &sockets.0 {
-            let sockets: Vec<_> = opened.sockets.iter().collect();
+        for opened in &sockets.opened {
+            let sockets: Vec<_> = opened.sockets.iter().map(|socket| &**socket).collect();
             let listener = snapshot.listener(opened.listener);
             let owner = listener.map_or("", |listener| listener.name.as_str());
             send(link, (&opened.asked, owner), &sockets)?;
@@ -274,7 +275,7 @@ impl Upgrades {
             return Err(HandoverError::Refused("its configuration was replaced meanwhile".to_owned()));
         }
         let taken: BTreeSet<_> = json::list(&word, "taken").iter().filter_map(Value::as_str).collect();
-        let listeners = sockets.0.iter().flat_map(|opened| {
+        let listeners = sockets.opened.iter().flat_map(|opened| {
             opened.sockets.iter().map(|socket| (opened.address.to_string(), socket.lives_on()))
         });
         let admin = self.admin.iter().map(|(_, address, socket)| (address.to_string(), socket.lives_on()));
