@@ -67,9 +67,9 @@ impl Wanted {
 
 /// What the worker called `index` is to accept from.
 pub(super) fn wanted(sockets: &Sockets, index: usize) -> Vec<Wanted> {
-    let own = sockets.opened.iter().filter_map(|opened| {
-        let socket = Arc::clone(opened.sockets.get(index)?);
-        Some(Wanted { socket, listener: opened.listener })
+    let own = sockets.opened.iter().flat_map(|opened| {
+        let own = opened.of_worker(index);
+        own.map(|socket| Wanted { socket: Arc::clone(socket), listener: opened.listener })
     });
     own.collect()
 }
