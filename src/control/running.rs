@@ -92,9 +92,9 @@ impl Running {
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
         let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
         let discovery = Discovery::new(Arc::clone(&registry));
-        let prepared = discovery.prepare(&plan);
+        let mut prepared = discovery.prepare(&plan);
         let state = State {
-            located: prepared.located(),
+            located: discovery.locate(&mut prepared),
             plan,
             next_id: ids.len(),
             ids,
@@ -126,9 +126,10 @@ impl Running {
     /// # Errors
     /// As [`Self::start`], and when the process drains; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
-        let prepared = self.discovery.prepare(&plan);
-        let located = prepared.located();
+        // Names may take a while, during which what runs goes on to change.
+        let mut prepared = self.discovery.prepare(&plan);
         let _turn = self.turn();
+        let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
         let notes = notes(&plan, &before.plan);

@@ -97,13 +97,10 @@ impl Discovery {
                 sources.follow(before);
             }
         }
-        let mut changes = state.changes.clone();
         drop(state);
         let folder = plan.state_dir.clone().filter(|_| pools.iter().any(|sources| sources.keeps_changes));
         let mut kept = folder.as_deref().map(read_kept).unwrap_or_default();
         kept.retain(|pool, _| pools.iter().any(|sources| sources.keeps_changes && sources.name == *pool));
-        kept.retain(|pool, _| !changes.contains_key(pool));
-        changes.extend(kept.clone());
         pools.iter_mut().for_each(Sources::read_list);
         let mut known = Known::new();
         let state = self.state();
@@ -114,23 +111,26 @@ impl Discovery {
         for (question, heard) in run::first_answers(unasked) {
             hear(&question, heard, &mut known, &mut pools);
         }
-        for sources in &mut pools {
-            sources.applied = sources.located(&known, changes.get(&sources.name));
-            sources.is_stale = false;
-        }
         Prepared { known, pools, kept, folder }
+    }
+
+    /// The endpoints of each pool of the plan by what is known now, in its order. Until the plan runs,
+    /// nobody else may be told of changes.
+    pub fn locate(&self, prepared: &mut Prepared) -> Vec<Arc<[Located]>> {
+        let state = self.state();
+        prepared.known = state.newest(prepared);
+        let Prepared { known, pools, kept, .. } = prepared;
+        for sources in pools.iter_mut() {
+            let changes = state.changes.get(&sources.name).or_else(|| kept.get(&sources.name));
+            sources.applied = sources.located(known, changes);
+        }
+        pools.iter().map(|sources| Arc::clone(&sources.applied)).collect()
     }
 
     /// The plan for which this was prepared runs now.
     pub fn commit(&self, prepared: Prepared) {
         let mut state = self.state();
-        let mut known = Known::new();
-        note_users(&prepared.pools, &mut known, |question| {
-            let prepared = prepared.known.get(question).cloned();
-            let asked = |entry: &Entry| entry.asked.condition() != Condition::Unasked;
-            state.recall(question).filter(asked).or(prepared)
-        });
-        state.known = known;
+        state.known = state.newest(&prepared);
         state.pools = prepared.pools;
         state.folder = prepared.folder;
         for (pool, changes) in prepared.kept {
@@ -238,6 +238,17 @@ impl State {
         self.known = known;
     }
 
+    /// What is known by now of the questions of a plan.
+    fn newest(&self, prepared: &Prepared) -> Known {
+        let mut known = Known::new();
+        note_users(&prepared.pools, &mut known, |question| {
+            let prepared = prepared.known.get(question).cloned();
+            let asked = |entry: &Entry| entry.asked.condition() != Condition::Unasked;
+            self.recall(question).filter(asked).or(prepared)
+        });
+        known
+    }
+
     /// What is known of this question, or of one that means the same.
     fn recall(&self, question: &Question) -> Option<Entry> {
         if let Some(entry) = self.known.get(question) {
@@ -249,14 +260,6 @@ impl State {
             entry.asked.resume(ambient::now());
             entry
         })
-    }
-}
-
-impl Prepared {
-    /// The endpoints of each pool, in the order of the plan.
-    #[must_use]
-    pub fn located(&self) -> Vec<Arc<[Located]>> {
-        self.pools.iter().map(|sources| Arc::clone(&sources.applied)).collect()
     }
 }
 
