@@ -95,7 +95,7 @@ impl Running {
     /// Binds every address of `plan` and has it run.
     ///
     /// # Errors
-    /// When an address cannot be bound, a log not be opened.
+    /// When an address cannot be bound or a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
         Self::start_with(plan, registry, workers, &Inherited::default())
     }
@@ -118,9 +118,9 @@ impl Running {
         });
         let sockets = sockets.map_err(RunError::bind)?;
         let discovery = Discovery::new(Arc::clone(&registry));
-        let prepared = discovery.prepare(&plan);
+        let mut prepared = discovery.prepare(&plan);
         let state = State {
-            located: shared(prepared.located()),
+            located: discovery.locate(&mut prepared),
             plan,
             next_id: ids.len(),
             ids,
@@ -154,8 +154,9 @@ impl Running {
     /// As [`Self::start`], and when the process drains; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
         // Names may take a while, during which what runs goes on to change.
-        let prepared = self.discovery.prepare(&plan);
+        let mut prepared = self.discovery.prepare(&plan);
         let _turn = self.turn();
+        let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
         let notes = notes(&plan, &before.plan);
@@ -164,7 +165,6 @@ impl Running {
         let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
         let sockets = sockets.map_err(RunError::bind)?;
         let generation = before.generation + 1;
-        let located = shared(prepared.located());
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
         self.discovery.commit(prepared);
@@ -199,7 +199,7 @@ impl Running {
     /// Has pools use the endpoints that were found for them by now.
     ///
     /// # Errors
-    /// When an endpoint cannot be used as the plan says; then nothing has changed.
+    /// As [`Self::relocate`].
     pub fn follow(&self) -> Result<(), RunError> {
         let _turn = self.turn();
         let changed = self.discovery.take_changed();
@@ -208,9 +208,9 @@ impl Running {
         }
         let before = self.state().clone();
         let mut after = before.clone();
-        for (index, own) in changed {
-            if let Some(place) = after.located.get_mut(index) {
-                *place = own.into();
+        for (index, located) in changed {
+            if let Some(own) = after.located.get_mut(index) {
+                *own = located;
             }
         }
         self.publish(&before, after, None)
@@ -370,10 +370,6 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
 fn wanted<'a>(plan: &'a Plan, ids: &[usize]) -> Vec<(&'a Address, usize)> {
     let listeners = plan.listeners.iter().zip(ids);
     listeners.flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener))).collect()
-}
-
-fn shared(located: Vec<Vec<Located>>) -> Vec<Arc<[Located]>> {
-    located.into_iter().map(Into::into).collect()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod asked;
 mod bind;
+mod changes;
 mod endpoints;
 mod pages;
 mod router;
