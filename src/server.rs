@@ -17,17 +17,19 @@ use crate::config::Plan;
 use crate::control::Control;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
+use crate::control::reload::{Cause, Orders, Reload, Source};
 use crate::control::running::{RunError, Running};
-use crate::model::settings::Drain;
 use crate::model::{Address, Name};
 use crate::observe::metrics::{EndpointTotals, Registry};
 use crate::worker::{self, Assignment, Phase};
 
 /// How to start.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Options {
     /// Worker threads, whatever the plan says.
     pub workers: Option<NonZeroUsize>,
+    /// Where the plan comes from, so that it can be read again.
+    pub source: Source,
 }
 
 /// Why a server did not start.
@@ -68,6 +70,7 @@ pub struct Signals {
     runtime: Runtime,
     ends: Ends,
     reopen: Signal,
+    hangup: Signal,
 }
 
 /// A running server. Dropping it ends it at once.
@@ -76,8 +79,8 @@ pub struct Server {
     admin: Option<Address>,
     running: Arc<Running>,
     readiness: Arc<Readiness>,
+    reload: Arc<Reload>,
     phase: watch::Sender<Phase>,
-    drain: Drain,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<io::Result<()>>>,
 }
@@ -91,20 +94,21 @@ impl Server {
     pub fn start(plan: Plan, options: Options) -> Result<Self, StartError> {
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
-        let drain = plan.drain.clone();
         let admin = plan.admin.as_ref().map(|admin| bind_admin(&admin.bind)).transpose()?;
         let running = Arc::new(Running::start(plan, registry, workers)?);
         let (phase, _) = watch::channel(Phase::Serving);
+        let readiness = Arc::<Readiness>::default();
+        let (reload, orders) = Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source);
         let mut server = Self {
             admin: None,
             running,
-            readiness: Arc::default(),
+            readiness,
+            reload,
             phase,
-            drain,
             workers: Vec::with_capacity(workers),
             control: None,
         };
-        server.start_threads(workers, admin).map_err(StartError::Thread)?;
+        server.start_threads(workers, admin, orders).map_err(StartError::Thread)?;
         Ok(server)
     }
 
@@ -118,6 +122,12 @@ impl Server {
             Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
         });
         named.collect()
+    }
+
+    /// What replaces the configuration.
+    #[must_use]
+    pub fn reload(&self) -> &Arc<Reload> {
+        &self.reload
     }
 
     /// What runs.
@@ -163,10 +173,10 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens
-    /// access logs.
+    /// access logs, SIGHUP reads the configuration again.
     pub fn run_until_signal(self, signals: Signals) {
-        let Signals { runtime, ends, reopen } = signals;
-        runtime.block_on(self.until_signal(ends, reopen));
+        let Signals { runtime, ends, reopen, hangup } = signals;
+        runtime.block_on(self.until_signal(ends, reopen, hangup));
     }
 
     /// Begins to drain at once, without the delay: nothing is accepted any more, and connections
@@ -186,8 +196,8 @@ impl Server {
         self.join();
     }
 
-    fn start_threads(&mut self, workers: usize, admin: Option<Admin>) -> io::Result<()> {
-        self.start_control(admin)?;
+    fn start_threads(&mut self, workers: usize, admin: Option<Admin>, orders: Orders) -> io::Result<()> {
+        self.start_control(admin, orders)?;
         self.await_health();
         for index in 0..workers {
             self.workers.push(worker::start(Assignment {
@@ -211,17 +221,19 @@ impl Server {
     }
 
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
-    fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
+    fn start_control(&mut self, admin: Option<Admin>, orders: Orders) -> io::Result<()> {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
         let state = AdminState::new(
             Arc::clone(self.running.registry()),
             Arc::clone(&self.readiness),
             Arc::clone(self.running.health()),
         );
-        let state = Arc::new(state);
+        let state = Arc::new(state.with_reload(Arc::clone(&self.reload)));
         let observed = self.running.published().load().observed.clone();
         let pressure = Arc::clone(&self.running.published().load().pressure);
-        let control = Control { admin, state, health: Arc::clone(self.running.health()), observed, pressure };
+        let reload = Arc::clone(&self.reload);
+        let health = Arc::clone(self.running.health());
+        let control = Control { admin, state, health, reload, orders, observed, pressure };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -243,19 +255,21 @@ impl Server {
         }
     }
 
-    async fn until_signal(mut self, mut ends: Ends, mut reopen: Signal) {
+    async fn until_signal(mut self, mut ends: Ends, mut reopen: Signal, mut hangup: Signal) {
         loop {
             tokio::select! {
                 () = ends.next() => break,
                 _ = reopen.recv() => self.reopen_logs(),
+                _ = hangup.recv() => self.reload.request(Cause::Signal),
             }
         }
-        tracing::info!(delay = ?self.drain.delay, timeout = ?self.drain.timeout, "draining");
+        let drain = self.running.plan().0.drain.clone();
+        tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
         self.readiness.enter(Readying::Draining);
         tokio::select! {
-            () = tokio::time::sleep(self.drain.delay) => {
+            () = tokio::time::sleep(drain.delay) => {
                 self.move_on(Phase::Draining);
-                self.drained(&mut ends).await;
+                self.drained(drain.timeout, &mut ends).await;
             }
             () = ends.next() => tracing::warn!("second signal, ending at once"),
         }
@@ -265,7 +279,7 @@ impl Server {
     }
 
     /// Waits for the workers to end, for the drain timeout or for a second signal.
-    async fn drained(&self, ends: &mut Ends) {
+    async fn drained(&self, timeout: Duration, ends: &mut Ends) {
         let over = async {
             while !self.workers.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(JOIN_INTERVAL).await;
@@ -273,7 +287,7 @@ impl Server {
         };
         tokio::select! {
             () = over => {}
-            () = tokio::time::sleep(self.drain.timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = tokio::time::sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => tracing::warn!("second signal, dropping what is left"),
         }
     }
@@ -335,8 +349,9 @@ impl Signals {
         let caught = runtime.enter();
         let ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
         let reopen = signal(SignalKind::user_defined1())?;
+        let hangup = signal(SignalKind::hangup())?;
         drop(caught);
-        Ok(Self { runtime, ends, reopen })
+        Ok(Self { runtime, ends, reopen, hangup })
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
+    let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
 
     let mut binds = Binds::default();
@@ -39,6 +40,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
+        reload,
         overload,
         zone,
     })

@@ -9,6 +9,7 @@ pub mod healthcheck;
 pub mod observed;
 pub mod pressure;
 pub mod prober;
+pub mod reload;
 pub mod running;
 
 use std::future::Future;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use reload::{Orders, Reload};
 
 use crate::observe::panics::{Place, again};
 use crate::upstream::{Observed, Pressure};
@@ -30,6 +32,10 @@ pub struct Control {
     pub state: Arc<AdminState>,
     /// The health of all pools.
     pub health: Arc<Health>,
+    /// Replaces the configuration.
+    pub reload: Arc<Reload>,
+    /// What it is asked for.
+    pub orders: Orders,
     /// Routes that go by what is observed of them.
     pub observed: Vec<Arc<Observed>>,
     /// The process's own load.
@@ -41,7 +47,7 @@ impl Control {
     ///
     /// # Errors
     /// When the runtime does not take the admin listener's socket.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let serving = async {
             match self.admin {
                 Some(admin) => admin.serve(self.state, shutdown).await,
@@ -55,6 +61,8 @@ impl Control {
             served = serving => served,
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
+            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
+            () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
         }

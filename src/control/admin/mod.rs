@@ -5,6 +5,7 @@
 mod bind;
 mod endpoints;
 mod pages;
+mod reloading;
 mod writes;
 
 use std::future::Future;
@@ -28,6 +29,7 @@ use bind::{Bound, Listener, Stream};
 use pages::{Asked, Page};
 
 use super::health::Health;
+use super::reload::Reload;
 use crate::ambient;
 use crate::model::Address;
 use crate::observe::metrics::Registry;
@@ -43,6 +45,7 @@ pub struct AdminState {
     registry: Arc<Registry>,
     readiness: Arc<Readiness>,
     health: Arc<Health>,
+    reload: Option<Arc<Reload>>,
     started: SystemTime,
 }
 
@@ -103,7 +106,13 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(registry: Arc<Registry>, readiness: Arc<Readiness>, health: Arc<Health>) -> Self {
-        Self { registry, readiness, health, started: ambient::wall() }
+        Self { registry, readiness, health, reload: None, started: ambient::wall() }
+    }
+
+    /// The same, with the configuration.
+    #[must_use]
+    pub fn with_reload(self, reload: Arc<Reload>) -> Self {
+        Self { reload: Some(reload), ..self }
     }
 }
 
@@ -166,6 +175,18 @@ impl Shared {
         };
         pages::answer(&asked, &self.state)
     }
+
+    /// The answer to a request that concerns the configuration; `None` to others.
+    async fn configure(&self, head: &Parts) -> Option<Page> {
+        let asked = Asked {
+            method: &head.method,
+            path: head.uri.path(),
+            query: head.uri.query(),
+            headers: &head.headers,
+            bound: &self.bound,
+        };
+        reloading::answer(&asked, self.state.reload.as_ref()?).await
+    }
 }
 
 /// Answers one request.
@@ -174,6 +195,9 @@ async fn converse(stream: Stream, shared: Shared) {
         let (head, _) = request.into_parts();
         let shared = shared.clone();
         async move {
+            if let Some(page) = shared.configure(&head).await {
+                return Ok(page);
+            }
             if head.method == Method::POST {
                 return Ok(shared.answer(&head));
             }

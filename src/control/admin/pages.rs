@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use super::{AdminState, Phase, endpoints};
+use super::{AdminState, Phase, endpoints, reloading};
 use crate::control::health::recording;
 use crate::model::Address;
 use crate::observe::{civil, metrics};
@@ -69,6 +69,7 @@ fn index(_: &AdminState) -> Page {
     let line = |(path, summary): (&str, &str)| format!("{path:<10}  {summary}\n");
     let pages = PAGES.iter().map(|(path, summary, _)| (*path, *summary));
     let mut list: String = pages.chain(endpoints::LIST.iter().copied()).map(line).collect();
+    list.extend(reloading::LIST.iter().copied().map(line));
     list.push_str("\nAll of it is below /v1 as well.\n");
     text(StatusCode::OK, list)
 }
@@ -79,7 +80,7 @@ fn metrics(state: &AdminState) -> Page {
 
 fn ready(state: &AdminState) -> Page {
     match state.readiness.phase() {
-        Phase::Ready => text(StatusCode::OK, "ready\n"),
+        Phase::Ready => text(StatusCode::OK, format!("ready\n{}", reloading::warning(state))),
         Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     }
