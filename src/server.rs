@@ -223,11 +223,7 @@ impl Server {
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
     fn start_control(&mut self, admin: Option<Admin>, orders: Orders) -> io::Result<()> {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
-        let state = AdminState::new(
-            Arc::clone(self.running.registry()),
-            Arc::clone(&self.readiness),
-            Arc::clone(self.running.health()),
-        );
+        let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state.with_reload(Arc::clone(&self.reload)));
         let observed = self.running.published().load().observed.clone();
         let pressure = Arc::clone(&self.running.published().load().pressure);

@@ -131,7 +131,7 @@ fn other_thresholds_are_tried_on_what_was_recorded() {
     let folder = process.folder();
     let journal = folder.join("journal");
     eventually("the last interval is recorded", || {
-        let text = process.ask_admin("/v1/journal").text();
+        let text = process.ask_admin("/v1/recording").text();
         fs::write(&journal, &text).expect("the folder can be written to");
         let intervals = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let ended = |line: Value| {

@@ -6,11 +6,14 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::process::Signal;
+use rustls::ClientConnection;
+use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use support::*;
 use tempfile::TempDir;
@@ -282,6 +285,75 @@ fn a_folder_that_is_swapped_is_noticed() {
     symlink("v2", site.path("next")).expect("and another");
     fs::rename(site.path("next"), site.path("current")).expect("which takes the name");
     site.becomes("two");
+}
+
+#[test]
+fn included_files_are_watched_and_new_ones_found() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::create_dir(folder.path().join("conf.d")).expect("which takes a folder");
+    let main = format!("include = [\"conf.d/*.toml\"]\n{}", says("one", ""));
+    fs::write(folder.path().join("f.toml"), main).expect("and a file");
+    let site = Site::start_in(folder);
+    let extra = |body: &str| {
+        format!(
+            "[[route]]\nname = \"more\"\npath_prefix = \"/more\"\n\
+             filters = [{{ respond = {{ status = 200, body = \"{body}\" }} }}]\n"
+        )
+    };
+    let more = || {
+        let mut client = site.process.connect();
+        client.send("GET /more HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.response().text()
+    };
+    fs::write(site.path("conf.d/a.toml"), extra("two")).expect("the folder takes a file");
+    eventually("the file's route", || more() == "two");
+    fs::write(site.path("conf.d/a.toml"), extra("three")).expect("which can change");
+    eventually("the route's change", || more() == "three");
+    fs::write(site.path("conf.d/a.toml"), "[[route").expect("and become bad");
+    eventually("the complaint", || site.status()["last_reload"]["ok"] == false);
+    site.is_loud("conf.d/a.toml", "one");
+    fs::remove_file(site.path("conf.d/a.toml")).expect("and go");
+    eventually("the route's end", || more() == "one");
+    eventually("the end of complaints", || site.status()["last_reload"]["ok"] == true);
+}
+
+#[test]
+fn a_new_certificate_is_shown_to_new_clients() {
+    let pki = Pki::new();
+    pki.issue("site", &["site.test"]);
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let take = |folder: &Path| {
+        for end in ["key", "pem"] {
+            let name = format!("site.{end}");
+            fs::copy(pki.path().join(&name), folder.join(&name)).expect("the folder takes a file");
+        }
+    };
+    take(folder.path());
+    let tls = "\n[[listener]]\nname = \"tls\"\nbind = \"127.0.0.1:0\"\nprotocol = \"https\"\n\
+               certificates = [{ cert = \"site.pem\", key = \"site.key\" }]\n";
+    fs::write(folder.path().join("f.toml"), says("one", "") + tls).expect("and another");
+    let site = Site::start_in(folder);
+    let shown = || shown_certificate(site.process.address("tls"), &pki);
+    let before = pki.certificate("site");
+    assert_eq!(shown(), before);
+    pki.issue("site", &["site.test"]);
+    assert_ne!(pki.certificate("site"), before);
+    take(site.folder.path());
+    eventually("the new certificate", || shown() == pki.certificate("site"));
+    assert_eq!(site.body(), "one");
+}
+
+/// The certificate that `site.test` shows.
+#[track_caller]
+fn shown_certificate(address: SocketAddr, pki: &Pki) -> CertificateDer<'static> {
+    let name = "site.test".try_into().expect("it is a name");
+    let config = Arc::new(pki.client(&[], rustls::ALL_VERSIONS));
+    let mut tls = ClientConnection::new(config, name).expect("the settings fit");
+    let mut tcp = TcpStream::connect_timeout(&address, DEADLINE).expect("it listens");
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).expect("it shakes hands");
+    }
+    tls.peer_certificates().expect("it shows certificates")[0].clone()
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn ask_admin(&self, target: &str) -> Message {
         let mut client = Link::to(self.admin());
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\n\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
         client.response()
     }
 

@@ -118,7 +118,7 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn ask_admin(&self, target: &str) -> Message {
         let mut client = Link::to(self.admin());
-        client.send(format!("GET {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"));
+        client.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
         client.response()
     }
 

@@ -1,109 +1,106 @@
 //! The admin listener's pages about endpoints: how they are, what happened to them, and orders for
-//! them. Decides who may give orders no more than `writes` says.
+//! them. Who may give orders was decided before.
 
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::AdminState;
-use super::pages::{Asked, Page, Refusal, json_page, not_allowed};
-use super::writes;
+use super::pages::{Refusal, json_page};
+use super::router::{Answer, Handler::Blocking, Row};
+use super::{AdminState, Asked};
 use crate::balance::FULL;
 use crate::control::health::{PoolReading, Reading};
 use crate::health::journal::{Command, Order};
-use crate::model::{Name, percent, units};
+use crate::model::{Name, units};
 use crate::observe::civil;
 
-/// The pages that are there, for the list of them.
-pub(super) const LIST: &[(&str, &str)] = &[
-    ("/endpoints", "every endpoint: its state, since when, and what happened last"),
-    ("/endpoints/{pool}/{address}/journal", "what happened to an endpoint, the newest last"),
-    ("/endpoints/{pool}/{address}/{drain|undrain|disable|enable}[?for=10m]", "POST: an order"),
+/// The rows about endpoints.
+pub(super) const ROWS: &[Row] = &[
+    Row::get("/v1/endpoints", "every endpoint: its state, since when, and what happened last", Blocking(all))
+        .also("/endpoints"),
+    Row::get("/v1/endpoints/{pool}", "the endpoints of a pool", Blocking(of_pool)).also("/endpoints/{pool}"),
+    Row::get("/v1/endpoints/{pool}/{address}", "one endpoint", Blocking(one))
+        .also("/endpoints/{pool}/{address}"),
+    Row::get(
+        "/v1/endpoints/{pool}/{address}/journal",
+        "what happened to it, the newest last",
+        Blocking(journal),
+    )
+    .also("/endpoints/{pool}/{address}/journal"),
+    order_row("/v1/endpoints/{pool}/{address}/drain", "no new requests [?for=10m]", |asked, state| {
+        order(asked, Command::Drain, state)
+    })
+    .also("/endpoints/{pool}/{address}/drain"),
+    order_row("/v1/endpoints/{pool}/{address}/undrain", "end a drain", |asked, state| {
+        order(asked, Command::Undrain, state)
+    })
+    .also("/endpoints/{pool}/{address}/undrain"),
+    order_row(
+        "/v1/endpoints/{pool}/{address}/disable",
+        "no traffic, no checks [?for=10m]",
+        |asked, state| order(asked, Command::Disable, state),
+    )
+    .also("/endpoints/{pool}/{address}/disable"),
+    order_row("/v1/endpoints/{pool}/{address}/enable", "end a disable", |asked, state| {
+        order(asked, Command::Enable, state)
+    })
+    .also("/endpoints/{pool}/{address}/enable"),
 ];
 
-/// The answer to a request for what is below `/endpoints`; `rest` is the path after that.
-pub(super) fn answer(asked: &Asked<'_>, rest: &str, state: &AdminState) -> Page {
-    let Some(segments) = rest.split('/').skip(1).map(percent::decode).collect::<Option<Vec<_>>>() else {
-        let error = "the path has an escape that is cut short";
-        return Refusal::new(StatusCode::BAD_REQUEST, error, "a `/` in an address is written %2F").page();
-    };
-    let segments: Vec<_> = segments.iter().map(String::as_str).collect();
-    let answer = match segments.as_slice() {
-        [] | [""] => Ok(asked.read(|| json_page(StatusCode::OK, &list(&state.health.readings())))),
-        [pool] | [pool, ""] => {
-            find_pool(pool, state).map(|reading| asked.read(|| json_page(StatusCode::OK, &list(&[reading]))))
-        }
-        [pool, endpoint, rest @ ..] => {
-            find(pool, endpoint, state).and_then(|reading| one(asked, &reading, rest, state))
-        }
-    };
-    answer.unwrap_or_else(Refusal::page)
+const fn order_row(
+    path: &'static str,
+    summary: &'static str,
+    order: fn(&Asked, &AdminState) -> Answer,
+) -> Row {
+    Row::write(Method::POST, path, summary, Blocking(order))
 }
 
-fn one(asked: &Asked<'_>, reading: &Reading, rest: &[&str], state: &AdminState) -> Result<Page, Refusal> {
-    let command = |word: &str| COMMANDS.iter().find(|(known, _)| *known == word);
-    match rest {
-        [] => Ok(asked.read(|| json_page(StatusCode::OK, &shown(reading)))),
-        ["journal"] => Ok(asked.read(|| json_page(StatusCode::OK, &journal(reading, state)))),
-        [word] if command(word).is_some() && asked.method != Method::POST => Ok(not_allowed("POST")),
-        [word] => match command(word) {
-            Some((_, command)) => order(asked, reading, *command, state),
-            None => Err(nothing_below()),
-        },
-        _ => Err(nothing_below()),
-    }
+fn all(_: &Asked, state: &AdminState) -> Answer {
+    Ok(json_page(StatusCode::OK, &list(&state.running.health().readings())))
 }
 
-fn nothing_below() -> Refusal {
-    let hint = "below an endpoint there are journal, drain, undrain, disable and enable";
-    Refusal::new(StatusCode::NOT_FOUND, "not found", hint)
+fn of_pool(asked: &Asked, state: &AdminState) -> Answer {
+    let reading = find_pool(asked.part("pool"), state)?;
+    Ok(json_page(StatusCode::OK, &list(&[reading])))
 }
 
-fn order(
-    asked: &Asked<'_>,
-    reading: &Reading,
-    command: Command,
-    state: &AdminState,
-) -> Result<Page, Refusal> {
-    writes::permitted(asked.headers, asked.bound)?;
-    let lasts = lasts(asked.query, command)?;
+fn one(asked: &Asked, state: &AdminState) -> Answer {
+    Ok(json_page(StatusCode::OK, &shown(&find(asked, state)?)))
+}
+
+fn journal(asked: &Asked, state: &AdminState) -> Answer {
+    Ok(json_page(StatusCode::OK, &history(&find(asked, state)?, state)))
+}
+
+fn order(asked: &Asked, command: Command, state: &AdminState) -> Answer {
+    let reading = find(asked, state)?;
+    let lasts = lasts(asked, command)?;
     let (pool, endpoint) = (reading.pool.settings.name.as_str(), &*reading.endpoint.name);
-    state.health.order(pool, endpoint, Order { command, lasts });
-    Ok(json_page(StatusCode::OK, &shown(&find(pool, endpoint, state)?)))
+    state.running.health().order(pool, endpoint, Order { command, lasts });
+    one(asked, state)
 }
 
 /// After which time the order ends by itself, by the query.
-fn lasts(query: Option<&str>, command: Command) -> Result<Option<Duration>, Refusal> {
+fn lasts(asked: &Asked, command: Command) -> Result<Option<Duration>, Refusal> {
     let bad = |error: String, hint: &'static str| Refusal::new(StatusCode::BAD_REQUEST, error, hint);
-    let mut lasts = None;
-    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if name != "for" {
-            return Err(bad(
-                format!("the parameter {name:?} is not known"),
-                "there is `for`, as in `?for=10m`",
-            ));
-        }
-        if matches!(command, Command::Undrain | Command::Enable) {
-            let hint = "`drain` and `disable` may last for a time; their end does not";
-            return Err(bad("`for` makes no sense here".to_owned(), hint));
-        }
-        let value = percent::decode(value).unwrap_or_default();
-        let time = units::duration(&value).map_err(|error| bad(error.to_string(), "as in `?for=10m`"))?;
-        if time.is_zero() || time > LONGEST {
-            let error = format!("{value:?} is not a time that an order may last");
-            return Err(bad(error, "it may last more than 0s and at most 365d"));
-        }
-        lasts = Some(time);
+    let [Some(value)] = asked.query(["for"])? else { return Ok(None) };
+    if matches!(command, Command::Undrain | Command::Enable) {
+        let hint = "`drain` and `disable` may last for a time; their end does not";
+        return Err(bad("`for` makes no sense here".to_owned(), hint));
     }
-    Ok(lasts)
+    let time = units::duration(&value).map_err(|error| bad(error.to_string(), "as in `?for=10m`"))?;
+    if time.is_zero() || time > LONGEST {
+        let error = format!("{value:?} is not a time that an order may last");
+        return Err(bad(error, "it may last more than 0s and at most 365d"));
+    }
+    Ok(Some(time))
 }
 
-fn find_pool(pool: &str, state: &AdminState) -> Result<PoolReading, Refusal> {
-    state.health.reading(pool).ok_or_else(|| {
+pub(super) fn find_pool(pool: &str, state: &AdminState) -> Result<PoolReading, Refusal> {
+    state.running.health().reading(pool).ok_or_else(|| {
         let known = {
-            let names = state.health.pool_names();
+            let names = state.running.health().pool_names();
             names.iter().take(MOST_NAMED).map(Name::as_str).collect::<Vec<_>>().join(", ")
         };
         let error = format!("there is no pool {pool:?}");
@@ -111,7 +108,9 @@ fn find_pool(pool: &str, state: &AdminState) -> Result<PoolReading, Refusal> {
     })
 }
 
-fn find(pool: &str, endpoint: &str, state: &AdminState) -> Result<Reading, Refusal> {
+/// The endpoint that the path names.
+pub(super) fn find(asked: &Asked, state: &AdminState) -> Result<Reading, Refusal> {
+    let (pool, endpoint) = (asked.part("pool"), asked.part("address"));
     let reading = find_pool(pool, state)?;
     let known = reading.endpoints.iter().map(|reading| &*reading.endpoint.name).take(MOST_NAMED);
     let known = known.collect::<Vec<_>>().join(", ");
@@ -164,9 +163,9 @@ fn shown(reading: &Reading) -> Value {
     })
 }
 
-fn journal(reading: &Reading, state: &AdminState) -> Value {
+fn history(reading: &Reading, state: &AdminState) -> Value {
     let pool = &reading.pool.settings.name;
-    let record = state.health.record();
+    let record = state.running.health().record();
     let (entries, forgotten, oldest) = record.with_journal(|journal| {
         let oldest = journal.entries().next().map(|entry| entry.at);
         (journal.of(pool, &reading.endpoint.name), journal.forgotten(), oldest)
@@ -183,14 +182,6 @@ fn journal(reading: &Reading, state: &AdminState) -> Value {
         "entries": entries.iter().map(|entry| entry.to_json()).collect::<Vec<_>>(),
     })
 }
-
-/// The words for orders.
-const COMMANDS: [(&str, Command); 4] = [
-    ("drain", Command::Drain),
-    ("undrain", Command::Undrain),
-    ("disable", Command::Disable),
-    ("enable", Command::Enable),
-];
 
 /// The longest time after which an order ends by itself.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);

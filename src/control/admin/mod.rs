@@ -1,13 +1,16 @@
 //! The admin listener: metrics, liveness, readiness and endpoints over HTTP/1.1, one request per
 //! connection. Every connection has a deadline and their number a cap, so that the control thread cannot be
-//! kept busy from outside. What is answered is decided in `pages`.
+//! kept busy from outside. What there is to ask for is a table, in `router`.
 
+mod asked;
 mod bind;
 mod endpoints;
 mod pages;
 mod reloading;
+mod router;
 mod writes;
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -15,24 +18,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, SystemTime};
 
-use http::Method;
-use http::request::Parts;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use hyper::Request;
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::JoinSet;
 use tokio::time;
 
+use asked::Asked;
 use bind::{Bound, Listener, Stream};
-use pages::{Asked, Page};
+use pages::{Page, Refusal};
+use router::{Access, Answer, Handler};
 
-use super::health::Health;
 use super::reload::Reload;
+use super::running::Running;
 use crate::ambient;
 use crate::model::Address;
-use crate::observe::metrics::Registry;
 use crate::observe::panics::{Place, again, catching, contain};
 
 /// A bound admin listener that does not serve yet.
@@ -42,9 +46,8 @@ pub struct Admin(Bound);
 /// What the admin listener tells about.
 #[derive(Debug)]
 pub struct AdminState {
-    registry: Arc<Registry>,
+    running: Arc<Running>,
     readiness: Arc<Readiness>,
-    health: Arc<Health>,
     reload: Option<Arc<Reload>>,
     started: SystemTime,
 }
@@ -105,11 +108,11 @@ impl Admin {
 impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, readiness: Arc<Readiness>, health: Arc<Health>) -> Self {
-        Self { registry, readiness, health, reload: None, started: ambient::wall() }
+    pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
+        Self { running, readiness, reload: None, started: ambient::wall() }
     }
 
-    /// The same, with the configuration.
+    /// The same, of a process whose configuration can be replaced.
     #[must_use]
     pub fn with_reload(self, reload: Arc<Reload>) -> Self {
         Self { reload: Some(reload), ..self }
@@ -165,51 +168,66 @@ struct Shared {
 }
 
 impl Shared {
-    fn answer(&self, head: &Parts) -> Page {
-        let asked = Asked {
-            method: &head.method,
-            path: head.uri.path(),
-            query: head.uri.query(),
-            headers: &head.headers,
-            bound: &self.bound,
-        };
-        pages::answer(&asked, &self.state)
+    /// The answer to a request, whatever happens to the handler.
+    async fn answer(&self, request: Request<Incoming>) -> Page {
+        let path = request.uri().path().to_owned();
+        let answer = contain(Place::Control, pin!(self.lead(request))).await.unwrap_or_else(|panic| {
+            tracing::error!(%panic, path, "a panic ended an admin request");
+            Err(pages::failed())
+        });
+        answer.unwrap_or_else(Refusal::page)
     }
 
-    /// The answer to a request that concerns the configuration; `None` to others.
-    async fn configure(&self, head: &Parts) -> Option<Page> {
-        let asked = Asked {
-            method: &head.method,
-            path: head.uri.path(),
-            query: head.uri.query(),
-            headers: &head.headers,
-            bound: &self.bound,
-        };
-        reloading::answer(&asked, self.state.reload.as_ref()?).await
+    /// Leads a request to its row, if it may go there.
+    async fn lead(&self, request: Request<Incoming>) -> Answer {
+        let (head, body) = request.into_parts();
+        let found = router::find(&head.method, head.uri.path())?;
+        if found.row.access == Access::Write {
+            writes::permitted(&head.headers, &self.bound)?;
+        }
+        let body = if found.row.access == Access::Write { whole(body).await? } else { Bytes::new() };
+        let asked = Arc::new(Asked {
+            parts: found.parts,
+            query: head.uri.query().map(str::to_owned),
+            headers: head.headers,
+            body,
+        });
+        let state = Arc::clone(&self.state);
+        match found.row.handler {
+            Handler::Waiting(handler) => handler(asked, state).await,
+            // Pages may be long: making one does not keep this thread from looking after endpoints.
+            Handler::Blocking(handler) => {
+                let path = found.row.path;
+                let page = move || {
+                    catching(Place::Control, || handler(&asked, &state)).unwrap_or_else(|panic| {
+                        tracing::error!(%panic, path, "a panic ended an admin request");
+                        Err(pages::failed())
+                    })
+                };
+                tokio::task::spawn_blocking(page).await.unwrap_or_else(|_| Err(pages::failed()))
+            }
+        }
     }
+}
+
+/// All of a body that is not too long.
+async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
+    let read = Limited::new(body, MAX_BODY).collect().await;
+    read.map(Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            let hint = format!("a body may have {MAX_BODY} bytes");
+            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long", hint)
+        } else {
+            Refusal::new(StatusCode::BAD_REQUEST, "the body did not come whole", "")
+        }
+    })
 }
 
 /// Answers one request.
 async fn converse(stream: Stream, shared: Shared) {
     let answer = service_fn(|request: Request<Incoming>| {
-        let (head, _) = request.into_parts();
         let shared = shared.clone();
-        async move {
-            if let Some(page) = shared.configure(&head).await {
-                return Ok(page);
-            }
-            if head.method == Method::POST {
-                return Ok(shared.answer(&head));
-            }
-            // Pages may be long: making one does not keep this thread from looking after endpoints.
-            let page = move || {
-                catching(Place::Control, || shared.answer(&head)).unwrap_or_else(|panic| {
-                    tracing::error!(%panic, path = head.uri.path(), "a panic ended an admin request");
-                    pages::failed()
-                })
-            };
-            tokio::task::spawn_blocking(page).await
-        }
+        async move { Ok::<_, Infallible>(shared.answer(request).await) }
     });
     let connection = http1::Builder::new()
         .keep_alive(false)
@@ -227,6 +245,9 @@ const MAX_CONNECTIONS: usize = 64;
 
 /// The size of a request head, in bytes.
 const MAX_HEAD: usize = 16 * 1024;
+
+/// The size of a request body, in bytes: a whole configuration.
+const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// From accept to the end of the request head.
 const HEADER: Duration = Duration::from_secs(10);

@@ -1,48 +1,59 @@
-//! The admin listener's pages about the configuration: which one is in force, and orders to replace it.
-//! Decides who may give orders no more than `writes` says.
+//! The admin listener's pages about the configuration: which one is in force, which ones were, and orders
+//! to replace it. Decides nothing; `reload` does.
 
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
 
-use super::AdminState;
-use super::pages::{Asked, Page, Refusal, json_page, not_allowed};
-use super::writes;
-use crate::control::reload::{Cause, Outcome, Reload};
+use super::pages::{Refusal, json_page};
+use super::router::{
+    Answer,
+    Handler::{Blocking, Waiting},
+    Row,
+};
+use super::{AdminState, Asked};
+use crate::control::reload::{Cause, Outcome, Refused, Reload};
 use crate::observe::civil;
 
-/// The pages that are there, for the list of them.
-pub(super) const LIST: &[(&str, &str)] = &[
-    ("/config/status", "which configuration is in force, and what became of the last reload"),
-    ("/reload", "POST: read the configuration again, and say what became of it"),
+/// The rows about the configuration.
+pub(super) const ROWS: &[Row] = &[
+    Row::get(
+        "/v1/config/status",
+        "which configuration is in force, and what became of the last reload",
+        Blocking(status),
+    ),
+    Row::write(
+        Method::POST,
+        "/v1/reload",
+        "read the configuration again, and say what became of it",
+        Waiting(|_, state| Box::pin(reload(state))),
+    ),
 ];
 
-/// The answer to a request for one of these pages; `None` when it is for another.
-pub(super) async fn answer(asked: &Asked<'_>, reload: &Arc<Reload>) -> Option<Page> {
-    let path = asked.path.strip_prefix("/v1").unwrap_or(asked.path);
-    Some(match path {
-        "/config/status" => asked.read(|| json_page(StatusCode::OK, &reload.status().to_json())),
-        "/reload" => ordered(asked, reload).await.unwrap_or_else(Refusal::page),
-        _ => return None,
-    })
+fn status(_: &Asked, state: &AdminState) -> Answer {
+    Ok(json_page(StatusCode::OK, &known(state)?.status().to_json()))
 }
 
-async fn ordered(asked: &Asked<'_>, reload: &Arc<Reload>) -> Result<Page, Refusal> {
-    if asked.method != Method::POST {
-        return Ok(not_allowed("POST"));
-    }
-    writes::permitted(asked.headers, asked.bound)?;
-    Ok(told(&reload.reload(Cause::Request).await))
+async fn reload(state: Arc<AdminState>) -> Answer {
+    told(&known(&state)?.reload(Cause::Request).await)
 }
 
 /// What became of an attempt, as a page.
-fn told(outcome: &Outcome) -> Page {
+fn told(outcome: &Outcome) -> Answer {
     let status = match outcome {
         Outcome::Replaced(_) | Outcome::Unchanged { .. } => StatusCode::OK,
         Outcome::Failed(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        Outcome::Refused(_) => StatusCode::CONFLICT,
+        Outcome::Refused(refused) => return Err(refusal(refused)),
     };
-    json_page(status, &outcome.to_json())
+    Ok(json_page(status, &outcome.to_json()))
+}
+
+fn refusal(Refused { error, hint }: &Refused) -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, error.clone(), hint.clone())
+}
+
+fn known(state: &AdminState) -> Result<&Arc<Reload>, Refusal> {
+    state.reload.as_ref().ok_or_else(|| refusal(&Refused::no_file()))
 }
 
 /// What who asks for readiness is to know as well: a line when the last reload failed.

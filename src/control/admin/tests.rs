@@ -1,16 +1,21 @@
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::control::health::Record;
+use crate::config;
 use crate::control::healthcheck::healthcheck;
 use crate::model::Name;
+use crate::observe::metrics::Registry;
 
-struct Running {
+/// The least that can run.
+const PLAN: &str = "[[listener]]\nname = \"main\"\nbind = \"127.0.0.1:0\"\n\
+    [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"127.0.0.1:9\"]\n";
+
+struct Served {
     address: Address,
     readiness: Arc<Readiness>,
     registry: Arc<Registry>,
@@ -18,19 +23,19 @@ struct Running {
     served: tokio::task::JoinHandle<io::Result<()>>,
 }
 
-fn run(address: &str) -> Running {
+fn run(address: &str) -> Served {
     let admin = Admin::bind(&address.parse().unwrap()).unwrap();
     let address = admin.local_addr().unwrap();
     let (registry, readiness) = (Registry::new(1), Arc::<Readiness>::default());
-    let record = Arc::new(Record::new(Arc::clone(&registry)));
-    let health = Health::new(Vec::new(), record, Arc::default());
-    let state = Arc::new(AdminState::new(Arc::clone(&registry), Arc::clone(&readiness), health));
+    let plan = config::from_str("t.toml", PLAN, &|_| None, Path::new(".")).unwrap();
+    let running = Running::start(plan, Arc::clone(&registry), 1).unwrap();
+    let state = Arc::new(AdminState::new(Arc::new(running), Arc::clone(&readiness)));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         let _ = stopped.await;
     };
     let served = tokio::task::spawn_local(admin.serve(state, shutdown));
-    Running { address, readiness, registry, stop, served }
+    Served { address, readiness, registry, stop, served }
 }
 
 /// Runs a test the way the control thread runs: one thread, real time.
@@ -42,7 +47,7 @@ fn on_one_thread(test: impl Future<Output = ()>) {
 }
 
 async fn ask(address: &Address, method: &str, path: &str) -> String {
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: admin\r\n\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut answer = String::new();
     match address {
         Address::Inet(address) => {

@@ -6,6 +6,7 @@ mod changes;
 mod outcome;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,7 +19,7 @@ use super::admin::{Phase, Readiness};
 use super::running::Running;
 use crate::ambient;
 use crate::config::plan::Origin;
-use crate::config::{self, Plan, Reading};
+use crate::config::{self, Reading};
 use crate::model::Fingerprint;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::panics::{Place, catching};
@@ -91,6 +92,8 @@ struct State {
     last: Option<Attempt>,
     /// What was found where the configuration comes from, when it was last read.
     seen: Fingerprint,
+    /// The files and folders that were looked at then.
+    looked_at: BTreeSet<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -107,7 +110,14 @@ impl Reload {
         let now = ambient::wall();
         running.registry().config().succeeded(&plan.origin.fingerprint.to_string(), now);
         let (orders, inbox) = mpsc::channel(WAITING);
-        let state = State { loaded_at: now, cause: Cause::Start, last: None, seen: plan.origin.fingerprint };
+        let Origin { fingerprint, files, folders, .. } = &plan.origin;
+        let state = State {
+            loaded_at: now,
+            cause: Cause::Start,
+            last: None,
+            seen: *fingerprint,
+            looked_at: files.iter().chain(folders).cloned().collect(),
+        };
         let reload =
             Self { running, readiness, source, orders, state: Mutex::new(state), attempted: Notify::new() };
         (Arc::new(reload), Orders(inbox))
@@ -120,7 +130,7 @@ impl Reload {
         let sent = self.orders.send(Order { cause, reply: Some(reply) }).await;
         match (sent, answer.await) {
             (Ok(()), Ok(outcome)) => outcome,
-            _ => Outcome::Refused(Refused::ENDING),
+            _ => Outcome::Refused(Refused::ending()),
         }
     }
 
@@ -153,7 +163,7 @@ impl Reload {
             let outcome = match tokio::task::spawn_blocking(attempt).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(panic)) => self.note_panic(cause, &panic.to_string()),
-                Err(_) => Outcome::Refused(Refused::ENDING),
+                Err(_) => Outcome::Refused(Refused::ending()),
             };
             self.attempted.notify_one();
             if let Some(reply) = reply {
@@ -172,8 +182,8 @@ impl Reload {
         let began = ambient::now();
         let outcome = match self.refused() {
             Some(refused) => Outcome::Refused(refused),
-            None => self.read().map_or(Outcome::Refused(Refused::NO_FILE), |reading| {
-                self.state().seen = seen(&reading);
+            None => self.read().map_or(Outcome::Refused(Refused::no_file()), |reading| {
+                self.state().saw(&reading);
                 self.put(reading, cause)
             }),
         };
@@ -184,7 +194,7 @@ impl Reload {
 
     /// What keeps everything from being replaced now.
     fn refused(&self) -> Option<Refused> {
-        (self.readiness.phase() == Phase::Draining).then_some(Refused::ENDING)
+        (self.readiness.phase() == Phase::Draining).then_some(Refused::ending())
     }
 
     /// What the configuration's file says now; `None` when there is none.
@@ -242,18 +252,24 @@ impl Reload {
         outcome
     }
 
-    /// The files to watch: those that the plan in force was read from, and the one to read again.
+    /// The files and folders to watch.
     fn files(&self) -> Vec<PathBuf> {
-        let (plan, _) = self.running.plan();
-        let Plan { origin: Origin { files, .. }, .. } = &*plan;
-        let mut files: Vec<_> = self.source.file.iter().chain(files).cloned().collect();
-        files.sort_unstable();
-        files.dedup();
-        files
+        self.state().looked_at.iter().cloned().collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn saw(&mut self, reading: &Reading) {
+        self.seen = seen(reading);
+        // What is bad may have been read half-way only.
+        if reading.plan.is_some() {
+            self.looked_at.clear();
+        }
+        self.looked_at.extend(reading.files.iter().chain(&reading.folders).cloned());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can become of an attempt to replace the configuration, and how it is told: in the log, as JSON,
 //! and as the problem of someone at a terminal. Decides nothing.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
@@ -70,19 +71,28 @@ pub struct Replaced {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// What is wrong.
-    pub error: &'static str,
+    pub error: Cow<'static, str>,
     /// What to do about it.
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
 }
 
 impl Refused {
     /// There is no file.
-    pub const NO_FILE: Self = Self {
-        error: "there is no configuration file to read again",
-        hint: "Forebay was started without one: start it with `forebay run -c FILE`",
-    };
+    #[must_use]
+    pub fn no_file() -> Self {
+        let hint = "Forebay was started without one: start it with `forebay run -c FILE`";
+        Self::new("there is no configuration file to read again", hint)
+    }
+
     /// The process is about to end.
-    pub const ENDING: Self = Self { error: "the process is draining", hint: "the next one reads the file" };
+    #[must_use]
+    pub fn ending() -> Self {
+        Self::new("the process is draining", "the next one reads the file")
+    }
+
+    pub(super) fn new(error: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
+        Self { error: error.into(), hint: hint.into() }
+    }
 }
 
 impl Outcome {
