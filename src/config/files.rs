@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(files.read("", &main).unwrap(), b"given");
         assert_eq!(files.read("include", &part).unwrap(), b"on disk");
         assert_eq!(files.list(folder.path()).unwrap(), ["b"]);
-        let files = Files::as_kept(&[(main.clone(), "1".to_owned())]);
+        let files = Files::as_kept(&[(main, "1".to_owned())]);
         assert_eq!(files.list(folder.path()).unwrap(), ["a"]);
         assert_eq!(files.read("key", &part).unwrap(), b"on disk", "such as a certificate");
     }
