@@ -19,6 +19,7 @@ use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
 use crate::control::reload::{Cause, Orders, Reload, Source};
 use crate::control::running::{RunError, Running};
+use crate::model::settings::Drain;
 use crate::model::{Address, Name};
 use crate::observe::metrics::{EndpointTotals, Registry};
 use crate::worker::{self, Assignment, Phase};
@@ -118,7 +119,7 @@ impl Server {
         let (snapshot, sockets) = (self.running.published().load(), self.running.sockets());
         let sockets = sockets.borrow();
         let named = snapshot.listeners.iter().enumerate().filter_map(|(id, listener)| {
-            let own = sockets.0.iter().filter(|opened| opened.listener == id);
+            let own = sockets.opened.iter().filter(|opened| opened.listener == id);
             Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
         });
         named.collect()
@@ -225,11 +226,9 @@ impl Server {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
         let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state.with_reload(Arc::clone(&self.reload)));
-        let observed = self.running.published().load().observed.clone();
-        let pressure = Arc::clone(&self.running.published().load().pressure);
+        let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
         let reload = Arc::clone(&self.reload);
-        let health = Arc::clone(self.running.health());
-        let control = Control { admin, state, health, reload, orders, observed, pressure };
+        let control = Control { admin, state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -259,7 +258,7 @@ impl Server {
                 _ = hangup.recv() => self.reload.request(Cause::Signal),
             }
         }
-        let drain = self.running.plan().0.drain.clone();
+        let drain = self.drain_settings();
         tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
         self.readiness.enter(Readying::Draining);
         tokio::select! {
@@ -275,7 +274,7 @@ impl Server {
     }
 
     /// Waits for the workers to end, for the drain timeout or for a second signal.
-    async fn drained(&self, timeout: Duration, ends: &mut Ends) {
+    async fn drained(&self, within: Duration, ends: &mut Ends) {
         let over = async {
             while !self.workers.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(JOIN_INTERVAL).await;
@@ -283,9 +282,14 @@ impl Server {
         };
         tokio::select! {
             () = over => {}
-            () = tokio::time::sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = tokio::time::sleep(within) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => tracing::warn!("second signal, dropping what is left"),
         }
+    }
+
+    /// As the configuration in force has them.
+    fn drain_settings(&self) -> Drain {
+        self.running.plan().0.drain.clone()
     }
 
     fn reopen_logs(&self) {

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use admin::{Admin, AdminState};
 use health::Health;
 use reload::{Orders, Reload};
+use running::Running;
 
 use crate::observe::panics::{Place, again};
-use crate::upstream::{Observed, Pressure};
 
 /// Everything that runs on the control thread.
 #[derive(Debug)]
@@ -32,14 +32,12 @@ pub struct Control {
     pub state: Arc<AdminState>,
     /// The health of all pools.
     pub health: Arc<Health>,
+    /// What runs.
+    pub running: Arc<Running>,
     /// Replaces the configuration.
     pub reload: Arc<Reload>,
     /// What it is asked for.
     pub orders: Orders,
-    /// Routes that go by what is observed of them.
-    pub observed: Vec<Arc<Observed>>,
-    /// The process's own load.
-    pub pressure: Arc<Pressure>,
 }
 
 impl Control {
@@ -48,6 +46,9 @@ impl Control {
     /// # Errors
     /// When the runtime does not take the admin listener's socket.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let (published, running) = (self.running.published(), &self.running);
+        // The same in every snapshot.
+        let load = Arc::clone(&published.load().pressure);
         let serving = async {
             match self.admin {
                 Some(admin) => admin.serve(self.state, shutdown).await,
@@ -63,8 +64,9 @@ impl Control {
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
             () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
             () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
-            () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
-            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
+            () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
+            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
+            () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub use outcome::{Cause, Outcome, Refused, Replaced};
 
 use super::admin::{Phase, Readiness};
-use super::running::Running;
+use super::running::{self, Running};
 use crate::ambient;
 use crate::config::plan::Origin;
 use crate::config::{self, Reading};
@@ -212,7 +212,7 @@ impl Reload {
         }
         let (changes, restart) = (changes::changes(&before, &plan), changes::needs_restart(&before, &plan));
         match self.running.replace(plan) {
-            Ok(generation) => {
+            Ok(running::Replaced { generation, .. }) => {
                 let mut state = self.state();
                 (state.loaded_at, state.cause) = (ambient::wall(), cause);
                 Outcome::Replaced(Replaced { generation, changes, restart, warnings })

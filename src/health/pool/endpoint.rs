@@ -33,6 +33,8 @@ pub(super) struct Endpoint {
     warm_since: Option<Instant>,
     /// Whether its first pass brings all of its weight, as at the start of the process.
     starts_at_once: bool,
+    /// Whether it is to be checked before it stands beside those that it has joined.
+    joining: bool,
     disagreement: Disagreement,
 }
 
@@ -104,6 +106,7 @@ impl Endpoint {
             degraded_until: None,
             warm_since: None,
             starts_at_once: true,
+            joining: false,
             disagreement: Disagreement::default(),
         }
     }
@@ -136,7 +139,7 @@ impl Endpoint {
         Standing {
             state,
             available: self.is_available() || (alone && on_trial),
-            excluded: self.order.is_some(),
+            excluded: self.order.is_some() || (self.joining && !alone),
             on_trial,
             factor: self.factor(slow_start, now),
         }
@@ -203,6 +206,7 @@ impl Endpoint {
             || self.offences.times > 0
             || self.degraded_until.is_some()
             || self.warm_since.is_some()
+            || self.joining
             || self.disagreement.holds
             || self.is_complained_of(now)
             || self.down_since().is_some_and(|since| now.saturating_duration_since(since) <= BEFORE);
@@ -307,6 +311,7 @@ impl Endpoint {
         let (Some(rhythm), Some(checks)) = (&settings.checks, &mut self.checks) else { return false };
         let passed = result.failure.is_none();
         let step = checks.take(passed, rhythm, now);
+        self.joining &= checks.verdict == Verdict::Unproven;
         if let Some(step) = step {
             let what = What::Checked { result: result.clone(), row: step.row, needed: step.needed };
             log.push(self.event(what));
@@ -445,6 +450,55 @@ impl Endpoint {
     fn come_back(&mut self, now: Instant) {
         self.absence = None;
         self.offences.healthy_since = now;
+    }
+}
+
+/// What a change of its pool means to it.
+impl Endpoint {
+    /// The same at another place: its index in the pool and that of its level.
+    pub(super) fn moved(self, index: usize, level: usize) -> Self {
+        Self { index, level, counted: false, ..self }
+    }
+
+    /// It is new beside others, which may be busy: it starts slowly, and does not count before it was
+    /// checked.
+    pub(super) fn join(&mut self, settings: &HealthSettings, now: Instant) {
+        (self.starts_at_once, self.joining) = (false, self.checks.is_some());
+        if self.checks.is_none() {
+            self.begin_slowly(settings, now);
+        }
+    }
+
+    /// It is judged by other settings from `now` on. Checks that are new do not take it out before they
+    /// fail; what checks or detectors found that are no more ends.
+    pub(super) fn go_on(
+        &mut self,
+        before: &HealthSettings,
+        settings: &HealthSettings,
+        now: Instant,
+        log: &mut Vec<Event>,
+    ) {
+        let was_gone = self.down_since().is_some() || self.absence.is_some();
+        match (settings.checks.is_some(), self.checks) {
+            (true, None) => {
+                self.checks = Some(Checks::assumed(now));
+                self.starts_at_once = true;
+            }
+            (false, Some(_)) => (self.checks, self.joining) = (None, false),
+            _ => {}
+        }
+        if before.is_enforced() && !settings.is_enforced() {
+            self.absence = None;
+            (self.degraded_until, self.complained_at) = (None, None);
+        }
+        if was_gone && self.down_since().is_none() && self.absence.is_none() {
+            self.come_back(now);
+            self.begin_slowly(settings, now);
+            log.push(self.event(What::Returned { slow_start: settings.slow_start }));
+        }
+        if settings.slow_start.is_zero() {
+            self.warm_since = None;
+        }
     }
 }
 

@@ -151,10 +151,16 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
-    /// What is counted of the ladder of a pool, whose rungs have these names.
+    /// What is counted of the ladder of a pool, whose rungs have these names. Where they were others, what
+    /// was known before is shown no longer; counts of rungs that stay go on.
     #[must_use]
     pub fn ladder(&self, pool: &Name, rungs: Vec<String>) -> Arc<LadderMetrics> {
-        self.ladders.get_or_make(pool.clone(), || LadderMetrics::new(rungs))
+        let same = |known: &LadderMetrics| known.names().eq(rungs.iter().map(String::as_str));
+        let renew = |known: Option<&LadderMetrics>| match known {
+            Some(known) => known.renamed(rungs.clone()),
+            None => LadderMetrics::new(rungs.clone()),
+        };
+        self.ladders.get_or_renew(pool.clone(), same, renew)
     }
 
     /// The counts of a rate limit of a route.
@@ -242,7 +248,7 @@ impl Registry {
         let endpoints = endpoints.iter().map(|(labels, health)| (labels, &**health));
         let pools = self.pool_health.review();
         let pools = pools.iter().map(|(pool, health)| (pool, &**health));
-        let states = health::count_states(endpoints.clone());
+        let states = health::count_states(pools.clone().map(|(pool, _)| pool), endpoints.clone());
         health::expose_endpoints(endpoints, out);
         health::expose_pools(pools, &states, out);
     }
@@ -277,6 +283,23 @@ impl<K: Ord + Clone, M> Kept<K, M> {
     fn all(&self) -> Vec<(K, Arc<M>)> {
         let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         map.iter().map(|(key, entry)| (key.clone(), Arc::clone(&entry.metrics))).collect()
+    }
+
+    /// The handle if it is as it should be; otherwise what `renew` makes in its place.
+    fn get_or_renew(
+        &self,
+        key: K,
+        fits: impl FnOnce(&M) -> bool,
+        renew: impl FnOnce(Option<&M>) -> M,
+    ) -> Arc<M> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = map.get(&key).map(|entry| Arc::clone(&entry.metrics));
+        let metrics = match known.filter(|known| fits(known)) {
+            Some(known) => known,
+            None => Arc::new(renew(map.get(&key).map(|entry| &*entry.metrics))),
+        };
+        map.insert(key, Entry { metrics: Arc::clone(&metrics), orphaned: false });
+        metrics
     }
 
     /// All handles to show, in the order of their labels.
