@@ -49,7 +49,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
 }
 
 /// The pools that routes lead to, and those that stand in for them.
-fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
+pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),

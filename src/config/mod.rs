@@ -4,6 +4,7 @@
 
 mod attempt;
 mod binds;
+pub mod diff;
 mod files;
 mod health;
 mod include;
@@ -20,6 +21,7 @@ pub mod problem;
 mod process;
 mod quick;
 mod route;
+mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
