@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Plan;
+use crate::config::plan::AdminPlan;
 use crate::control::Control;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
@@ -73,7 +74,7 @@ pub struct Signals {
 /// A running server. Dropping it ends it at once.
 #[derive(Debug)]
 pub struct Server {
-    admin: Option<Address>,
+    admin: Vec<Address>,
     running: Arc<Running>,
     readiness: Arc<Readiness>,
     phase: watch::Sender<Phase>,
@@ -92,11 +93,11 @@ impl Server {
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
         let drain = plan.drain.clone();
-        let admin = plan.admin.as_ref().map(|admin| bind_admin(&admin.bind)).transpose()?;
+        let admin = plan.admin.as_ref().map(bind_admin).transpose()?;
         let running = Arc::new(Running::start(plan, registry, workers)?);
         let (phase, _) = watch::channel(Phase::Serving);
         let mut server = Self {
-            admin: None,
+            admin: Vec::new(),
             running,
             readiness: Arc::default(),
             phase,
@@ -126,10 +127,10 @@ impl Server {
         &self.running
     }
 
-    /// The address of the admin listener, if there is one.
+    /// The first address of the admin listener, if there is one.
     #[must_use]
     pub fn admin(&self) -> Option<&Address> {
-        self.admin.as_ref()
+        self.admin.first()
     }
 
     /// Everything that is counted.
@@ -204,7 +205,7 @@ impl Server {
                 tracing::info!(listener = %name, %address, workers = self.workers.len(), "listening");
             }
         }
-        if let Some(address) = &self.admin {
+        for address in &self.admin {
             tracing::info!(%address, "serving metrics and readiness");
         }
         Ok(())
@@ -212,7 +213,7 @@ impl Server {
 
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
     fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
-        self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
+        self.admin = admin.as_ref().map(Admin::addresses).transpose()?.unwrap_or_default();
         let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state);
         let observed = self.running.published().load().observed.clone();
@@ -352,8 +353,13 @@ impl Ends {
     }
 }
 
-fn bind_admin(address: &Address) -> Result<Admin, StartError> {
-    Admin::bind(address).map_err(|source| StartError::Admin { address: address.clone(), source })
+fn bind_admin(plan: &AdminPlan) -> Result<Admin, StartError> {
+    let mut admin = Admin::default();
+    for address in &plan.bind {
+        let failed = |source| StartError::Admin { address: address.clone(), source };
+        admin.open(address, plan.mode).map_err(failed)?;
+    }
+    Ok(admin)
 }
 
 /// The cores that this process may use, as far as affinity and cgroup say.

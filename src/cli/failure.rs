@@ -78,6 +78,14 @@ pub enum Failure {
         /// The pools.
         pools: String,
     },
+    /// A file that was named on the command line cannot be read.
+    #[error("cannot read {file}")]
+    File {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A recording cannot be opened.
     #[error("cannot read {file}")]
     Journal {
@@ -160,6 +168,7 @@ impl Failure {
             Self::NothingToSimulate => "pools are matched by name: call them as they were called then",
             Self::Unhealthy(_)
             | Self::Start(_)
+            | Self::File { .. }
             | Self::Config(_)
             | Self::Arguments(_)
             | Self::Demo(_)

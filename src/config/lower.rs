@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, listener, overload, pool, process, route};
+use super::{Cx, admin, listener, overload, pool, process, route};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -20,7 +20,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
 
     let mut binds = Binds::default();
     let listeners = listener::listeners(&root, &mut binds, cx);
-    let admin = process::admin(root.section("admin"), &mut binds, cx);
+    let admin = admin::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
     let routes = route::routes(&root, &listeners.names, &pools.names, cx);
     root.finish();

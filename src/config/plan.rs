@@ -1,13 +1,14 @@
 //! What a configuration means: valid by construction and inert. A route cannot name a missing
 //! pool, a pool cannot be empty, a certificate has its key. Nothing here is running yet.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
+
+pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
 
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
@@ -65,19 +66,6 @@ pub struct Plan {
     pub overload: Overload,
     /// Where the process runs, for pools that prefer endpoints nearby.
     pub zone: Option<Name>,
-}
-
-/// Where metrics and readiness are served.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdminPlan {
-    /// The address to bind.
-    pub bind: Address,
-}
-
-impl Default for AdminPlan {
-    fn default() -> Self {
-        Self { bind: Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))) }
-    }
 }
 
 /// One listener with all its sockets.

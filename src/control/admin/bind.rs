@@ -1,19 +1,18 @@
-//! The admin listener's socket, over IP or a Unix path.
+//! The admin listener's sockets, over IP or a Unix path.
 
 use std::fs;
 use std::io;
 use std::net;
 use std::os::unix;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::model::Address;
+use crate::net::stream::Socket;
 
 /// A bound socket that belongs to no runtime yet.
 #[derive(Debug)]
@@ -29,19 +28,13 @@ pub(super) enum Listener {
     Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] SocketFile),
 }
 
-/// An accepted connection.
-#[derive(Debug)]
-pub(super) enum Stream {
-    Inet(TcpStream),
-    Unix(UnixStream),
-}
-
 /// The file of a Unix socket, removed when it is no longer listened on.
 #[derive(Debug)]
 pub(super) struct SocketFile(Arc<Path>);
 
 impl Bound {
-    pub(super) fn new(address: &Address) -> io::Result<Self> {
+    /// Binds `address`, the file of a Unix socket with these permissions.
+    pub(super) fn new(address: &Address, mode: Option<u32>) -> io::Result<Self> {
         match address {
             Address::Inet(address) => {
                 let listener = net::TcpListener::bind(address)?;
@@ -50,8 +43,12 @@ impl Bound {
             }
             Address::Unix(path) => {
                 let listener = bind_path(path)?;
+                let file = SocketFile(Arc::clone(path));
+                if let Some(mode) = mode {
+                    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+                }
                 listener.set_nonblocking(true)?;
-                Ok(Self::Unix(listener, SocketFile(Arc::clone(path))))
+                Ok(Self::Unix(listener, file))
             }
         }
     }
@@ -90,10 +87,10 @@ fn is_abandoned(path: &Path) -> bool {
 }
 
 impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
+    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
         match self {
-            Self::Inet(listener) => listener.accept().await.map(|(stream, _)| Stream::Inet(stream)),
-            Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Inet(listener) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Tcp(stream)),
+            Self::Unix(listener, _) => listener.poll_accept(cx).map_ok(|(stream, _)| Socket::Unix(stream)),
         }
     }
 }
@@ -102,35 +99,6 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.0) {
             tracing::debug!(path = %self.0.display(), %error, "admin socket was not removed");
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Inet(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Inet(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Inet(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
