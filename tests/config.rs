@@ -12,6 +12,19 @@ use tempfile::TempDir;
 
 const FOLDER: &str = "tests/config";
 
+/// What the golden files include.
+const INCLUDED: [(&str, &str); 6] = [
+    ("good/a.toml", "[[route]]\npool = \"app\"\npath = \"/a\"\n"),
+    ("bad/a.toml", "# A pool.\n[pool.app]\nendpoints = \"127.0.0.1:9002\"\n"),
+    ("bad/b.toml", "[log]\nlevel = \"debug\"\n\n[[route]]\npol = \"app\"\n"),
+    (
+        "bad/c.toml",
+        "include = \"d.toml\"\npool = 3\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8081\"\n",
+    ),
+    ("bad/.hidden.toml", "nonsense\n"),
+    ("half.toml", "[[route]]\npool = \"a\n"),
+];
+
 /// The environment of the golden files.
 fn env(name: &str) -> Option<String> {
     match name {
@@ -42,11 +55,17 @@ impl PemFiles {
             "encrypted.key",
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n",
         );
+        for (name, text) in INCLUDED {
+            files.write(name, text);
+        }
+        fs::write(files.0.path().join("latin.toml"), b"# caf\xe9\n").unwrap();
         files
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.path().join(name), text).unwrap();
+        let path = self.0.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// What is said of the configuration at `path`, as if it stood in this folder.

@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use forebay::config::plan::Origin;
 use forebay::config::{self, Plan, Reading};
 use forebay::health::detector;
+use forebay::model::Fingerprint;
 use forebay::route::filter;
 use tempfile::TempDir;
 
@@ -108,7 +110,7 @@ fn no_text_makes_it_panic() {
     }
 }
 
-/// A folder with every certificate that the reference and the examples name.
+/// A folder with every file that the reference and the examples name.
 struct Folder(TempDir);
 
 impl Folder {
@@ -127,6 +129,11 @@ impl Folder {
             fs::write(folder.path().join(cert), pair.cert.pem()).unwrap();
             fs::write(folder.path().join(key), pair.signing_key.serialize_pem()).unwrap();
         }
+        fs::create_dir(folder.path().join("conf.d")).unwrap();
+        fs::write(folder.path().join("conf.d/empty.toml"), "# Nothing yet.\n").unwrap();
+        for token in ["read.token", "write.token"] {
+            fs::write(folder.path().join(token), "0123456789abcdef0123456789abcdef\n").unwrap();
+        }
         Self(folder)
     }
 
@@ -138,8 +145,19 @@ impl Folder {
         config::read_str("reference.toml", text, &|_| None, self.path())
     }
 
+    /// What the text means, without what tells it from another text.
     fn plan(&self, text: &str) -> Plan {
-        self.read(text).into_plan().unwrap_or_else(|report| panic!("{report}"))
+        let mut plan = self.read(text).into_plan().unwrap_or_else(|report| panic!("{report}"));
+        plan.origin = Origin::default();
+        for listener in &mut plan.listeners {
+            (listener.fingerprint, listener.tls_fingerprint) = <_>::default();
+        }
+        plan.routes.iter_mut().for_each(|route| route.fingerprint = Fingerprint::default());
+        for pool in &mut plan.pools {
+            pool.fingerprint = Fingerprint::default();
+            pool.tls.iter_mut().for_each(|tls| tls.fingerprint = Fingerprint::default());
+        }
+        plan
     }
 }
 

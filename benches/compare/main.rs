@@ -26,6 +26,7 @@ mod profile;
 mod quiet;
 mod quota;
 mod report;
+mod scale;
 mod scaling;
 mod speed;
 mod statistics;
@@ -68,6 +69,7 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Defences => defences::section(&ground, options)?,
             Question::Faults => faults::section(&ground, options)?,
             Question::Checks => checks::section(&ground, options)?,
+            Question::Scale => scale::section(&ground, options)?,
         };
         let text = format!("{}\n{section}", machine::heading(&ground, options)?);
         println!("\n{text}");

@@ -130,6 +130,8 @@ pub(crate) enum Question {
     Faults,
     /// What active checks of a large pool cost
     Checks,
+    /// What large configurations and reloads cost
+    Scale,
 }
 
 impl Question {
@@ -145,6 +147,7 @@ impl Question {
             Self::Defences => "defences",
             Self::Faults => "faults",
             Self::Checks => "checks",
+            Self::Scale => "scale",
         }
     }
 }

@@ -2,7 +2,6 @@
 //! users of this machine may only with a protection that somebody wrote down.
 
 use std::fmt;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -190,14 +189,8 @@ fn protection(options: &Options<'_>, encrypted: bool, cx: &Cx<'_>) -> Protection
 }
 
 fn token_in(given: &Given<'_>, cx: &Cx<'_>) -> Option<Token> {
-    let path = cx.path(&given.read::<String>()?);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) => {
-            given.fault(format!("cannot read {}: {error}", path.display()), None);
-            return None;
-        }
-    };
+    let (_, bytes) = cx.read(given)?;
+    let text = String::from_utf8_lossy(&bytes);
     Token::new(&text).map_err(|fault| given.fault(fault.text, fault.hint)).ok()
 }
 

@@ -47,7 +47,7 @@ fn listener<'a>(
     binds: &mut Binds<'a>,
     cx: &Cx<'_>,
 ) -> Option<ListenerPlan> {
-    let fingerprint = options.fingerprint();
+    let mark = cx.files.mark();
     let bind = bind(&options, binds, cx);
     let protocol = options.get_or("protocol", Protocol::Http);
     if protocol.is_later() {
@@ -56,11 +56,23 @@ fn listener<'a>(
         return None;
     }
     let tls = tls::server(&options, protocol == Protocol::Https, cx);
+    let tls_fingerprint = cx.files.cover(options.fingerprint_of(&TLS_KEYS), mark);
     let timeouts = timeouts(options.section("timeouts"));
     let (limits, identity) = (limits(&options), identity(&options));
     let access_log = options.given("access_log").and_then(|given| access_log(&given, cx));
+    let fingerprint = cx.files.cover(options.fingerprint(), mark);
     options.finish();
-    Some(ListenerPlan { name: name?, fingerprint, bind, tls, timeouts, limits, identity, access_log })
+    Some(ListenerPlan {
+        name: name?,
+        fingerprint,
+        tls_fingerprint,
+        bind,
+        tls,
+        timeouts,
+        limits,
+        identity,
+        access_log,
+    })
 }
 
 /// What a listener speaks.
@@ -175,6 +187,8 @@ impl OneOf for AccessLog {
         &[("off", Self(None)), ("text", Self(Some(LogFormat::Text))), ("json", Self(Some(LogFormat::Json)))];
 }
 
+/// The keys of which `tls::server` makes what a listener needs for TLS.
+const TLS_KEYS: [&str; 3] = ["protocol", "certificates", "min_tls"];
 /// What a time limit may be.
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const HEAD: RangeInclusive<ByteSize> = ByteSize(1 << 10)..=ByteSize(1 << 20);

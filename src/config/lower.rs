@@ -11,6 +11,8 @@ use crate::model::options::{Key, Options, Value};
 /// Makes the plan; `None` when there is an error, which is then reported.
 pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let root = Options::root(entries, cx.sink);
+    // It is read already.
+    let _ = root.given("include");
     let workers = root.given("workers").and_then(|given| given.within(1..=MAX_WORKERS));
     let zone = root.get("zone");
     let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));

@@ -5,11 +5,14 @@
 mod admin;
 mod attempt;
 mod binds;
+mod files;
 mod health;
+mod include;
 mod listener;
 mod lower;
 mod matching;
 mod names;
+mod origin;
 mod overload;
 mod parse;
 pub mod plan;
@@ -18,15 +21,17 @@ pub mod problem;
 mod process;
 mod quick;
 mod route;
+mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use files::FileRead;
+use files::Files;
 use plan::Origin;
 pub use plan::Plan;
 pub use problem::Report;
@@ -34,8 +39,8 @@ pub use quick::{Quick, quick};
 
 use crate::model::expand::Env;
 use crate::model::options::{Given, Key, Problem, Sink, Value};
-use crate::model::{Address, Fingerprint, Target};
-use problem::Source;
+use crate::model::{Address, Target};
+use source::Source;
 
 /// A source with what it means and what is to be said about it.
 #[derive(Debug)]
@@ -46,6 +51,10 @@ pub struct Reading {
     pub report: Report,
     /// Every key that was looked for, as in `pool.*.endpoints[].weight`.
     pub known_keys: BTreeSet<String>,
+    /// Every file that was read or looked for, whether or not there is a plan.
+    pub files: Vec<PathBuf>,
+    /// Every folder that was searched for files to include.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Reading {
@@ -74,47 +83,64 @@ pub fn from_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Result
     read_str(name, text, env, base_dir).into_plan()
 }
 
-/// Reads the file at `path`, relative paths in it being relative to its folder.
+/// Reads the file at `path` and those that it includes, relative paths in them being relative to its
+/// folder.
 #[must_use]
 pub fn read(path: &Path, env: Env<'_>) -> Reading {
     let name = path.display().to_string();
-    let base_dir = path.parent().map(Path::to_owned).unwrap_or_default();
-    match fs::read(path) {
-        Err(error) => unreadable(name, String::new(), cannot_open(path, &error)),
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => read_str(&name, &text, env, &base_dir),
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                let problem = Problem::new("", Some(at..at), "the file is not UTF-8");
-                unreadable(name, text, problem.hint("save it as UTF-8, without other encodings in between"))
-            }
-        },
+    let sink = Sink::default();
+    let cx = Cx::new(path.parent().unwrap_or(Path::new("")), &sink);
+    let (text, fault) = match cx.files.read("", path) {
+        Ok(bytes) => utf8(bytes),
+        Err(error) => (String::new(), Some(cannot_open(path, &error))),
+    };
+    let mut source = Source::new(name, text.as_str());
+    if let Some(problem) = fault {
+        sink.report(problem);
+        return finish(source, Vec::new(), None, cx.files, sink);
     }
+    let entries = parse::parse(&text, 0, env, &sink);
+    let entries = include::follow(entries, Some(path), &mut source, env, &cx);
+    let plan = lower::lower(&entries, &cx);
+    finish(source, entries, plan, cx.files, sink)
 }
 
-/// Reads `text`, called `name` in problems, relative paths in it being relative to `base_dir`.
+/// Reads `text`, called `name` in problems, and the files that it includes, relative paths in them being
+/// relative to `base_dir`.
 #[must_use]
 pub fn read_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Reading {
-    let source = Source { name: name.to_owned(), text: text.to_owned() };
-    read_tree(source, base_dir, |sink| parse::parse(text, env, sink))
+    let sink = Sink::default();
+    let cx = Cx::new(base_dir, &sink);
+    let mut source = Source::new(name, text);
+    let entries = parse::parse(text, 0, env, &sink);
+    let entries = include::follow(entries, None, &mut source, env, &cx);
+    let plan = lower::lower(&entries, &cx);
+    finish(source, entries, plan, cx.files, sink)
 }
 
-fn read_tree(source: Source, base_dir: &Path, parse: impl FnOnce(&Sink) -> Vec<(Key, Value)>) -> Reading {
+/// Reads what is not written in a file.
+fn read_entries(source: Source, entries: Vec<(Key, Value)>) -> Reading {
     let sink = Sink::default();
-    let entries = parse(&sink);
-    let cx = Cx { base_dir: base_dir.to_owned(), sink: &sink, trust: tls::Trust::default() };
-    let mut plan = lower::lower(&entries, &cx);
-    if let Some(plan) = &mut plan {
-        plan.origin = Origin {
-            fingerprint: Fingerprint::of_entries(&entries),
-            texts: vec![(source.name.clone().into(), source.text.clone())],
-            files: vec![source.name.clone().into()],
-            written: entries,
-        };
-    }
+    let cx = Cx::new(Path::new(""), &sink);
+    let plan = lower::lower(&entries, &cx);
+    finish(source, entries, plan, cx.files, sink)
+}
+
+fn finish(
+    source: Source,
+    entries: Vec<(Key, Value)>,
+    plan: Option<Plan>,
+    files: Files,
+    sink: Sink,
+) -> Reading {
+    let (reads, folders) = files.into_parts();
+    let files = files::paths(&reads);
+    let plan = plan.map(|plan| {
+        let origin = Origin::new(entries, source.clone().into_texts(), reads, folders.clone());
+        Plan { origin, ..plan }
+    });
     let (problems, known_keys) = sink.into_parts();
-    Reading { plan, report: Report::new(source, problems), known_keys }
+    Reading { plan, report: Report::new(source, problems), known_keys, files, folders }
 }
 
 /// What every reader needs besides its own table.
@@ -122,12 +148,31 @@ struct Cx<'a> {
     base_dir: PathBuf,
     sink: &'a Sink,
     trust: tls::Trust,
+    files: Files,
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
+    fn new(base_dir: &Path, sink: &'a Sink) -> Self {
+        let (trust, files) = (tls::Trust::default(), Files::default());
+        Self { base_dir: base_dir.to_owned(), sink, trust, files }
+    }
+
     /// A path of the file as one that can be opened.
     fn path(&self, written: &str) -> PathBuf {
         self.base_dir.join(written)
+    }
+
+    /// The file that `given` names, with its path; reported when it cannot be read.
+    fn read(&self, given: &Given<'_>) -> Option<(PathBuf, Vec<u8>)> {
+        let path = self.path(&given.read::<String>()?);
+        match self.files.read(given.path(), &path) {
+            Ok(bytes) => Some((path, bytes)),
+            Err(error) => {
+                let fault = format!("cannot read {}: {error}", path.display());
+                given.fault(fault, files::remedy(&error, &path));
+                None
+            }
+        }
     }
 
     /// An address to bind, the path of a Unix socket as one that can be opened.
@@ -167,9 +212,14 @@ impl Cx<'_> {
     }
 }
 
-fn unreadable(name: String, text: String, problem: Problem) -> Reading {
-    let report = Report::new(Source { name, text }, vec![problem]);
-    Reading { plan: None, report, known_keys: BTreeSet::new() }
+/// The text, and what is wrong with it when it is none; then it is what can be shown of it.
+fn utf8(bytes: Vec<u8>) -> (String, Option<Problem>) {
+    String::from_utf8(bytes).map(|text| (text, None)).unwrap_or_else(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let problem = Problem::new("", Some(at..at), "the file is not UTF-8");
+        (text, Some(problem.hint("save it as UTF-8, without other encodings in between")))
+    })
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> Problem {

@@ -9,9 +9,9 @@ use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 use crate::model::expand::{BadExpansion, Env, expand};
 use crate::model::options::{Data, Key, Problem, Sink, Value};
 
-/// Reads `text`; what is malformed is reported and reads as broken. The entries of every table are
-/// in the order of the source.
-pub(super) fn parse(text: &str, env: Env<'_>, sink: &Sink) -> Vec<(Key, Value)> {
+/// Reads `text`, whose first byte has the offset `start`; what is malformed is reported and reads as
+/// broken. The entries of every table are in the order of the source.
+pub(super) fn parse(text: &str, start: usize, env: Env<'_>, sink: &Sink) -> Vec<(Key, Value)> {
     let (root, mut errors) = DeTable::parse_recoverable(text);
     errors.sort_by_key(start_of);
     let faulty = errors.iter().filter_map(toml::de::Error::span).collect();
@@ -21,13 +21,18 @@ pub(super) fn parse(text: &str, env: Env<'_>, sink: &Sink) -> Vec<(Key, Value)> 
     // One slip often makes several errors in a row; the first of a line is the telling one.
     errors.dedup_by_key(|error| text.get(..start_of(error)).map(|before| before.matches('\n').count()));
     for error in &errors {
-        sink.report(syntax_problem(text, error));
+        let problem = syntax_problem(text, error);
+        sink.report(Problem { span: problem.span.map(|span| shifted(span, start)), ..problem });
     }
-    Tree { env, sink, faulty }.entries("", root.get_ref())
+    Tree { env, sink, start, faulty }.entries("", root.get_ref())
 }
 
 fn start_of(error: &toml::de::Error) -> usize {
     error.span().map_or(0, |span| span.start)
+}
+
+fn shifted(span: Range<usize>, by: usize) -> Range<usize> {
+    span.start + by..span.end + by
 }
 
 fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
@@ -60,14 +65,17 @@ fn bare_word(text: &str, at: usize) -> Option<&str> {
 struct Tree<'a> {
     env: Env<'a>,
     sink: &'a Sink,
-    /// Where syntax errors are.
+    /// The offset of the text's first byte.
+    start: usize,
+    /// Where syntax errors are, within the text.
     faulty: Vec<Range<usize>>,
 }
 
 impl Tree<'_> {
     fn entries(&self, path: &str, table: &DeTable<'_>) -> Vec<(Key, Value)> {
         let entry = |(key, value): (&Spanned<_>, _)| {
-            let key = Key { name: String::from(AsRef::<str>::as_ref(key.get_ref())), span: key.span() };
+            let name = String::from(AsRef::<str>::as_ref(key.get_ref()));
+            let key = Key { name, span: shifted(key.span(), self.start) };
             let path = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
             let value = self.value(&path, value);
             (key, value)
@@ -83,7 +91,9 @@ impl Tree<'_> {
 
     fn value(&self, path: &str, value: &Spanned<DeValue<'_>>) -> Value {
         let span = value.span();
-        if self.faulty.iter().any(|fault| fault.start <= span.end && span.start <= fault.end) {
+        let faulty = self.faulty.iter().any(|fault| fault.start <= span.end && span.start <= fault.end);
+        let span = shifted(span, self.start);
+        if faulty {
             return Value::new(span, Data::Broken);
         }
         let data = match value.get_ref() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls_pki_types::ServerName;
 
 pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
-
+pub use super::origin::Origin;
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
 use crate::health::check::Rhythm;
@@ -18,7 +18,6 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
-use crate::model::options::{Key, Value};
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
@@ -27,19 +26,6 @@ use crate::model::settings::{
 use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
 use crate::route::filter::{Filters, Reply};
-
-/// What a plan was made from.
-#[derive(Debug, Default)]
-pub struct Origin {
-    /// Tells the configuration from any other, the files it names included.
-    pub fingerprint: Fingerprint,
-    /// What was written, with the environment's variables in their places.
-    pub written: Vec<(Key, Value)>,
-    /// The text of the configuration, by file; the first is the one that was named.
-    pub texts: Vec<(PathBuf, String)>,
-    /// Every file that was read, certificates included: a change of one of them changes the plan.
-    pub files: Vec<PathBuf>,
-}
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -73,8 +59,10 @@ pub struct Plan {
 pub struct ListenerPlan {
     /// Unique among listeners.
     pub name: Name,
-    /// Tells it from one in which anything else is written.
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
     pub fingerprint: Fingerprint,
+    /// The same of its TLS alone: protocol, certificates and keys, versions.
+    pub tls_fingerprint: Fingerprint,
     /// At least one address.
     pub bind: Vec<Address>,
     /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
@@ -166,7 +154,7 @@ pub enum Action {
 pub struct PoolPlan {
     /// Unique among pools.
     pub name: Name,
-    /// Tells it from one in which anything else is written.
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
     pub fingerprint: Fingerprint,
     /// Those that the configuration names.
     pub endpoints: Vec<EndpointPlan>,
@@ -259,6 +247,8 @@ pub struct CheckPlan {
 /// TLS towards endpoints.
 #[derive(Debug, Clone)]
 pub struct UpstreamTls {
+    /// Tells it from one in which anything else is written, or in whose files anything else is.
+    pub fingerprint: Fingerprint,
     /// Roots, client certificate and ALPN.
     pub config: Arc<rustls::ClientConfig>,
     /// SNI and the name to verify; the endpoint's own host or address when unset.

@@ -59,7 +59,7 @@ pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
 }
 
 fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
-    let fingerprint = options.fingerprint();
+    let mark = cx.files.mark();
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
     let endpoints = endpoints::endpoints(&options, cx);
     let balance = balance::balance(&options);
@@ -70,7 +70,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let (limits, loops) = limits(&options);
     let plan = PoolPlan {
         name,
-        fingerprint,
+        fingerprint: cx.files.cover(options.fingerprint(), mark),
         endpoints,
         policy: balance.policy,
         hash_key: balance.hash_key,

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::ops::Range;
 
+use super::source::{Source, Text};
 pub use crate::model::options::{Problem, Related, Severity};
 
 /// A source with all its problems. As text, it names file, line and column of each.
@@ -12,14 +13,6 @@ pub use crate::model::options::{Problem, Related, Severity};
 pub struct Report {
     source: Source,
     problems: Vec<Problem>,
-}
-
-/// A text and what it is called.
-#[derive(Debug, Clone)]
-pub(super) struct Source {
-    /// As shown, such as the path of the file.
-    pub(super) name: String,
-    pub(super) text: String,
 }
 
 impl Report {
@@ -30,7 +23,7 @@ impl Report {
     /// What the source is called, such as the path of the file.
     #[must_use]
     pub fn source_name(&self) -> &str {
-        &self.source.name
+        self.source.name()
     }
 
     /// The problems, in the order of the source.
@@ -90,7 +83,7 @@ impl fmt::Display for Shown<'_> {
         let counts = [(self.report.errors(), "error"), (self.report.warnings(), "warning")];
         let counts: Vec<_> = counts.into_iter().filter(|(count, _)| *count > 0).map(counted).collect();
         let summary = if counts.is_empty() { "no problems".to_owned() } else { counts.join(" and ") };
-        writeln!(f, "{}: {summary}", self.report.source.name)
+        writeln!(f, "{}: {summary}", self.report.source.name())
     }
 }
 
@@ -108,7 +101,7 @@ impl Shown<'_> {
                     if problem.path.is_empty() { String::new() } else { format!(" in {}", problem.path) };
                 self.excerpt(f, span, &path, colour)?;
             }
-            None => writeln!(f, " {blue}-->{end} {}", self.report.source.name)?,
+            None => writeln!(f, " {blue}-->{end} {}", self.report.source.name())?,
         }
         if let Some(related) = &problem.related {
             writeln!(f, "{green}note{end}: {}", printable(&related.note))?;
@@ -129,8 +122,8 @@ impl Shown<'_> {
         colour: &str,
     ) -> fmt::Result {
         let Paint { blue, end, .. } = self.paint;
-        let Source { name, text } = &self.report.source;
-        let place = Place::of(text, span);
+        let Some((text, span)) = self.report.source.find(span) else { return Ok(()) };
+        let (name, place) = (&text.name, Place::of(text, &span));
         let gutter = place.line.to_string().len();
         writeln!(f, "{:gutter$}{blue}-->{end} {name}:{}:{}{path}", "", place.line, place.column)?;
         writeln!(f, "{:gutter$} {blue}|{end}", "")?;
@@ -154,17 +147,16 @@ struct Place {
 }
 
 impl Place {
-    fn of(text: &str, span: &Range<usize>) -> Self {
-        let start = floor_boundary(text, span.start);
-        let end = floor_boundary(text, span.end).max(start);
-        let (before, after) = text.split_at(start);
-        let first = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let lead = before.get(first..).unwrap_or_default();
-        let rest = after.lines().next().unwrap_or_default();
-        let marked = text.get(start..end).unwrap_or_default().lines().next().unwrap_or_default();
+    fn of(text: &Text, span: &Range<usize>) -> Self {
+        let start = floor_boundary(&text.text, span.start);
+        let end = floor_boundary(&text.text, span.end).max(start);
+        let line = text.line_of(start);
+        let (first, whole) = text.line(line);
+        let (lead, rest) = whole.split_at_checked(start - first).unwrap_or((whole, ""));
+        let marked = text.text.get(start..end).unwrap_or_default().lines().next().unwrap_or_default();
         let shown_lead = printable(lead);
         Self {
-            line: before.matches('\n').count() + 1,
+            line: line + 1,
             column: lead.chars().count() + 1,
             indent: shown_lead.chars().count(),
             underline: "^".repeat(printable(marked).chars().count().max(1)),
@@ -224,7 +216,7 @@ mod tests {
     use super::*;
 
     fn report(text: &str, problem: Problem) -> Report {
-        Report::new(Source { name: "f.toml".into(), text: text.into() }, vec![problem])
+        Report::new(Source::new("f.toml", text), vec![problem])
     }
 
     #[test]
@@ -254,7 +246,9 @@ mod tests {
             (99..100, 3, 1, "^"),
             (5..6, 2, 1, "^"),
         ] {
-            let place = Place::of("a=1\nß=1;2\n", &span);
+            let source = Source::new("f.toml", "a=1\nß=1;2\n");
+            let (text, span) = source.find(&span).unwrap();
+            let place = Place::of(text, &span);
             assert_eq!(
                 (place.line, place.column, place.underline.as_str()),
                 (line, column, underline),

@@ -1,9 +1,7 @@
 //! A configuration without a file: one listener, one pool, from the words of a command line. The
 //! command line takes the part of the source, so that problems point into it.
 
-use std::path::Path;
-
-use super::{Report, problem::Source};
+use super::{Report, source::Source};
 use crate::model::options::{Data, Key, Value};
 
 /// What `forebay proxy` was asked for, unread.
@@ -39,8 +37,7 @@ pub fn quick(asked: Quick<'_>) -> Result<super::Plan, Report> {
         ("pool", Some(table([("app", Some(pool))]))),
         ("admin", admin.map(|bind| table([("bind", Some(bind))]))),
     ];
-    let source = Source { name: "the command line".to_owned(), text: line.0 };
-    super::read_tree(source, Path::new(""), |_| keyed(entries)).into_plan()
+    super::read_entries(Source::new("the command line", line.0), keyed(entries)).into_plan()
 }
 
 /// The command line so far.

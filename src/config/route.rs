@@ -51,7 +51,7 @@ impl Reader<'_> {
     }
 
     fn route(&mut self, options: Options<'_>, index: usize) -> Option<RoutePlan> {
-        let fingerprint = options.fingerprint();
+        let mark = self.cx.files.mark();
         let name = self.name(&options, index);
         let listeners = self.listeners(&options);
         let rule = matching::rule(&options, self.cx.sink);
@@ -63,6 +63,7 @@ impl Reader<'_> {
         let priorities = priority::priorities(&options);
         let deadline_header =
             options.get::<HeaderName>("deadline_header").map(|name| name.as_str().to_owned());
+        let fingerprint = self.cx.files.cover(options.fingerprint(), mark);
         options.finish();
         Some(RoutePlan {
             name: name?,

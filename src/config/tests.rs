@@ -1,3 +1,4 @@
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -144,4 +145,80 @@ fn a_file_is_read_with_its_own_folder() {
     fs::write(&path, SMALL.replace("127.0.0.1:8080", "unix:a.sock")).unwrap();
     let plan = load(&path, &|_| None).unwrap();
     assert_eq!(plan.listeners[0].bind[0].to_string(), format!("unix:{}/a.sock", folder.path().display()));
+}
+
+/// A folder with a configuration that includes others and names certificates.
+fn folder_with_includes() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    fs::create_dir(folder.path().join("conf.d")).unwrap();
+    write("main.toml", &("include = [\"conf.d/*.toml\", \"last.toml\"]\n".to_owned() + SMALL));
+    write(
+        "conf.d/b.toml",
+        "[[route]]\nname = \"b\"\npath = \"/b\"\npool = \"b\"\n[pool.b]\nendpoints = \"b:1\"\n",
+    );
+    write("conf.d/a.toml", "[[route]]\nname = \"a\"\npath = \"/a\"\npool = \"b\"\n");
+    write("conf.d/.c.toml", "nonsense");
+    write(
+        "last.toml",
+        "workers = 2\n[[listener]]\nname = \"edge\"\nbind = \"127.0.0.1:8443\"\nprotocol = \"https\"\n\
+         certificates = [{ cert = \"cert.pem\", key = \"key.pem\" }]\n",
+    );
+    renew_certificate(folder.path());
+    folder
+}
+
+fn renew_certificate(folder: &Path) {
+    let pair = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    fs::write(folder.join("cert.pem"), pair.cert.pem()).unwrap();
+    fs::write(folder.join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+}
+
+#[test]
+fn included_files_are_as_if_they_stood_at_the_end() {
+    let folder = folder_with_includes();
+    let plan = load(&folder.path().join("main.toml"), &|_| None).unwrap_or_else(|report| panic!("{report}"));
+    let names: Vec<_> = plan.routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["route-1", "a", "b"], "in alphabetical order of their files");
+    assert_eq!(plan.pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>(), ["app", "b"]);
+    assert_eq!(plan.listeners.len(), 2);
+    assert_eq!(plan.workers.map(usize::from), Some(2));
+    let shown = |path: &PathBuf| path.strip_prefix(folder.path()).unwrap().display().to_string();
+    let files: Vec<_> = plan.origin.files.iter().map(shown).collect();
+    assert_eq!(files, ["main.toml", "conf.d/a.toml", "conf.d/b.toml", "last.toml", "cert.pem", "key.pem"]);
+    assert_eq!(plan.origin.folders.iter().map(shown).collect::<Vec<_>>(), ["conf.d"]);
+    assert_eq!(plan.origin.texts.len(), 4);
+}
+
+#[test]
+fn a_renewed_certificate_changes_its_listener_alone() {
+    let folder = folder_with_includes();
+    let read = || load(&folder.path().join("main.toml"), &|_| None).unwrap();
+    let before = read();
+    assert_eq!(before.origin.fingerprint, read().origin.fingerprint);
+    renew_certificate(folder.path());
+    let after = read();
+    assert_ne!(before.origin.fingerprint, after.origin.fingerprint);
+    let changed = |index: usize| before.listeners[index].fingerprint != after.listeners[index].fingerprint;
+    assert_eq!((changed(0), changed(1)), (false, true));
+    assert_ne!(before.listeners[1].tls_fingerprint, after.listeners[1].tls_fingerprint);
+    assert_eq!(before.pools[0].fingerprint, after.pools[0].fingerprint);
+}
+
+#[test]
+fn what_has_nothing_to_do_with_tls_leaves_its_fingerprint() {
+    let other = plan(&SMALL.replace("8080\"", "8081\"\nvia = false"));
+    let (before, after) = (&plan(SMALL).listeners[0], &other.listeners[0]);
+    assert_ne!(before.fingerprint, after.fingerprint);
+    assert_eq!(before.tls_fingerprint, after.tls_fingerprint);
+}
+
+#[test]
+fn what_keeps_a_plan_from_being_made_is_known_to_be_watched() {
+    let folder = folder_with_includes();
+    fs::remove_file(folder.path().join("key.pem")).unwrap();
+    let reading = read(&folder.path().join("main.toml"), &|_| None);
+    assert!(reading.plan.is_none());
+    assert!(reading.files.contains(&folder.path().join("key.pem")), "{:?}", reading.files);
+    assert_eq!(reading.folders.len(), 1);
 }

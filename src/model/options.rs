@@ -121,6 +121,13 @@ impl<'a> Options<'a> {
         Fingerprint::of_entries(self.entries)
     }
 
+    /// The same of some of its keys.
+    #[must_use]
+    pub fn fingerprint_of(&self, keys: &[&str]) -> Fingerprint {
+        let some = self.entries.iter().filter(|(key, _)| keys.contains(&key.name.as_str()));
+        Fingerprint::of_entries(&some.cloned().collect::<Vec<_>>())
+    }
+
     /// The value of `key`, unread.
     pub fn given(&self, key: &'static str) -> Option<Given<'a>> {
         let place = self.place.key(key, key);

@@ -1,7 +1,6 @@
 //! Certificates and keys out of PEM files, and whether they belong together. Every fault is
 //! reported at the key that names the file.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -40,7 +39,7 @@ pub(super) fn pair(cert: Option<Given<'_>>, key: Option<Given<'_>>, cx: &Cx<'_>)
 
 /// Every certificate in the file that `given` names; at least one.
 pub(super) fn certificates(given: &Given<'_>, cx: &Cx<'_>) -> Option<Vec<CertificateDer<'static>>> {
-    let (path, bytes) = read(given, cx)?;
+    let (path, bytes) = cx.read(given)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match found {
         Ok(found) if found.is_empty() => {
@@ -61,7 +60,7 @@ pub(super) fn certificates(given: &Given<'_>, cx: &Cx<'_>) -> Option<Vec<Certifi
 }
 
 fn signing_key(given: &Given<'_>, cx: &Cx<'_>) -> Option<Arc<dyn SigningKey>> {
-    let (path, bytes) = read(given, cx)?;
+    let (path, bytes) = cx.read(given)?;
     let key = match PrivateKeyDer::from_pem_slice(&bytes) {
         Ok(key) => key,
         Err(pem::Error::NoItemsFound) => {
@@ -92,19 +91,6 @@ fn instead_of_key(bytes: &[u8]) -> &'static str {
         "it holds a certificate: are the files mixed up?"
     } else {
         "a private key in PEM begins with `-----BEGIN PRIVATE KEY-----`"
-    }
-}
-
-fn read(given: &Given<'_>, cx: &Cx<'_>) -> Option<(std::path::PathBuf, Vec<u8>)> {
-    let path = cx.path(&given.read::<String>()?);
-    match fs::read(&path) {
-        Ok(bytes) => Some((path, bytes)),
-        Err(error) => {
-            let hint =
-                path.is_relative().then(|| "relative paths start at the folder of this file".to_owned());
-            given.fault(format!("cannot read {}: {error}", path.display()), hint);
-            None
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::config::Cx;
 use crate::config::plan::{EndpointPlan, UpstreamTls};
 use crate::model::options::{Fault, FromValue, Given, Options, Problem, Value};
 use crate::model::settings::UpstreamProtocol;
-use crate::model::{Address, Target};
+use crate::model::{Address, Fingerprint, Target};
 
 /// The system's root certificates, read at most once per configuration.
 #[derive(Default)]
@@ -28,9 +28,13 @@ pub(crate) fn client(
     endpoints: &[EndpointPlan],
     cx: &Cx<'_>,
 ) -> Option<UpstreamTls> {
+    let mark = cx.files.mark();
     let verifier = verifier(&options, cx);
     let client = identity(&options, cx);
     let server_name = server_name(&options, endpoints);
+    let written =
+        options.fingerprint().and(Fingerprint::of_bytes(protocol_ids(protocol).concat().as_slice()));
+    let fingerprint = cx.files.cover(written, mark);
     options.finish();
 
     let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
@@ -42,11 +46,16 @@ pub(crate) fn client(
         Some(pair) => builder.with_client_cert_resolver(Arc::new(pair)),
         None => builder.with_no_client_auth(),
     };
-    config.alpn_protocols = match protocol {
+    config.alpn_protocols = protocol_ids(protocol);
+    Some(UpstreamTls { fingerprint, config: Arc::new(config), server_name })
+}
+
+/// What is asked for by ALPN.
+fn protocol_ids(protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
+    match protocol {
         UpstreamProtocol::Http1 => vec![HTTP11.to_vec()],
         UpstreamProtocol::Http2 => vec![H2.to_vec()],
-    };
-    Some(UpstreamTls { config: Arc::new(config), server_name })
+    }
 }
 
 fn server_name(options: &Options<'_>, endpoints: &[EndpointPlan]) -> Option<ServerName<'static>> {
