@@ -210,7 +210,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 const TOKEN: &str = "FOREBAY_ADMIN_TOKEN";
 
 /// How long a question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many endpoints are named to those who name none of them.
 const MOST_NAMED: usize = 20;

@@ -42,6 +42,7 @@ impl Control {
     /// # Errors
     /// When the runtime does not take the admin listener's socket.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let state = Arc::clone(&self.state);
         let serving = async {
             match self.admin {
                 Some(admin) => admin.serve(self.state, shutdown).await,
@@ -56,6 +57,7 @@ impl Control {
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
+            () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
         }
     }

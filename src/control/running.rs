@@ -146,6 +146,12 @@ impl Running {
         &self.health
     }
 
+    /// The threads of the data plane.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// What is counted.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {

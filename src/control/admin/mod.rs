@@ -6,7 +6,10 @@ mod asked;
 mod bind;
 mod endpoints;
 mod guard;
+mod logging;
 mod pages;
+mod pools;
+mod process;
 mod router;
 
 use std::convert::Infallible;
@@ -53,6 +56,7 @@ pub struct Admin(Vec<Bound>);
 pub struct AdminState {
     running: Arc<Running>,
     readiness: Arc<Readiness>,
+    log: logging::Return,
     started: SystemTime,
 }
 
@@ -115,7 +119,12 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
-        Self { running, readiness, started: ambient::wall() }
+        Self { running, readiness, log: logging::Return::default(), started: ambient::wall() }
+    }
+
+    /// Does what is due at some time, for as long as it is polled.
+    pub async fn run(&self) {
+        self.log.run().await;
     }
 
     /// Who may do what, as the configuration in force has it.

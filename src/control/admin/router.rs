@@ -11,11 +11,11 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, endpoints};
+use super::{AdminState, Asked, endpoints, logging, pools, process};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.
-const TABLE: &[&[Row]] = &[pages::ROWS, endpoints::ROWS];
+const TABLE: &[&[Row]] = &[pages::ROWS, process::ROWS, pools::ROWS, endpoints::ROWS, logging::ROWS];
 
 /// A way to ask for something.
 #[derive(Debug)]
