@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use rustix::net::sockopt::socket_reuseport;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -180,6 +181,21 @@ impl Listener {
                 Ok((Socket::Tcp(socket), Some(peer)))
             }
             Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0), None)),
+        }
+    }
+
+    /// As [`Self::accept`].
+    ///
+    /// # Errors
+    /// Those of `accept(2)`.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        match self {
+            Self::Tcp(listener, _) => {
+                listener.poll_accept(cx).map_ok(|(socket, peer)| (Socket::Tcp(socket), Some(peer)))
+            }
+            Self::Unix(listener, _) => {
+                listener.poll_accept(cx).map_ok(|(socket, _)| (Socket::Unix(socket), None))
+            }
         }
     }
 
