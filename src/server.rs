@@ -78,7 +78,6 @@ pub struct Server {
     running: Arc<Running>,
     readiness: Arc<Readiness>,
     phase: watch::Sender<Phase>,
-    drain: Drain,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<io::Result<()>>>,
 }
@@ -92,7 +91,6 @@ impl Server {
     pub fn start(plan: Plan, options: Options) -> Result<Self, StartError> {
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
-        let drain = plan.drain.clone();
         let admin = plan.admin.as_ref().map(bind_admin).transpose()?;
         let running = Arc::new(Running::start(plan, registry, workers)?);
         let (phase, _) = watch::channel(Phase::Serving);
@@ -101,7 +99,6 @@ impl Server {
             running,
             readiness: Arc::default(),
             phase,
-            drain,
             workers: Vec::with_capacity(workers),
             control: None,
         };
@@ -115,7 +112,7 @@ impl Server {
         let (snapshot, sockets) = (self.running.published().load(), self.running.sockets());
         let sockets = sockets.borrow();
         let named = snapshot.listeners.iter().enumerate().filter_map(|(id, listener)| {
-            let own = sockets.0.iter().filter(|opened| opened.listener == id);
+            let own = sockets.opened.iter().filter(|opened| opened.listener == id);
             Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
         });
         named.collect()
@@ -216,9 +213,8 @@ impl Server {
         self.admin = admin.as_ref().map(Admin::addresses).transpose()?.unwrap_or_default();
         let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state);
-        let observed = self.running.published().load().observed.clone();
-        let pressure = Arc::clone(&self.running.published().load().pressure);
-        let control = Control { admin, state, health: Arc::clone(self.running.health()), observed, pressure };
+        let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
+        let control = Control { admin, state, health, running };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -247,12 +243,13 @@ impl Server {
                 _ = reopen.recv() => self.reopen_logs(),
             }
         }
-        tracing::info!(delay = ?self.drain.delay, timeout = ?self.drain.timeout, "draining");
+        let drain = self.drain_settings();
+        tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
         self.readiness.enter(Readying::Draining);
         tokio::select! {
-            () = tokio::time::sleep(self.drain.delay) => {
+            () = tokio::time::sleep(drain.delay) => {
                 self.move_on(Phase::Draining);
-                self.drained(&mut ends).await;
+                self.drained(drain.timeout, &mut ends).await;
             }
             () = ends.next() => tracing::warn!("second signal, ending at once"),
         }
@@ -262,7 +259,7 @@ impl Server {
     }
 
     /// Waits for the workers to end, for the drain timeout or for a second signal.
-    async fn drained(&self, ends: &mut Ends) {
+    async fn drained(&self, within: Duration, ends: &mut Ends) {
         let over = async {
             while !self.workers.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(JOIN_INTERVAL).await;
@@ -270,9 +267,14 @@ impl Server {
         };
         tokio::select! {
             () = over => {}
-            () = tokio::time::sleep(self.drain.timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = tokio::time::sleep(within) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => tracing::warn!("second signal, dropping what is left"),
         }
+    }
+
+    /// As the configuration in force has them.
+    fn drain_settings(&self) -> Drain {
+        self.running.plan().0.drain.clone()
     }
 
     fn reopen_logs(&self) {

@@ -1,5 +1,7 @@
-//! One worker: a thread with a runtime of its own, its listening sockets, and the order in which it
-//! ends. One that ends before its time begins again on the same thread, with the same sockets.
+//! One worker: a thread with a runtime of its own, and the order in which it ends. One that ends before
+//! its time begins again on the same thread, with the same sockets.
+
+mod accepting;
 
 use std::io;
 use std::rc::Rc;
@@ -11,14 +13,14 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use self::accepting::{Accepting, Held};
 use crate::ambient;
-use crate::net::listen::Listener;
 use crate::net::sockets::Sockets;
 use crate::observe::metrics::{Registry, Shard};
 use crate::observe::panics::{Place, again};
-use crate::proxy::{self, Worker};
+use crate::proxy::Worker;
 use crate::server::supervisor::{Lives, supervise};
 use crate::upstream::Snapshot;
 
@@ -42,8 +44,7 @@ pub struct Assignment {
     pub index: usize,
     /// What it serves.
     pub published: Arc<ArcSwap<Snapshot>>,
-    /// What it accepts from. Each life has duplicates of the sockets, so that clients that wait to be
-    /// accepted are not lost between two.
+    /// What it accepts from.
     pub sockets: watch::Receiver<Sockets>,
     /// How far the end has come.
     pub phase: watch::Receiver<Phase>,
@@ -55,13 +56,24 @@ pub struct Assignment {
 /// When the system has no thread to give.
 pub fn start(mut assignment: Assignment) -> io::Result<JoinHandle<()>> {
     let index = assignment.index;
-    thread::Builder::new().name(format!("worker-{index}")).spawn(move || supervise(index, &mut assignment))
+    let held = Arc::<Held>::default();
+    // Here, so that who connects before the thread runs is served even if it is to end by then.
+    held.take_up(&assignment.sockets.borrow_and_update(), index);
+    let mut lives = Employed { assignment, held };
+    thread::Builder::new().name(format!("worker-{index}")).spawn(move || supervise(index, &mut lives))
 }
 
-impl Lives for Assignment {
+/// A worker on its thread.
+struct Employed {
+    assignment: Assignment,
+    /// Its sockets. Each life has duplicates of them.
+    held: Arc<Held>,
+}
+
+impl Lives for Employed {
     fn live(&mut self) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let ended = runtime.block_on(run(self));
+        let ended = runtime.block_on(run(&mut self.assignment, &self.held));
         runtime.shutdown_background();
         ended
     }
@@ -69,13 +81,13 @@ impl Lives for Assignment {
     fn rest(&mut self, pause: Duration) -> bool {
         // Not by a runtime's clock: there may be no descriptors for one.
         let mut left = pause;
-        while *self.phase.borrow() < Phase::Draining && !left.is_zero() {
+        while *self.assignment.phase.borrow() < Phase::Draining && !left.is_zero() {
             thread::sleep(left.min(REST_POLL));
             left = left.saturating_sub(REST_POLL);
         }
-        let goes_on = *self.phase.borrow() < Phase::Draining;
+        let goes_on = *self.assignment.phase.borrow() < Phase::Draining;
         if goes_on {
-            self.registry.restarted();
+            self.assignment.registry.restarted();
         }
         goes_on
     }
@@ -85,22 +97,20 @@ impl Lives for Assignment {
     }
 }
 
-async fn run(assignment: &mut Assignment) -> io::Result<()> {
+async fn run(assignment: &mut Assignment, held: &Arc<Held>) -> io::Result<()> {
     let Assignment { index, published, sockets, phase, .. } = assignment;
     let worker = Worker::new(Shard::worker(*index), Arc::clone(published));
-    let mut accepting = Vec::new();
-    for opened in &sockets.borrow_and_update().0 {
-        let Some(socket) = opened.sockets.get(*index) else { continue };
-        let socket = socket.try_clone()?.listen()?;
-        accepting.push(spawn_local(accept(Rc::clone(&worker), opened.listener, socket, phase.clone())));
-    }
+    let mut accepting = Accepting::begin(&worker, held, phase.clone())?;
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
-    // The sender lives as long as the server; when it is gone, so is the reason to go on.
-    let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
-    for task in accepting {
-        // What could panic in it is contained.
-        let _ = task.await;
+    // What came while there was no life, or has gone.
+    sockets.mark_changed();
+    tokio::select! {
+        biased;
+        // The sender lives as long as the server; when it is gone, so is the reason to go on.
+        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
+        () = follow(sockets, &mut accepting, *index) => {}
     }
+    accepting.end().await;
     worker.drain();
     tokio::select! {
         () = worker.ended() => {}
@@ -110,45 +120,14 @@ async fn run(assignment: &mut Assignment) -> io::Result<()> {
     Ok(())
 }
 
-async fn accept(worker: Rc<Worker>, listener: usize, socket: Listener, mut phase: watch::Receiver<Phase>) {
-    tokio::select! {
-        biased;
-        () = again(Place::Worker, "accepting", async || accept_all(&worker, listener, &socket).await) => {}
-        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
-    }
-    if *phase.borrow() >= Phase::Aborted {
-        return;
-    }
-    // Closing the socket resets whoever is connected as far as the kernel goes, and may have sent a
-    // request: nobody new is let in until all of those are here. Over a network of 20 ms, with 64
-    // clients that connect for each request, a plain close cost 9 to 37 of them their answer.
-    socket.refuse_new();
-    let _ = timeout(HANDSHAKES, accept_all(&worker, listener, &socket)).await;
-    for (stream, peer) in socket.close() {
-        spawn_local(proxy::http::serve(Rc::clone(&worker), listener, stream, peer));
-    }
-}
-
-async fn accept_all(worker: &Rc<Worker>, listener: usize, socket: &Listener) {
-    let mut next_report = ambient::now();
-    loop {
-        match socket.accept().await {
-            Ok((stream, peer)) => {
-                spawn_local(proxy::http::serve(Rc::clone(worker), listener, stream, peer));
-                if let Some(pause) = worker.pace() {
-                    sleep(pause).await;
-                }
-            }
-            Err(error) if is_of_one_connection(&error) => {}
-            Err(error) => {
-                worker.accept_failed(listener);
-                // It may last, and fails many times a second as long as it does.
-                if ambient::now() >= next_report {
-                    next_report = ambient::now() + REPORT_INTERVAL;
-                    tracing::warn!(%error, "accepting failed, waiting before the next try");
-                }
-                sleep(ACCEPT_PAUSE).await;
-            }
+/// Accepts from what is wanted at the time, as long as somebody may want something.
+async fn follow(sockets: &mut watch::Receiver<Sockets>, accepting: &mut Accepting, index: usize) {
+    while sockets.changed().await.is_ok() {
+        let reconciled = accepting.reconcile(&accepting::wanted(&sockets.borrow_and_update(), index));
+        if let Err(error) = reconciled {
+            tracing::error!(worker = index, %error, "a new socket cannot be used, waiting before the next try");
+            sleep(RECONCILE_PAUSE).await;
+            sockets.mark_changed();
         }
     }
 }
@@ -164,20 +143,8 @@ async fn sweep(worker: Rc<Worker>) {
     .await;
 }
 
-/// Whether the error is a client's that left before it was accepted, rather than ours.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
-    )
-}
-
-/// Pause after a failed accept, such as one for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The least time between two reports of such failures.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long handshakes under way may take when accepting ends: a round trip to clients not too far.
-const HANDSHAKES: Duration = Duration::from_millis(50);
+/// Pause before sockets for which there were no descriptors are tried again.
+const RECONCILE_PAUSE: Duration = Duration::from_millis(500);
 /// How often a worker that is to begin again looks whether it still is.
 const REST_POLL: Duration = Duration::from_millis(10);
 /// How often idle connections to endpoints are looked through.

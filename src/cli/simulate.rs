@@ -14,7 +14,7 @@ use crate::ambient;
 use crate::config::plan::PoolPlan;
 use crate::control::health::intervals::{Interval, Members};
 use crate::control::health::recording::{self, Recording, Told};
-use crate::control::health::replay::{Replayed, replay};
+use crate::control::health::replay::{Happened, Replayed, replay};
 use crate::health::journal::{Effect, Event, What};
 use crate::health::pool::HealthSettings;
 use crate::model::json;
@@ -43,12 +43,12 @@ pub fn simulate(args: &Simulate) -> Result<ExitCode, Failure> {
     let recording = recording::read(&text).map_err(|source| Failure::Recording { file, source })?;
     let mut report = String::new();
     let mut known = false;
-    for (index, members) in recording.pools.iter().enumerate() {
+    for members in latest(&recording) {
         match plan.pools.iter().find(|pool| pool.name == members.pool) {
             Some(pool) => {
                 known = true;
-                let replayed = replay(&recording, index, &settings(pool), ambient::now());
-                Compared { members, index, recording: &recording, replayed }.tell(&mut report);
+                let replayed = replay(&recording, &pool.name, &settings(pool), ambient::now());
+                Compared { members, recording: &recording, replayed }.tell(&mut report);
             }
             None => complain(&format!(
                 "warning: pool {} was recorded, but the configuration has no pool of this name\n",
@@ -61,6 +61,13 @@ pub fn simulate(args: &Simulate) -> Result<ExitCode, Failure> {
     }
     io::stdout().write_all(report.as_bytes()).map_err(Failure::Output)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Each pool that was recorded, as it was at last.
+fn latest(recording: &Recording) -> Vec<&Members> {
+    let pools = recording.pools.iter();
+    let known = |at: usize, pool: &Members| recording.pools.iter().skip(at + 1).any(|p| p.pool == pool.pool);
+    pools.enumerate().filter(|(at, pool)| !known(*at, pool)).map(|(_, pool)| pool).collect()
 }
 
 /// What a pool's endpoints would be judged by; checks are not part of it.
@@ -76,7 +83,6 @@ fn settings(pool: &PoolPlan) -> HealthSettings {
 /// What would have been done in a pool, and what was.
 struct Compared<'a> {
     members: &'a Members,
-    index: usize,
     recording: &'a Recording,
     replayed: Replayed,
 }
@@ -84,7 +90,9 @@ struct Compared<'a> {
 impl Compared<'_> {
     fn tell(&self, report: &mut String) {
         let pool = &self.members.pool;
-        let own = |interval: &&Interval| usize::try_from(interval.pool) == Ok(self.index);
+        let pools = &self.recording.pools;
+        let of = |interval: &Interval| usize::try_from(interval.pool).ok().and_then(|pool| pools.get(pool));
+        let own = |interval: &&Interval| of(interval).is_some_and(|members| members.pool == *pool);
         let intervals: Vec<_> = self.recording.intervals.iter().filter(own).collect();
         // Writing to a string does not fail.
         let _ = write!(report, "pool {pool}: {} endpoints, ", self.members.endpoints.len());
@@ -98,15 +106,14 @@ impl Compared<'_> {
                 return;
             }
         }
-        let acted: Vec<_> = self.replayed.iter().filter(|(_, event)| acts(event)).collect();
+        let acted: Vec<_> = self.replayed.iter().filter(|happened| acts(&happened.event)).collect();
         let _ =
             writeln!(report, "  with these thresholds, {}", times(acted.len(), "would have been enforced"));
-        for (at, event) in acted {
-            let endpoint = event.endpoint.and_then(|index| self.members.endpoints.get(index));
-            let endpoint = endpoint.map_or("(pool)", |(endpoint, _)| endpoint);
-            line(report, *at, endpoint, &event.words());
+        for Happened { at, endpoint, event } in acted {
+            line(report, *at, endpoint.as_deref().unwrap_or("(pool)"), &event.words());
         }
-        let left = self.replayed.iter().filter(|(_, event)| is_found(event) && !acts(event)).count();
+        let found = self.replayed.iter().map(|happened| &happened.event);
+        let left = found.filter(|event| is_found(event) && !acts(event)).count();
         if left > 0 {
             let _ = writeln!(report, "  {}", times(left, "would have been found and not enforced"));
         }

@@ -24,6 +24,11 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let listeners = listener::listeners(&root, &mut binds, cx);
     let admin = admin::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
+    if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
+        let fault = format!("`state_dir` is missing, and pool {} is to keep changes there", pool.name);
+        let hint = "write `state_dir = \"/var/lib/forebay\"`, or leave `api.keep` out";
+        root.missing("state_dir", fault, Some(hint.to_owned()));
+    }
     let routes = route::routes(&root, &listeners.names, &pools.names, cx);
     root.finish();
 

@@ -5,6 +5,7 @@
 mod admin;
 mod attempt;
 mod binds;
+mod endpoint_list;
 mod files;
 mod health;
 mod include;
@@ -30,6 +31,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use endpoint_list::read_endpoints;
 pub use files::FileRead;
 use files::Files;
 use plan::Origin;

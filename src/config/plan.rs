@@ -12,6 +12,7 @@ pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
 pub use super::origin::Origin;
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
+use crate::discover::{Question, Terms};
 use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
@@ -158,6 +159,8 @@ pub struct PoolPlan {
     pub fingerprint: Fingerprint,
     /// Those that the configuration names.
     pub endpoints: Vec<EndpointPlan>,
+    /// Where it has others from.
+    pub discovery: DiscoveryPlan,
     /// How one of them is chosen.
     pub policy: balance::Choice,
     /// What policies that hash bind a request by.
@@ -225,6 +228,30 @@ pub struct EndpointPlan {
     pub level: u32,
     /// Where it is.
     pub zone: Option<Name>,
+}
+
+/// Where a pool has endpoints from that the configuration does not name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DiscoveryPlan {
+    /// What is asked of DNS.
+    pub dns: Vec<DnsPlan>,
+    /// A list that something else writes.
+    pub file: Option<PathBuf>,
+    /// Whether what the admin API changes outlives the process.
+    pub keep_changes: bool,
+}
+
+/// A name of DNS that stands for endpoints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DnsPlan {
+    /// What is asked.
+    pub question: Arc<Question>,
+    /// The port of the endpoints, where the answer has none.
+    pub port: u16,
+    /// Whether the last good answer is given up once the answer is that there is nothing.
+    pub drop_when_empty: bool,
+    /// What holds for the endpoints, where the answer does not say more.
+    pub terms: Terms,
 }
 
 /// How a pool's endpoints are checked.

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod assemble;
 pub mod client;
+pub mod discovery;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
@@ -17,9 +18,9 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use running::Running;
 
 use crate::observe::panics::{Place, again};
-use crate::upstream::{Observed, Pressure};
 
 /// Everything that runs on the control thread.
 #[derive(Debug)]
@@ -30,10 +31,8 @@ pub struct Control {
     pub state: Arc<AdminState>,
     /// The health of all pools.
     pub health: Arc<Health>,
-    /// Routes that go by what is observed of them.
-    pub observed: Vec<Arc<Observed>>,
-    /// The process's own load.
-    pub pressure: Arc<Pressure>,
+    /// What runs.
+    pub running: Arc<Running>,
 }
 
 impl Control {
@@ -43,6 +42,9 @@ impl Control {
     /// When the runtime does not take the admin listener's socket.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let state = Arc::clone(&self.state);
+        let (published, running) = (self.running.published(), &self.running);
+        // The same in every snapshot.
+        let load = Arc::clone(&published.load().pressure);
         let serving = async {
             match self.admin {
                 Some(admin) => admin.serve(self.state, shutdown).await,
@@ -56,9 +58,11 @@ impl Control {
             served = serving => served,
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
-            () = again(Place::Control, "observed routes", async || observed::run(self.observed.clone()).await) => Ok(()),
+            () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
             () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
-            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&self.pressure)).await) => Ok(()),
+            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
+            () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }
     }
 }

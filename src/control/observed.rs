@@ -6,33 +6,69 @@
 //! unknown, and what was learned stays. Neither does the limit come down because it cuts, nor do a few
 //! tries that hang push it up. Only when most tries are cut off is it taken to be wrong, and grows.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
 use crate::ambient;
 use crate::health::Latencies;
+use crate::model::Name;
 use crate::model::settings::TryTimeout;
 use crate::observe::times::TimesReader;
-use crate::upstream::observed::Observed;
+use crate::upstream::{Observed, Snapshot};
 
-/// Learns for ever; for never, if there is nothing to watch.
-pub async fn run(routes: Vec<Arc<Observed>>) {
-    if routes.is_empty() {
-        return std::future::pending().await;
-    }
-    let now = ambient::now();
-    let mut learners: Vec<_> =
-        routes.into_iter().map(|route| (route, TimesReader::default(), Window::new(now))).collect();
+/// Learns about the routes of what is `published`, which counts its `changes`. Never ends.
+pub async fn run(published: Arc<ArcSwap<Snapshot>>, mut changes: watch::Receiver<u64>) {
+    let mut learners = Vec::new();
+    attend(&mut learners, &published.load());
     loop {
-        tokio::time::sleep(TICK).await;
-        let now = ambient::now();
-        for (route, reader, window) in &mut learners {
-            let (times, cut) = reader.read(&route.times);
-            window.take(&times, cut, now);
-            if let Some((p99, hedge_after)) = window.learn(route) {
-                route.set(p99, hedge_after);
+        let ticks = async {
+            if learners.is_empty() {
+                pending::<()>().await;
             }
+            tokio::time::sleep(TICK).await;
+        };
+        tokio::select! {
+            () = ticks => learners.iter_mut().for_each(|learner| learner.look(ambient::now())),
+            Ok(()) = changes.changed() => attend(&mut learners, &published.load()),
+            else => return pending().await,
+        }
+    }
+}
+
+/// Looks at the routes of `snapshot` from now on; what was seen of those that stay is kept.
+fn attend(learners: &mut Vec<Learner>, snapshot: &Snapshot) {
+    let mut known: HashMap<_, _> =
+        learners.drain(..).map(|learner| (Arc::as_ptr(&learner.route), learner)).collect();
+    let now = ambient::now();
+    let learner = |(_, route): &(Name, Arc<Observed>)| {
+        known.remove(&Arc::as_ptr(route)).unwrap_or_else(|| Learner::new(Arc::clone(route), now))
+    };
+    learners.extend(snapshot.observed.iter().map(learner));
+}
+
+/// One route, and what was seen of it.
+#[derive(Debug)]
+struct Learner {
+    route: Arc<Observed>,
+    reader: TimesReader,
+    window: Window,
+}
+
+impl Learner {
+    fn new(route: Arc<Observed>, now: Instant) -> Self {
+        Self { route, reader: TimesReader::default(), window: Window::new(now) }
+    }
+
+    fn look(&mut self, now: Instant) {
+        let (times, cut) = self.reader.read(&self.route.times);
+        self.window.take(&times, cut, now);
+        if let Some((p99, hedge_after)) = self.window.learn(&self.route) {
+            self.route.set(p99, hedge_after);
         }
     }
 }

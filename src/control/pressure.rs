@@ -20,6 +20,21 @@ use memory::Memory;
 #[must_use]
 pub fn at_start(settings: Overload, workers: usize, metrics: Arc<OverloadMetrics>) -> Pressure {
     let descriptors = raise_descriptors();
+    let most = most_connections(&settings, descriptors, workers);
+    // Those that are refused hold a descriptor for a moment, too.
+    let parting = (descriptors / PARTING_SHARE).clamp(MIN_PARTING, MAX_PARTING);
+    Pressure::new(settings, (most, parting), metrics)
+}
+
+/// Has other settings take effect.
+pub fn adjust(pressure: &Pressure, settings: &Overload, workers: usize) {
+    if **pressure.settings.load() != *settings {
+        pressure.adjust(settings.clone(), most_connections(settings, max_descriptors(), workers));
+    }
+}
+
+/// How many connections of clients there may be.
+fn most_connections(settings: &Overload, descriptors: u64, workers: usize) -> u64 {
     let by_descriptors = connections_for(descriptors, open_descriptors().unwrap_or(0), workers as u64);
     let most = settings.max_connections.unwrap_or(by_descriptors);
     if most > by_descriptors {
@@ -30,15 +45,18 @@ pub fn at_start(settings: Overload, workers: usize, metrics: Arc<OverloadMetrics
             "more connections are allowed than there are descriptors for"
         );
     }
-    // Those that are refused hold a descriptor for a moment, too.
-    let parting = (descriptors / PARTING_SHARE).clamp(MIN_PARTING, MAX_PARTING);
-    Pressure::new(settings, (most, parting), metrics)
+    most
 }
 
 /// Looks several times a second. Never ends.
 pub(super) async fn run(pressure: Arc<Pressure>) {
-    let mut watch = Watch::new(&pressure.settings);
+    let mut settings = pressure.settings.load_full();
+    let mut watch = Watch::new(&settings);
     loop {
+        if !Arc::ptr_eq(&settings, &pressure.settings.load()) {
+            settings = pressure.settings.load_full();
+            watch = Watch { told: watch.told, ..Watch::new(&settings) };
+        }
         watch.look(&pressure);
         tokio::time::sleep(TICK).await;
     }

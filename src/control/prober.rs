@@ -1,7 +1,8 @@
 //! Carries out active checks: when one is due it is asked, and whoever has subscribed to it is told.
 //! When the next one is due and what a verdict changes is decided in `health`.
 //!
-//! One task keeps the times of all; a check has a task and memory only while it is under way.
+//! One task keeps the times of all; a check has a task and memory only while it is under way. When other
+//! endpoints are to be checked, those that stay keep their time and the check that is under way.
 
 mod ask;
 mod call;
@@ -22,19 +23,25 @@ use super::health::Health;
 use crate::ambient;
 use crate::observe::panics::{Panicked, Place, contain};
 use ask::Answer;
-use target::Target;
+use target::Targets;
 
 /// Checks every endpoint that is to be checked. Never ends. To be called on a tokio runtime with I/O
 /// and time.
 pub(super) async fn run(health: Arc<Health>) {
-    let targets = target::all(&health);
-    let now = ambient::now();
-    let due = (0..).zip(&targets).map(|(index, target)| Reverse((now + target.first, index))).collect();
-    let mut prober = Prober { targets, due, running: JoinSet::new(), complained: None };
+    let mut changes = health.changes();
+    let mut prober = Prober {
+        targets: Targets::default(),
+        due: BinaryHeap::new(),
+        running: JoinSet::new(),
+        complained: None,
+    };
+    prober.aim(&health, ambient::now());
     loop {
         prober.start_due(ambient::now());
         tokio::select! {
             () = until(prober.next_start()) => {}
+            // Its sender lives as long as `health`.
+            Ok(()) = changes.changed() => prober.aim(&health, ambient::now()),
             Some(done) = prober.running.join_next() => {
                 prober.take(done);
                 while let Some(done) = prober.running.try_join_next() {
@@ -46,35 +53,44 @@ pub(super) async fn run(health: Arc<Health>) {
 }
 
 struct Prober {
-    targets: Vec<Target>,
-    /// When each target that is not being asked is to be asked, by its index.
-    due: BinaryHeap<Reverse<(Instant, usize)>>,
-    running: JoinSet<(usize, Result<Answer, Panicked>)>,
+    targets: Targets,
+    /// When each target that is not being asked is to be asked, by its number. Some may be gone.
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    running: JoinSet<(u64, Result<Answer, Panicked>)>,
     /// When it was last logged that checks could not be carried out.
     complained: Option<Instant>,
 }
 
 impl Prober {
+    /// Finds out anew what is to be checked.
+    fn aim(&mut self, health: &Health, now: Instant) {
+        for (number, after) in self.targets.aim(health) {
+            self.due.push(Reverse((now + after, number)));
+        }
+        let targets = &self.targets;
+        self.due.retain(|Reverse((_, number))| targets.get(*number).is_some());
+    }
+
     fn start_due(&mut self, now: Instant) {
         while self.running.len() < MOST_AT_ONCE {
-            let Some(index) = self.pop_due(now + TOGETHER) else { return };
-            let Some(target) = self.targets.get(index) else { continue };
+            let Some(number) = self.pop_due(now + TOGETHER) else { return };
+            let Some(target) = self.targets.get(number) else { continue };
             if target.is_wanted() {
                 let question = Arc::clone(&target.question);
                 self.running.spawn(async move {
                     let answer = contain(Place::Control, pin!(ask::ask(&question))).await;
-                    (index, answer)
+                    (number, answer)
                 });
             } else {
-                self.due.push(Reverse((now + RECONSIDERED, index)));
+                self.due.push(Reverse((now + RECONSIDERED, number)));
             }
         }
     }
 
-    fn pop_due(&mut self, by: Instant) -> Option<usize> {
+    fn pop_due(&mut self, by: Instant) -> Option<u64> {
         let due = self.due.peek_mut()?;
         let Reverse((at, _)) = *due;
-        (at <= by).then(|| PeekMut::pop(due)).map(|Reverse((_, index))| index)
+        (at <= by).then(|| PeekMut::pop(due)).map(|Reverse((_, number))| number)
     }
 
     /// When the next check can start; `None` while one has to end first.
@@ -83,10 +99,10 @@ impl Prober {
         (self.running.len() < MOST_AT_ONCE).then_some(*at)
     }
 
-    fn take(&mut self, done: Result<(usize, Result<Answer, Panicked>), JoinError>) {
+    fn take(&mut self, done: Result<(u64, Result<Answer, Panicked>), JoinError>) {
         // Panics are contained, and checks are cancelled only when all of this is dropped.
-        let Ok((index, answer)) = done else { return };
-        let Some(target) = self.targets.get_mut(index) else { return };
+        let Ok((number, answer)) = done else { return };
+        let Some(target) = self.targets.get_mut(number) else { return };
         let now = ambient::now();
         let pause = match answer {
             Ok(Answer::Judged(result)) => target.tell(&result, ambient::draw()),
@@ -102,7 +118,7 @@ impl Prober {
                 None
             }
         };
-        self.due.push(Reverse((now + pause.unwrap_or(RECONSIDERED), index)));
+        self.due.push(Reverse((now + pause.unwrap_or(RECONSIDERED), number)));
     }
 }
 

@@ -2,22 +2,25 @@
 //! sockets. Everything that replaces a part of it goes through here, one after the other, and does all
 //! of it or nothing. Does not know why something is replaced.
 
+mod retired;
+
 use std::io;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::assemble::{AssembleError, Assembled, Ground, Located, assemble, locate};
+use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assemble, inherit};
+use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
-use crate::net::listen;
-use crate::net::sockets::{Opened, Sockets};
+use crate::net::sockets::Sockets;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
+
+use retired::Retired;
 
 /// Why a valid plan cannot run here and now. What ran before goes on unchanged.
 #[derive(Debug, Error)]
@@ -33,9 +36,22 @@ pub enum RunError {
     /// A name, a certificate or a log is not to be had.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
+    /// The process is about to end: nothing is accepted any more.
+    #[error("the process is draining")]
+    Closed,
 }
 
-/// What runs.
+/// What became of a plan that runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Its number.
+    pub generation: u64,
+    /// What of it takes effect only when the process is started again, a line each; nothing as a rule.
+    pub notes: Vec<String>,
+}
+
+/// What runs. Whatever replaces something may block, for as long as names are looked up: it is not for a
+/// thread that others wait for. All the rest is done at once.
 #[derive(Debug)]
 pub struct Running {
     registry: Arc<Registry>,
@@ -43,95 +59,145 @@ pub struct Running {
     published: Arc<ArcSwap<Snapshot>>,
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
+    discovery: Arc<Discovery>,
+    /// Counts what was published.
+    changes: watch::Sender<u64>,
+    retired: Retired,
+    /// Held by whoever replaces something, from the first look at what runs to the end.
+    turn: Mutex<()>,
+    /// Held for moments.
     state: Mutex<State>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     plan: Arc<Plan>,
     /// The endpoints of each pool, in the order of the plan.
-    located: Vec<Vec<Located>>,
+    located: Vec<Arc<[Located]>>,
     /// The number of each listener, in the order of the plan.
     ids: Vec<usize>,
     /// The number that a new listener gets. None is given twice.
     next_id: usize,
     generation: u64,
+    closed: bool,
 }
 
 impl Running {
     /// Binds every address of `plan` and has it run.
     ///
     /// # Errors
-    /// When an address cannot be bound, a name not be resolved, a log not be opened.
+    /// When an address cannot be bound, a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
         let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
-        let located = locate_all(&plan)?;
-        let notify = Arc::new(Notify::new());
-        let ground = Ground {
-            registry: &registry,
-            workers,
-            ids: &ids,
-            located: &located,
+        let discovery = Discovery::new(Arc::clone(&registry));
+        let prepared = discovery.prepare(&plan);
+        let state = State {
+            located: shared(prepared.located()),
+            plan,
+            next_id: ids.len(),
+            ids,
             generation: 1,
-            notify: &notify,
+            closed: false,
         };
-        let Assembled { snapshot, watches } = assemble(&plan, &ground, None)?;
+        let notify = Arc::new(Notify::new());
+        let ground = state.ground(&registry, workers, &notify);
+        let Assembled { snapshot, watches } = assemble(&state.plan, &ground, None)?;
+        discovery.commit(prepared);
         registry.set_config_generation(1);
         let health = Health::new(watches, Arc::new(Record::new(Arc::clone(&registry))), notify);
-        let next_id = ids.len();
         Ok(Self {
             registry,
             workers,
             published: Arc::new(ArcSwap::from_pointee(snapshot)),
             sockets: watch::channel(sockets).0,
             health,
-            state: Mutex::new(State { plan, located, ids, next_id, generation: 1 }),
+            discovery,
+            changes: watch::channel(0).0,
+            retired: Retired::default(),
+            turn: Mutex::default(),
+            state: Mutex::new(state),
         })
     }
 
-    /// Has `plan` run instead; the number of its generation.
+    /// Has `plan` run instead.
     ///
     /// # Errors
-    /// As [`Self::start`]; then nothing has changed.
-    pub fn replace(&self, plan: Plan) -> Result<u64, RunError> {
-        let mut state = self.state();
+    /// As [`Self::start`], and when the process drains; then nothing has changed.
+    pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
+        // Names may take a while, during which what runs goes on to change.
+        let prepared = self.discovery.prepare(&plan);
+        let _turn = self.turn();
+        let before = self.state().clone();
+        inherit(&mut plan, &before.plan);
+        let notes = notes(&plan, &before.plan);
         let plan = Arc::new(plan);
-        let (ids, next_id) = state.number(&plan);
+        let (ids, next_id) = before.number(&plan);
         let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
-        let located = locate_all(&plan)?;
-        let generation = state.generation + 1;
-        self.publish(&plan, &located, &ids, generation)?;
-        self.registry.set_config_generation(generation);
-        self.sockets.send_replace(sockets);
-        *state = State { plan, located, ids, next_id, generation };
-        Ok(generation)
+        let generation = before.generation + 1;
+        let located = shared(prepared.located());
+        let after = State { plan, located, ids, next_id, generation, closed: false };
+        self.publish(&before, after, Some(sockets))?;
+        self.discovery.commit(prepared);
+        Ok(Replaced { generation, notes })
     }
 
-    /// Has a pool use these endpoints; whether there is such a pool. No part of the plan changes.
+    /// Has each of these pools use these endpoints from now on, all at once; the names of those that there
+    /// are not. No part of the plan changes.
+    ///
+    /// # Errors
+    /// When an endpoint cannot be used as the plan says, or the process drains; then nothing has changed.
+    pub fn relocate(&self, pools: Vec<(Name, Vec<Located>)>) -> Result<Vec<Name>, RunError> {
+        let _turn = self.turn();
+        let before = self.state().clone();
+        let mut after = before.clone();
+        let mut unknown = Vec::new();
+        for (name, located) in pools {
+            let index = before.plan.pools.iter().position(|plan| plan.name == name);
+            match index.and_then(|index| after.located.get_mut(index)) {
+                Some(own) if **own == *located => {}
+                Some(own) => *own = located.into(),
+                None => unknown.push(name),
+            }
+        }
+        let same = before.located.iter().zip(&after.located).all(|(before, own)| Arc::ptr_eq(before, own));
+        if !same {
+            self.publish(&before, after, None)?;
+        }
+        Ok(unknown)
+    }
+
+    /// Has pools use the endpoints that were found for them by now.
     ///
     /// # Errors
     /// When an endpoint cannot be used as the plan says; then nothing has changed.
-    pub fn relocate(&self, pool: &Name, located: Vec<Located>) -> Result<bool, RunError> {
-        let mut state = self.state();
-        let Some(index) = state.plan.pools.iter().position(|plan| plan.name == *pool) else {
-            return Ok(false);
-        };
-        let Some(own) = state.located.get_mut(index) else { return Ok(false) };
-        let before = mem::replace(own, located);
-        let state = &mut *state;
-        let done = self.publish(&state.plan, &state.located, &state.ids, state.generation);
-        if let (Err(_), Some(own)) = (&done, state.located.get_mut(index)) {
-            *own = before;
+    pub fn follow(&self) -> Result<(), RunError> {
+        let _turn = self.turn();
+        let changed = self.discovery.take_changed();
+        if changed.is_empty() {
+            return Ok(());
         }
-        done.map(|()| true)
+        let before = self.state().clone();
+        let mut after = before.clone();
+        for (index, own) in changed {
+            if let Some(place) = after.located.get_mut(index) {
+                *place = own.into();
+            }
+        }
+        self.publish(&before, after, None)
     }
 
     /// What workers serve.
     #[must_use]
     pub fn published(&self) -> &Arc<ArcSwap<Snapshot>> {
         &self.published
+    }
+
+    /// Changes when another snapshot was published, for those who have to look again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// What workers accept from.
@@ -152,6 +218,12 @@ impl Running {
         self.workers
     }
 
+    /// Where endpoints come from.
+    #[must_use]
+    pub fn discovery(&self) -> &Arc<Discovery> {
+        &self.discovery
+    }
+
     /// What is counted.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
@@ -165,33 +237,60 @@ impl Running {
         (Arc::clone(&state.plan), state.generation)
     }
 
-    /// Has workers accept nothing any more: their sockets are theirs alone from here on, and are closed
-    /// with the last of them.
-    pub fn close(&self) {
-        self.sockets.send_replace(Sockets::default());
+    /// The endpoints that a pool has at present, if there is such a pool.
+    #[must_use]
+    pub fn located(&self, pool: &Name) -> Option<Arc<[Located]>> {
+        let state = self.state();
+        let index = state.plan.pools.iter().position(|plan| plan.name == *pool)?;
+        state.located.get(index).cloned()
     }
 
-    fn publish(
-        &self,
-        plan: &Plan,
-        located: &[Vec<Located>],
-        ids: &[usize],
-        generation: u64,
-    ) -> Result<(), RunError> {
-        let ground = Ground {
-            registry: &self.registry,
-            workers: self.workers,
-            ids,
-            located,
-            generation,
-            notify: self.health.notify(),
-        };
-        let before = self.published.load_full();
-        let Assembled { snapshot, watches } = assemble(plan, &ground, Some(&before))?;
+    /// Has workers accept nothing any more: their sockets are theirs alone from here on, and are closed
+    /// with the last of them. Nothing is replaced after this.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        self.settle(Sockets::default());
+    }
+
+    /// Hands over the sockets. Those that are wanted no more are let go of before a worker hears of it:
+    /// who closes a socket is to be the last to hold it.
+    fn settle(&self, sockets: Sockets) {
+        self.sockets.send_modify(|before| *before = sockets);
+    }
+
+    /// Drops what ran before once no request uses it any more. Never ends.
+    pub async fn bury(&self) {
+        self.retired.run().await;
+    }
+
+    /// Everything that can fail is done before this changes anything.
+    fn publish(&self, before: &State, after: State, sockets: Option<Sockets>) -> Result<(), RunError> {
+        let snapshot = self.published.load_full();
+        let ground = after.ground(&self.registry, self.workers, self.health.notify());
+        let known =
+            Before { plan: &before.plan, located: &before.located, ids: &before.ids, snapshot: &snapshot };
+        let mut state = self.state();
+        if state.closed {
+            return Err(RunError::Closed);
+        }
+        let Assembled { snapshot: published, watches } = assemble(&after.plan, &ground, Some(&known))?;
         // First, so that no request comes to an endpoint that is not to be used.
         self.health.replace(watches);
-        self.published.store(Arc::new(snapshot));
+        self.published.store(Arc::new(published));
+        self.registry.set_config_generation(after.generation);
+        if let Some(sockets) = sockets {
+            self.settle(sockets);
+        }
+        *state = after;
+        drop(state);
+        self.retired.take(snapshot);
+        self.changes.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -200,6 +299,17 @@ impl Running {
 }
 
 impl State {
+    fn ground<'a>(&'a self, registry: &'a Registry, workers: usize, notify: &'a Arc<Notify>) -> Ground<'a> {
+        Ground {
+            registry,
+            workers,
+            ids: &self.ids,
+            located: &self.located,
+            generation: self.generation,
+            notify,
+        }
+    }
+
     /// The numbers of the plan's listeners, those of before by name, and the number of the next.
     fn number(&self, plan: &Plan) -> (Vec<usize>, usize) {
         let mut next = self.next_id;
@@ -214,29 +324,33 @@ impl State {
     }
 }
 
-/// The sockets of `plan`: those of `before` where the address is the same, and new ones.
-fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
-    let mut opened = Vec::new();
-    for (plan, listener) in plan.listeners.iter().zip(ids) {
-        for asked in &plan.bind {
-            opened.push(match before.find(asked) {
-                Some(kept) => Opened { listener: *listener, ..kept.clone() },
-                None => {
-                    let bound = listen::bind(asked, workers)
-                        .map_err(|source| RunError::Bind { address: asked.clone(), source })?;
-                    Opened {
-                        asked: asked.clone(),
-                        address: bound.address,
-                        listener: *listener,
-                        sockets: Arc::new(bound.sockets),
-                    }
-                }
-            });
-        }
-    }
-    Ok(Sockets(opened))
+/// What of `plan` is not put into force while the process runs.
+fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
+    // Who may do what there takes effect at once.
+    let bound = |plan: &Plan| plan.admin.as_ref().map(|admin| (admin.bind.clone(), admin.mode));
+    let rows = [
+        ("workers", plan.workers != before.workers),
+        ("log.format", plan.log.format != before.log.format),
+        ("admin.bind", bound(plan) != bound(before)),
+    ];
+    let changed = rows.into_iter().filter(|(_, changed)| *changed);
+    changed
+        .map(|(key, _)| format!("`{key}` has changed, which takes effect when forebay is restarted"))
+        .collect()
 }
 
-fn locate_all(plan: &Plan) -> Result<Vec<Vec<Located>>, AssembleError> {
-    plan.pools.iter().map(locate).collect()
+/// The sockets of `plan`: those of `before` where the address is the same, and new ones.
+fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
+    let listeners = plan.listeners.iter().zip(ids);
+    let wanted: Vec<_> = listeners
+        .flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener)))
+        .collect();
+    before.reopen(&wanted, workers).map_err(|(address, source)| RunError::Bind { address, source })
 }
+
+fn shared(located: Vec<Vec<Located>>) -> Vec<Arc<[Located]>> {
+    located.into_iter().map(Into::into).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,8 @@ pub struct Event {
     pub endpoint: Option<usize>,
     /// What happened.
     pub what: What,
-    /// The endpoint's state after it; `None` for what concerns the pool as a whole.
+    /// The endpoint's state after it; `None` for what concerns the pool as a whole, and of an endpoint
+    /// that is gone.
     pub state: Option<State>,
 }
 
@@ -25,6 +26,8 @@ pub struct Event {
 pub enum What {
     /// The endpoint is known from now on.
     Joined,
+    /// The endpoint is no part of the pool any more.
+    Left,
     /// A check went another way than the verdict, or confirmed a change that was under way.
     Checked {
         /// What it found.

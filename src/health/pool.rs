@@ -2,6 +2,7 @@
 //! standing. What concerns one endpoint alone is in `endpoint`, what concerns a level in `level`;
 //! here they meet. No clock: `now` and `draw` are arguments.
 
+mod adopt;
 mod effects;
 mod endpoint;
 mod findings;
@@ -13,12 +14,13 @@ mod verdict;
 
 use std::time::{Duration, Instant};
 
+pub use adopt::Members;
 pub use findings::Count;
 pub use settings::{Ejection, HealthSettings, SLOW_START};
 pub use standing::{Standing, State};
 
 use super::check::CheckResult;
-use super::detector::{Detector, Finding, Mode, Seen};
+use super::detector::{Chosen, Detector, Finding, Mode, Seen};
 use super::journal::{Event, Order, What};
 use super::{Sample, Trial};
 use crate::model::mix::{STEP, mix};
@@ -77,17 +79,12 @@ impl PoolHealth {
     #[must_use]
     pub fn new(settings: HealthSettings, levels: &[u32], now: Instant) -> Self {
         let chosen = settings.detectors.iter().filter(|chosen| chosen.mode != Mode::Off);
-        let judges: Vec<_> = chosen
-            .map(|chosen| Judge { detector: chosen.make.make(), name: chosen.kind.name, mode: chosen.mode })
-            .collect();
-        let mut numbers = levels.to_vec();
-        numbers.sort_unstable();
-        numbers.dedup();
-        let place = |number: &u32| numbers.binary_search(number).unwrap_or_default();
+        let judges: Vec<_> = chosen.map(Judge::of).collect();
+        let (numbers, place) = places(levels);
         let checked = settings.checks.is_some();
         let endpoints: Vec<_> = (0..)
             .zip(levels)
-            .map(|(index, number)| Endpoint::new(index, place(number), checked, now))
+            .map(|(index, number)| Endpoint::new(index, place(*number), checked, now))
             .collect();
         let mut health = Self {
             findings: Findings::new(judges.iter().map(|judge| judge.name)),
@@ -335,6 +332,21 @@ impl PoolHealth {
     fn forget(&mut self, index: usize) {
         self.judges.iter_mut().for_each(|judge| judge.detector.forget(index));
     }
+}
+
+impl Judge {
+    fn of(chosen: &Chosen) -> Self {
+        Self { detector: chosen.make.make(), name: chosen.kind.name, mode: chosen.mode }
+    }
+}
+
+/// The numbers of the levels in their order, each once, and the place of each among them.
+fn places(levels: &[u32]) -> (Vec<u32>, impl Fn(u32) -> usize + use<>) {
+    let mut numbers = levels.to_vec();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let known = numbers.clone();
+    (numbers, move |number| known.binary_search(&number).unwrap_or_default())
 }
 
 /// A draw of its own for each endpoint.

@@ -90,6 +90,11 @@ impl Gate {
         }
     }
 
+    /// Takes a new bound on how many wait. Those that are past it wait on.
+    pub fn set_waiting(&self, waiting: u32) {
+        self.with_queue(|_, queue, _| queue.set_bound(waiting as usize));
+    }
+
     /// Enters, if there is room and nobody waits. To be followed by [`Self::leave`].
     #[must_use]
     pub fn try_enter(&self) -> bool {

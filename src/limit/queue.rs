@@ -60,6 +60,12 @@ impl<T> Queue<T> {
         Self { classes: std::array::from_fn(|_| Class::default()), bound, tickets: 0 }
     }
 
+    /// Takes a new bound. Those that wait past it wait on; whoever comes finds no room until enough of
+    /// them have left.
+    pub fn set_bound(&mut self, bound: usize) {
+        self.bound = bound;
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -62,6 +62,11 @@ impl Room {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Takes a new bound on how many wait. Those that are past it wait on.
+    pub fn set_waiting(&self, waiting: u32) {
+        self.with_queue(|queue| queue.set_bound(waiting as usize));
+    }
+
     /// Joins the line until `until`, when it has room, or somebody of a lower class in it. Whoever makes
     /// room may want to know the `group`.
     pub fn join(&self, priority: Priority, until: Instant, group: u64) -> Option<InLine<'_>> {

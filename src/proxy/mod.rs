@@ -2,6 +2,8 @@
 //! what it shares with the others is the snapshot and the endpoints' gauges.
 
 pub mod http;
+pub mod listening;
 pub mod worker;
 
+pub use listening::Listening;
 pub use worker::Worker;

@@ -3,13 +3,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::Listening;
 use super::http::Scratch;
 use crate::ambient;
 use crate::limit::pressure::Pace;
@@ -28,7 +29,8 @@ pub struct Worker {
     published: Arc<ArcSwap<Snapshot>>,
     local: RefCell<Rc<Local>>,
     draining: Cell<bool>,
-    connections: RefCell<Vec<Option<Waker>>>,
+    listening: RefCell<Vec<Weak<Listening>>>,
+    connections: RefCell<Vec<Option<Open>>>,
     vacant: RefCell<Vec<usize>>,
     ended: RefCell<Option<Waker>>,
     #[expect(clippy::vec_box, reason = "a scratch is handed over as a pointer, not moved")]
@@ -40,6 +42,14 @@ pub struct Worker {
 pub struct Registered {
     worker: Rc<Worker>,
     place: usize,
+}
+
+/// What the worker knows of it.
+#[derive(Debug)]
+struct Open {
+    listening: Rc<Listening>,
+    /// Once its task was polled.
+    waker: Option<Waker>,
 }
 
 impl Worker {
@@ -55,6 +65,7 @@ impl Worker {
             published,
             local: RefCell::new(Rc::new(local)),
             draining: Cell::new(false),
+            listening: RefCell::default(),
             connections: RefCell::default(),
             vacant: RefCell::default(),
             ended: RefCell::default(),
@@ -65,12 +76,49 @@ impl Worker {
     /// The present view of the snapshot.
     #[must_use]
     pub fn local(&self) -> Rc<Local> {
-        let mut local = self.local.borrow_mut();
         let published = self.published.load();
-        if !Arc::ptr_eq(&published, &local.snapshot) {
-            *local = Rc::new(Local::new(Arc::clone(&published), Some(&local), self.shard));
+        let local = self.local.borrow();
+        if Arc::ptr_eq(&published, &local.snapshot) {
+            return Rc::clone(&local);
         }
-        Rc::clone(&local)
+        drop(local);
+        self.take_up(Arc::clone(&published))
+    }
+
+    /// Serves `snapshot` from now on. Connections of listeners that it has no more are told to end.
+    #[cold]
+    fn take_up(&self, snapshot: Arc<Snapshot>) -> Rc<Local> {
+        let before = Rc::clone(&self.local.borrow());
+        let local = Rc::new(Local::new(snapshot, Some(&before), self.shard));
+        self.local.replace(Rc::clone(&local));
+        let mut closes = false;
+        self.listening.borrow_mut().retain(|listening| {
+            let Some(listening) = listening.upgrade() else { return false };
+            let stays = local.snapshot.listener(listening.id).is_some();
+            if !stays {
+                listening.close(&before);
+                closes = true;
+            }
+            stays
+        });
+        if closes {
+            self.wake(|open| open.listening.is_closing());
+        }
+        local
+    }
+
+    /// The listener with this number, if it is configured.
+    #[must_use]
+    pub fn listening(&self, id: usize) -> Option<Rc<Listening>> {
+        self.local().snapshot.listener(id)?;
+        let mut known = self.listening.borrow_mut();
+        known.retain(|listening| listening.strong_count() > 0);
+        let found = known.iter().filter_map(Weak::upgrade).find(|listening| listening.id == id);
+        Some(found.unwrap_or_else(|| {
+            let new = Listening::new(id);
+            known.push(Rc::downgrade(&new));
+            new
+        }))
     }
 
     /// Whether connections are to end after the request under way.
@@ -82,7 +130,14 @@ impl Worker {
     /// Tells every connection to end after the request under way.
     pub fn drain(&self) {
         self.draining.set(true);
-        self.connections.borrow().iter().flatten().for_each(Waker::wake_by_ref);
+        self.wake(|_| true);
+    }
+
+    fn wake(&self, which: impl Fn(&Open) -> bool) {
+        let connections = self.connections.borrow();
+        let wakers =
+            connections.iter().flatten().filter(|open| which(open)).filter_map(|open| open.waker.as_ref());
+        wakers.for_each(Waker::wake_by_ref);
     }
 
     /// Tells idle connections that they are to go sooner, when it has come to that since this was last
@@ -90,15 +145,16 @@ impl Worker {
     pub fn attend_pressure(&self) {
         let pressed = self.pressure.is_pressed();
         if pressed && !self.pressed.replace(pressed) {
-            self.connections.borrow().iter().flatten().for_each(Waker::wake_by_ref);
+            self.wake(|_| true);
         }
         self.pressed.set(pressed);
     }
 
-    /// How long an idle connection is kept, if it were for `usual`.
+    /// How long an idle connection is kept, if it were for `usual` and `is_ending` says whether it is to
+    /// have no further request.
     #[must_use]
-    pub fn keep_alive(&self, usual: Duration) -> Duration {
-        if self.draining.get() || self.pressure.is_pressed() { usual.min(PARTING) } else { usual }
+    pub fn keep_alive(&self, usual: Duration, is_ending: bool) -> Duration {
+        if is_ending || self.pressure.is_pressed() { usual.min(PARTING) } else { usual }
     }
 
     /// A connection was accepted; how long the next one has to wait.
@@ -115,19 +171,22 @@ impl Worker {
     }
 
     /// Counts that accepting failed for a listener.
-    pub fn accept_failed(&self, listener: usize) {
-        if let Some(listener) = self.local().snapshot.listener(listener) {
+    pub fn accept_failed(&self, listening: &Listening) {
+        if let Some(listener) = listening.local(self).snapshot.listener(listening.id) {
             listener.metrics.accept_failed(self.shard);
         }
     }
 
     /// Counts a connection, at once, so that a drain waits for it.
     #[must_use]
-    pub fn register(self: &Rc<Self>) -> Registered {
+    pub fn register(self: &Rc<Self>, listening: &Rc<Listening>) -> Registered {
         let mut connections = self.connections.borrow_mut();
         let place = self.vacant.borrow_mut().pop().unwrap_or(connections.len());
         if place == connections.len() {
             connections.push(None);
+        }
+        if let Some(open) = connections.get_mut(place) {
+            *open = Some(Open { listening: Rc::clone(listening), waker: None });
         }
         Registered { worker: Rc::clone(self), place }
     }
@@ -169,8 +228,8 @@ impl Registered {
     /// Has the calling task woken when a drain begins.
     pub async fn attend(&self) {
         poll_fn(|cx| {
-            if let Some(waker) = self.worker.connections.borrow_mut().get_mut(self.place) {
-                *waker = Some(cx.waker().clone());
+            if let Some(Some(open)) = self.worker.connections.borrow_mut().get_mut(self.place) {
+                open.waker = Some(cx.waker().clone());
             }
             Poll::Ready(())
         })
@@ -180,10 +239,12 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        if let Some(place) = self.worker.connections.borrow_mut().get_mut(self.place) {
-            *place = None;
-            self.worker.vacant.borrow_mut().push(self.place);
-        }
+        let mut connections = self.worker.connections.borrow_mut();
+        let open = connections.get_mut(self.place).and_then(Option::take);
+        drop(connections);
+        // The last connection of a listener takes along the view that it ran under, and what that held.
+        drop(open);
+        self.worker.vacant.borrow_mut().push(self.place);
         if self.worker.open_connections() == 0
             && let Some(waker) = self.worker.ended.borrow_mut().take()
         {

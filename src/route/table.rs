@@ -47,6 +47,12 @@ impl<T> Table<T> {
         Self { targets, exact, below, longest_suffix, any }
     }
 
+    /// What its rules lead to, in the order of the file.
+    #[must_use]
+    pub fn targets(&self) -> &[T] {
+        &self.targets
+    }
+
     /// What the most specific rule that matches leads to. Allocates nothing, except for a query
     /// parameter with escapes whose value is to match an expression, and for the scratch memory of
     /// an expression's first uses.

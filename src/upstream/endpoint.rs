@@ -1,5 +1,6 @@
 //! One place that answers requests, as all workers share it. It outlives reloads: its identity is
-//! its pool's name and its address, and its gauge and counters go on.
+//! its pool's name and its address, and its gauge and counters go on. Only how it is connected to may
+//! make another value of it, which shares all the rest.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -22,22 +23,42 @@ pub struct Endpoint {
     pub identity: u64,
     /// What a sticky session's cookie calls it.
     pub sticky_id: Box<str>,
-    /// How to connect to it.
-    pub dial: Dial,
+    /// How to connect to it. As long as this is the same, so are its connections.
+    pub dial: Arc<Dial>,
     /// What policies see of it.
     pub gauge: Arc<Gauge>,
     /// What is counted of it.
     pub metrics: Arc<EndpointMetrics>,
     /// What its health is judged by.
-    pub tally: Tally,
+    pub tally: Arc<Tally>,
     /// Tells the control plane that something failed here.
     pub alarm: Arc<Alarm>,
     /// How many requests and connections it may have.
-    pub places: Places,
+    pub places: Arc<Places>,
     /// Its breaker.
-    pub breaker: Valve,
+    pub breaker: Arc<Valve>,
     /// Its state, for those who show it.
-    pub shown: ShownState,
+    pub shown: Arc<ShownState>,
+}
+
+impl Endpoint {
+    /// The same endpoint, with all that is known and counted of it, connected to in another way.
+    #[must_use]
+    pub fn redialled(&self, dial: Dial) -> Self {
+        Self {
+            name: self.name.clone(),
+            identity: self.identity,
+            sticky_id: self.sticky_id.clone(),
+            dial: Arc::new(dial),
+            gauge: Arc::clone(&self.gauge),
+            metrics: Arc::clone(&self.metrics),
+            tally: Arc::clone(&self.tally),
+            alarm: Arc::clone(&self.alarm),
+            places: Arc::clone(&self.places),
+            breaker: Arc::clone(&self.breaker),
+            shown: Arc::clone(&self.shown),
+        }
+    }
 }
 
 /// The state of an endpoint as the control plane last found it. Nothing is decided by it.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::cache::Store;
 use crate::limit::ladder::Tries;
+use crate::model::Name;
 use crate::observe::metrics::LadderMetrics;
 use crate::route::filter::Reply;
 
@@ -13,11 +14,9 @@ use crate::route::filter::Reply;
 #[derive(Debug)]
 pub struct Fallbacks {
     rungs: Vec<Rung>,
-    /// Of the pool itself and of each rung.
-    tries: Vec<Cells>,
     /// The part of the requests that are trials, in 2^-32.
     trials: u32,
-    due: AtomicU8,
+    course: Arc<Course>,
     /// What is shown.
     pub metrics: Arc<LadderMetrics>,
 }
@@ -25,8 +24,8 @@ pub struct Fallbacks {
 /// One rung.
 #[derive(Debug)]
 pub enum Rung {
-    /// Another pool, by its index in the snapshot.
-    Pool(usize),
+    /// Another pool, by its name: where it is in the snapshot may change.
+    Pool(Name),
     /// The last good response.
     Stale(Arc<Store>),
     /// The same for everyone.
@@ -45,6 +44,14 @@ pub enum Due {
     Any,
 }
 
+/// What goes on over a reload.
+#[derive(Debug)]
+struct Course {
+    /// Of the pool itself and of each rung.
+    tries: Vec<Cells>,
+    due: AtomicU8,
+}
+
 /// Written on slow paths only: when something failed, or while the pool is on a lower rung.
 #[derive(Debug, Default)]
 struct Cells {
@@ -53,13 +60,15 @@ struct Cells {
 }
 
 impl Fallbacks {
-    /// The rungs in order; `trials` is a share, 0 to 1. `metrics` has their names, in the same order.
+    /// The rungs in order; `trials` is a share, 0 to 1. `metrics` has their names, in the same order. What
+    /// became of requests is counted on from `before`, if that has the same rungs by name.
     #[must_use]
-    pub fn new(rungs: Vec<Rung>, trials: f64, metrics: Arc<LadderMetrics>) -> Self {
-        let tries = (0..=rungs.len()).map(|_| Cells::default()).collect();
+    pub fn new(rungs: Vec<Rung>, trials: f64, metrics: Arc<LadderMetrics>, before: Option<&Self>) -> Self {
         // Saturates at all of them.
         let trials = (trials * 2_f64.powi(32)) as u32;
-        Self { rungs, tries, trials, due: AtomicU8::new(Due::No as u8), metrics }
+        let same = before.filter(|before| before.metrics.names().eq(metrics.names()));
+        let course = same.map_or_else(|| Arc::new(Course::of(rungs.len())), |b| Arc::clone(&b.course));
+        Self { rungs, trials, course, metrics }
     }
 
     /// The rungs from number `from` on, with their numbers; the first below the pool is 1.
@@ -79,29 +88,29 @@ impl Fallbacks {
     /// Whether a request tries the pool itself while it is on a lower rung. `draw` is 64 random bits.
     #[must_use]
     pub fn is_trial(&self, repeatable: bool, draw: u64) -> bool {
-        let due = self.due.load(Ordering::Relaxed);
+        let due = self.course.due.load(Ordering::Relaxed);
         if due >= if repeatable { Due::Repeatable as u8 } else { Due::Any as u8 } {
             // Whoever takes it is the only one.
-            return self.due.swap(Due::No as u8, Ordering::Relaxed) != Due::No as u8;
+            return self.course.due.swap(Due::No as u8, Ordering::Relaxed) != Due::No as u8;
         }
         repeatable && (draw >> 32) as u32 <= self.trials && self.trials > 0
     }
 
     /// Has a request try the pool soon, or not. One writer: the control plane.
     pub fn set_due(&self, due: Due) {
-        self.due.store(due as u8, Ordering::Relaxed);
+        self.course.due.store(due as u8, Ordering::Relaxed);
     }
 
     /// A request had its answer from this rung, or, where it is 0, a trial from the pool itself.
     pub fn passed(&self, rung: usize) {
-        if let Some(cells) = self.tries.get(rung) {
+        if let Some(cells) = self.course.tries.get(rung) {
             cells.passed.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A request had no answer from this rung.
     pub fn failed(&self, rung: usize) {
-        if let Some(cells) = self.tries.get(rung) {
+        if let Some(cells) = self.course.tries.get(rung) {
             cells.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -113,6 +122,13 @@ impl Fallbacks {
             passed: cells.passed.load(Ordering::Relaxed),
             failed: cells.failed.load(Ordering::Relaxed),
         };
-        self.tries.iter().map(read).collect()
+        self.course.tries.iter().map(read).collect()
+    }
+}
+
+impl Course {
+    fn of(rungs: usize) -> Self {
+        let tries = (0..=rungs).map(|_| Cells::default()).collect();
+        Self { tries, due: AtomicU8::new(Due::No as u8) }
     }
 }

@@ -58,6 +58,14 @@ impl Guard {
         }
     }
 
+    /// Takes new limits. Nobody who is inside or waits is turned away by that. With `adaptive`, something
+    /// else sets the limit, up to that of `limits`.
+    pub fn adjust(&self, limits: &Limits, adaptive: bool) {
+        self.gate.set_waiting(limits.waiting);
+        let limit = if adaptive { self.limit().min(limits.in_flight) } else { limits.in_flight };
+        self.gate.set_limit(limit);
+    }
+
     /// Whether the breaker and admission control let a request of this priority pass, and whether it is
     /// a trial. `draw` is 32 random bits, asked for only if a part of the requests is turned away.
     ///

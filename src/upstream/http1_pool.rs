@@ -16,6 +16,8 @@ pub struct Http1Pool {
     /// open for longer, falls when one is found closed.
     kept: Cell<Duration>,
     swept: Cell<Option<Instant>>,
+    /// Whether the endpoint is not used any more, except by requests that began before.
+    retired: Cell<bool>,
 }
 
 /// What a connection is wanted for.
@@ -29,7 +31,12 @@ pub enum Use {
 
 impl Default for Http1Pool {
     fn default() -> Self {
-        Self { idle: RefCell::default(), kept: Cell::new(PRESUMED), swept: Cell::default() }
+        Self {
+            idle: RefCell::default(),
+            kept: Cell::new(PRESUMED),
+            swept: Cell::default(),
+            retired: Cell::default(),
+        }
     }
 }
 
@@ -58,7 +65,7 @@ impl Http1Pool {
     /// Takes a connection back, unless there are `limit` already.
     pub fn put(&self, mut connection: Http1Connection, limit: usize, now: Instant) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < limit {
+        if idle.len() < limit && !self.retired.get() {
             connection.conn.rest();
             connection.idle_since = Some(now);
             idle.push(connection);
@@ -76,6 +83,12 @@ impl Http1Pool {
         let mut idle = self.idle.borrow_mut();
         let oldest = if idle.is_empty() { None } else { Some(idle.remove(0)) };
         oldest.is_some()
+    }
+
+    /// Closes all that are idle, and keeps none that become so.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        self.idle.take();
     }
 
     /// Closes connections that were idle for `keep_alive` or that the endpoint has closed.

@@ -31,6 +31,8 @@ pub struct Http2Pool {
     opened: Cell<u64>,
     /// Counts attempts to connect that failed.
     failed: Cell<u64>,
+    /// Whether the endpoint is not used any more, except by requests that began before.
+    retired: Cell<bool>,
 }
 
 /// A connection, while any request or the pool holds it.
@@ -139,6 +141,14 @@ impl Http2Pool {
         true
     }
 
+    /// Lets go of all connections, which end with their last streams, and keeps none that are opened.
+    pub fn retire(&self) {
+        self.retired.set(true);
+        for connection in self.open.take() {
+            connection.closed.set(true);
+        }
+    }
+
     /// Closes connections that have carried no stream for `keep_alive`.
     pub fn sweep(&self, now: Instant, keep_alive: Duration) {
         self.open.borrow_mut().retain(|connection| {
@@ -161,7 +171,9 @@ impl Http2Pool {
         let mut connection = Box::pin(connect(endpoint, seat, timeouts)).await?;
         connection.number = self.opened.replace(self.opened.get() + 1);
         let connection = Rc::new(connection);
-        self.open.borrow_mut().push(Rc::clone(&connection));
+        if !self.retired.get() {
+            self.open.borrow_mut().push(Rc::clone(&connection));
+        }
         Ok(StreamPermit::new(connection, false))
     }
 

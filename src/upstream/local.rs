@@ -16,6 +16,7 @@ use crate::ambient;
 use crate::balance::{Bands, Pick, Policy, Setup};
 use crate::limit::Rejection;
 use crate::limit::budget::Recent;
+use crate::model::Name;
 use crate::model::mix::mix;
 use crate::observe::metrics::Shard;
 
@@ -25,7 +26,7 @@ pub struct Local {
     /// The snapshot.
     pub snapshot: Arc<Snapshot>,
     /// Its pools, in the same order.
-    pub pools: Vec<LocalPool>,
+    pub pools: Vec<Rc<LocalPool>>,
 }
 
 /// A pool on one worker.
@@ -83,16 +84,18 @@ pub struct LocalEndpoint {
 }
 
 impl Local {
-    /// The view of `snapshot`; endpoints that `before` had keep their connections.
+    /// The view of `snapshot`. Pools that `before` had are kept as they are; of those that changed,
+    /// endpoints keep their connections. Those that are not there any more lose theirs, once they are
+    /// idle.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>, before: Option<&Self>, shard: Shard) -> Self {
-        let kept = before.map(Self::endpoints_by_identity).unwrap_or_default();
-        let local_endpoint = |shared: &Arc<Endpoint>| match kept.get(&Arc::as_ptr(shared)) {
-            Some(endpoint) => Rc::clone(endpoint),
-            None => Rc::new(LocalEndpoint::new(Arc::clone(shared), shard)),
-        };
-        let pools =
-            snapshot.pools.iter().map(|pool| LocalPool::new(Arc::clone(pool), local_endpoint)).collect();
+        let mut succession = Succession::new(before);
+        let kept: Vec<_> =
+            snapshot.pools.iter().enumerate().map(|(index, pool)| succession.keep(index, pool)).collect();
+        succession.gather();
+        let pools = snapshot.pools.iter().zip(kept);
+        let pools = pools.map(|(pool, kept)| kept.unwrap_or_else(|| succession.pool(pool, shard))).collect();
+        succession.retire();
         Self { snapshot, pools }
     }
 
@@ -106,22 +109,81 @@ impl Local {
             }
         }
     }
+}
 
-    fn endpoints_by_identity(&self) -> HashMap<*const Endpoint, &Rc<LocalEndpoint>> {
-        let endpoints = self.pools.iter().flat_map(|pool| &pool.endpoints);
-        endpoints.map(|endpoint| (Arc::as_ptr(&endpoint.shared), endpoint)).collect()
+/// What passes from one view to the next. Where nothing changed it costs a comparison and a count for
+/// each pool.
+struct Succession<'a> {
+    /// Pools by their place, until they are kept.
+    left: Vec<Option<&'a Rc<LocalPool>>>,
+    /// Their places; only made once a pool is not where it was.
+    places: Option<HashMap<*const Pool, usize>>,
+    /// What those pools had that are not kept, until it is handed on.
+    recent: HashMap<&'a Name, Recent>,
+    endpoints: HashMap<*const Endpoint, &'a Rc<LocalEndpoint>>,
+}
+
+impl<'a> Succession<'a> {
+    fn new(before: Option<&'a Local>) -> Self {
+        let left = before.map(|before| before.pools.iter().map(Some).collect()).unwrap_or_default();
+        Self { left, places: None, recent: HashMap::new(), endpoints: HashMap::new() }
+    }
+
+    /// The same pool of before, which is probably at the same place.
+    fn keep(&mut self, index: usize, pool: &Arc<Pool>) -> Option<Rc<LocalPool>> {
+        let is_it = |own: &Option<&Rc<LocalPool>>| own.is_some_and(|own| Arc::ptr_eq(&own.shared, pool));
+        let mut place = index;
+        if !self.left.get(index).is_some_and(is_it) {
+            let left = &self.left;
+            let places = self.places.get_or_insert_with(|| {
+                let own = left.iter().enumerate().filter_map(|(place, own)| Some((place, (*own)?)));
+                own.map(|(place, own)| (Arc::as_ptr(&own.shared), place)).collect()
+            });
+            place = *places.get(&Arc::as_ptr(pool))?;
+        }
+        self.left.get_mut(place)?.take().map(Rc::clone)
+    }
+
+    /// Looks through the pools that are not kept.
+    fn gather(&mut self) {
+        for pool in self.left.iter().flatten() {
+            self.recent.insert(&pool.shared.settings.name, pool.recent());
+            self.endpoints.extend(pool.endpoints.iter().map(|own| (Arc::as_ptr(&own.shared), own)));
+        }
+    }
+
+    /// A pool that is new or that changed.
+    fn pool(&mut self, pool: &Arc<Pool>, shard: Shard) -> Rc<LocalPool> {
+        let recent = self.recent.get(&pool.settings.name).copied();
+        let endpoints = pool.endpoints.iter().map(|endpoint| self.endpoint(endpoint, shard)).collect();
+        Rc::new(LocalPool::new(Arc::clone(pool), endpoints, recent))
+    }
+
+    fn endpoint(&mut self, shared: &Arc<Endpoint>, shard: Shard) -> Rc<LocalEndpoint> {
+        match self.endpoints.remove(&Arc::as_ptr(shared)) {
+            Some(endpoint) => Rc::clone(endpoint),
+            None => Rc::new(LocalEndpoint::new(Arc::clone(shared), shard)),
+        }
+    }
+
+    /// Ends what nobody took over.
+    fn retire(self) {
+        for endpoint in self.endpoints.values() {
+            endpoint.http1.retire();
+            endpoint.http2.retire();
+        }
     }
 }
 
 impl LocalPool {
-    fn new(shared: Arc<Pool>, local_endpoint: impl Fn(&Arc<Endpoint>) -> Rc<LocalEndpoint>) -> Self {
+    fn new(shared: Arc<Pool>, endpoints: Vec<Rc<LocalEndpoint>>, recent: Option<Recent>) -> Self {
         Self {
             policies: RefCell::default(),
             identities: shared.endpoints.iter().map(|endpoint| endpoint.identity).collect(),
             version: Cell::new(shared.selection_version()),
-            recent: Cell::new(Recent::new(ambient::now())),
+            recent: Cell::new(recent.unwrap_or_else(|| Recent::new(ambient::now()))),
             selection: RefCell::new(shared.selection()),
-            endpoints: shared.endpoints.iter().map(local_endpoint).collect(),
+            endpoints,
             shared,
         }
     }

@@ -13,9 +13,9 @@ use crate::observe::metrics::Shard;
 /// The places of one endpoint.
 #[derive(Debug)]
 pub struct Places {
-    in_flight: Option<u32>,
-    connections: Option<Connections>,
-    line: Arc<Room>,
+    /// 0 for no limit.
+    in_flight: AtomicU32,
+    connections: Connections,
 }
 
 /// What the endpoints of a pool share: connections to all of them, and the line of requests for which
@@ -28,7 +28,7 @@ pub struct Shared {
 
 /// The right to have one connection open.
 #[derive(Debug)]
-pub struct Seat(Option<Connections>);
+pub struct Seat(Connections);
 
 #[derive(Clone, Debug)]
 struct Connections {
@@ -37,10 +37,11 @@ struct Connections {
     line: Arc<Room>,
 }
 
-/// A bounded count of connections. Touched when one opens or closes, and not by those that are reused.
+/// A count of connections, bounded or not, so that a limit may come at any time. Touched when one opens
+/// or closes, and not by those that are reused.
 #[derive(Debug)]
 struct Seats {
-    limit: u32,
+    limit: AtomicU32,
     taken: AtomicU32,
     /// The workers, a bit each, on which a request found no seat and no connection to use, while others
     /// may have some that are idle.
@@ -57,6 +58,13 @@ impl Shared {
         }
     }
 
+    /// Takes new limits. Connections and requests that are past them stay, and so do those who wait; they
+    /// are to look again once every endpoint has its limits.
+    pub fn adjust(&self, limits: &Limits) {
+        self.connections.set_limit(limits.connections);
+        self.line.set_waiting(limits.waiting);
+    }
+
     /// Those who wait for a place at any endpoint.
     #[must_use]
     pub fn line(&self) -> &Arc<Room> {
@@ -68,35 +76,39 @@ impl Places {
     /// The places of an endpoint in a pool with these limits, of which none is taken.
     #[must_use]
     pub fn new(limits: &Limits, shared: &Shared) -> Self {
-        let line = Arc::clone(&shared.line);
-        let bounded = limits.connections.is_some() || limits.endpoint_connections.is_some();
-        let connections = bounded.then(|| Connections {
+        let connections = Connections {
             own: Arc::new(Seats::new(limits.endpoint_connections)),
             all: Arc::clone(&shared.connections),
-            line: Arc::clone(&line),
-        });
-        Self { in_flight: limits.endpoint_in_flight, connections, line }
+            line: Arc::clone(&shared.line),
+        };
+        Self { in_flight: AtomicU32::new(limits.endpoint_in_flight.unwrap_or(0)), connections }
+    }
+
+    /// Takes new limits, as [`Shared::adjust`] does.
+    pub fn adjust(&self, limits: &Limits) {
+        self.in_flight.store(limits.endpoint_in_flight.unwrap_or(0), Ordering::Relaxed);
+        self.connections.own.set_limit(limits.endpoint_connections);
     }
 
     /// The most requests that may be under way, if there is a limit.
     #[inline]
     #[must_use]
     pub fn in_flight(&self) -> Option<u32> {
-        self.in_flight
+        Some(self.in_flight.load(Ordering::Relaxed)).filter(|limit| *limit != 0)
     }
 
     /// Whether connections are limited.
     #[inline]
     #[must_use]
     pub fn limit_connections(&self) -> bool {
-        self.connections.is_some()
+        self.connections.own.is_limited() || self.connections.all.is_limited()
     }
 
     /// Whether a worker may open another connection at present. If not, the others are asked for one.
     #[must_use]
     pub fn has_seat(&self, worker: Shard) -> bool {
-        let Some(connections) = &self.connections else { return true };
-        let full = [&connections.own, &connections.all].into_iter().find(|seats| seats.is_full());
+        let Connections { own, all, .. } = &self.connections;
+        let full = [own, all].into_iter().find(|seats| seats.is_full());
         full.is_none_or(|seats| {
             seats.want(worker);
             false
@@ -108,17 +120,17 @@ impl Places {
     /// # Errors
     /// When there are as many as may be. Other workers are asked to close one that they do not need.
     pub fn seat(&self, worker: Shard) -> Result<Seat, Rejection> {
-        let Some(connections) = &self.connections else { return Ok(Seat(None)) };
+        let Connections { own, all, line } = &self.connections;
         // Looked at first, because what is taken and given back may be missed by somebody meanwhile.
-        if !self.has_seat(worker) || !connections.own.take() {
+        if !self.has_seat(worker) || !own.take() {
             return Err(Rejection::Connections);
         }
-        if !connections.all.take() {
-            connections.own.give_back();
-            connections.line.made();
+        if !all.take() {
+            own.give_back();
+            line.made();
             return Err(Rejection::Connections);
         }
-        Ok(Seat(Some(connections.clone())))
+        Ok(Seat(self.connections.clone()))
     }
 
     /// Whether a worker is to close a connection that it does not need, for another that found no seat.
@@ -130,7 +142,7 @@ impl Places {
             seats.wanted.load(Ordering::Relaxed) & others != 0
                 && seats.wanted.swap(0, Ordering::AcqRel) & others != 0
         };
-        self.connections.as_ref().is_some_and(|seats| taken(&seats.own) || taken(&seats.all))
+        taken(&self.connections.own) || taken(&self.connections.all)
     }
 
     /// A request of `worker` left the endpoint, so that another may come. Whether that is one of another
@@ -138,36 +150,45 @@ impl Places {
     #[inline]
     #[must_use]
     pub fn left(&self, worker: Shard) -> bool {
-        if self.in_flight.is_none() && self.connections.is_none() {
+        let Connections { own, all, line } = &self.connections;
+        if self.in_flight().is_none() && !self.limit_connections() {
             return false;
         }
-        let next = self.line.made();
-        next.is_some_and(|group| group != worker.bit()) && self.is_crowded()
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.connections.as_ref().is_some_and(|seats| seats.own.is_full() || seats.all.is_full())
+        let next = line.made();
+        next.is_some_and(|group| group != worker.bit()) && (own.is_full() || all.is_full())
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(connections) = &self.0 {
-            connections.own.give_back();
-            connections.all.give_back();
-            connections.line.made();
-        }
+        let Connections { own, all, line } = &self.0;
+        own.give_back();
+        all.give_back();
+        line.made();
     }
 }
 
 impl Seats {
     fn new(limit: Option<u32>) -> Self {
-        let limit = limit.unwrap_or(u32::MAX);
+        let limit = AtomicU32::new(limit.unwrap_or(UNLIMITED));
         Self { limit, taken: AtomicU32::new(0), wanted: AtomicU64::new(0) }
     }
 
+    fn set_limit(&self, limit: Option<u32>) {
+        self.limit.store(limit.unwrap_or(UNLIMITED), Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    fn is_limited(&self) -> bool {
+        self.limit() != UNLIMITED
+    }
+
     fn take(&self) -> bool {
-        let one_more = |taken| (taken < self.limit).then_some(taken + 1);
+        let limit = self.limit();
+        let one_more = |taken| (taken < limit).then_some(taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
     }
 
@@ -180,9 +201,11 @@ impl Seats {
     }
 
     fn is_full(&self) -> bool {
-        self.taken.load(Ordering::Relaxed) >= self.limit
+        self.taken.load(Ordering::Relaxed) >= self.limit()
     }
 }
+
+const UNLIMITED: u32 = u32::MAX;
 
 #[cfg(test)]
 mod tests {
@@ -214,5 +237,23 @@ mod tests {
         let worker = Shard::worker(0);
         let seats: Vec<_> = (0..10).map(|_| places.seat(worker)).collect();
         assert!(seats.iter().all(Result::is_ok) && places.has_seat(worker) && !places.take_wanted(worker));
+    }
+    #[test]
+    fn a_limit_that_comes_later_counts_what_was_there_before() {
+        let limits = Limits::default();
+        let shared = Shared::new(&limits);
+        let (places, worker) = (Places::new(&limits, &shared), Shard::worker(0));
+        let mut seats: Vec<_> = (0..3).map(|_| places.seat(worker)).collect();
+        assert!(!places.limit_connections() && places.in_flight().is_none());
+        let limits = Limits { connections: Some(2), endpoint_in_flight: Some(7), ..limits };
+        shared.adjust(&limits);
+        places.adjust(&limits);
+        assert_eq!((places.limit_connections(), places.in_flight()), (true, Some(7)));
+        seats.pop();
+        assert!(places.seat(worker).is_err(), "two of them are left");
+        seats.pop();
+        assert!(places.seat(worker).is_ok());
+        shared.adjust(&Limits::default());
+        assert!(places.seat(worker).is_ok() && !places.limit_connections());
     }
 }

@@ -11,7 +11,6 @@ use super::{Endpoint, Fallbacks, Guard, Sessions, places};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
 use crate::model::settings::{ConnectionLimits, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts};
 use crate::model::{Fingerprint, Name};
-use crate::observe::metrics::PoolMetrics;
 
 /// What a pool is made of.
 #[derive(Debug)]
@@ -56,7 +55,9 @@ pub struct Pool {
     /// Tells the control plane that something failed.
     pub alarm: Arc<Alarm>,
     /// What is let through to it, and what is counted of that.
-    pub guard: Guard,
+    pub guard: Arc<Guard>,
+    /// What its endpoints' places have in common.
+    pub places: places::Shared,
     selection: ArcSwap<Selection>,
     version: AtomicU64,
 }
@@ -78,17 +79,16 @@ pub struct Alarm {
 }
 
 impl Pool {
-    /// A pool of which every endpoint may be used. `alarm` is what its endpoints raise, `shared` what
+    /// A pool of which every endpoint may be used. `alarm` is what its endpoints raise, `places` what
     /// their places have in common.
     #[must_use]
     pub fn new(
         settings: PoolSettings,
         endpoints: Vec<Arc<Endpoint>>,
         alarm: Arc<Alarm>,
-        metrics: Arc<PoolMetrics>,
-        shared: &places::Shared,
+        guard: Arc<Guard>,
+        places: places::Shared,
     ) -> Self {
-        let guard = Guard::new(&settings.limits, metrics, Arc::clone(shared.line()));
         let gauges = endpoints.iter().map(|e| Arc::clone(&e.gauge)).collect();
         let sessions = settings.sticky.as_ref().map(|sticky| Sessions::new(sticky, &endpoints));
         let all = u32::try_from(endpoints.len()).unwrap_or(u32::MAX);
@@ -100,6 +100,7 @@ impl Pool {
             sessions,
             alarm,
             guard,
+            places,
             selection: ArcSwap::from_pointee(selection),
             version: AtomicU64::new(0),
         }

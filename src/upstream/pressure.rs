@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
+use arc_swap::ArcSwap;
+
 use crate::limit::Refusal;
 use crate::limit::pressure::{Level, Resource, Verdict};
 use crate::model::settings::Overload;
@@ -14,12 +16,12 @@ use crate::observe::metrics::OverloadMetrics;
 #[derive(Debug)]
 pub struct Pressure {
     /// When it is too much.
-    pub settings: Overload,
+    pub settings: ArcSwap<Overload>,
     /// What is shown of it.
     pub metrics: Arc<OverloadMetrics>,
     /// One of [`CALM`] to [`NO_MEMORY`].
     state: AtomicU8,
-    max_connections: u64,
+    max_connections: AtomicU64,
     connections: AtomicU64,
     max_parting: u64,
     parting: AtomicU64,
@@ -36,14 +38,21 @@ impl Pressure {
     ) -> Self {
         metrics.set_max_connections(max_connections);
         Self {
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             metrics,
             state: AtomicU8::new(CALM),
-            max_connections,
+            max_connections: AtomicU64::new(max_connections),
             connections: AtomicU64::new(0),
             max_parting,
             parting: AtomicU64::new(0),
         }
+    }
+
+    /// Takes other settings, and as many connections as there may be. Those that are past it stay.
+    pub fn adjust(&self, settings: Overload, max_connections: u64) {
+        self.metrics.set_max_connections(max_connections);
+        self.max_connections.store(max_connections, Ordering::Relaxed);
+        self.settings.store(Arc::new(settings));
     }
 
     /// Puts into force what was found.
@@ -69,7 +78,7 @@ impl Pressure {
     /// Connections of clients, and how many there may be.
     #[must_use]
     pub fn connections(&self) -> (u64, u64) {
-        (self.connections.load(Ordering::Relaxed), self.max_connections)
+        (self.connections.load(Ordering::Relaxed), self.max_connections.load(Ordering::Relaxed))
     }
 
     /// Counts a connection of a client, unless there are too many or too little is left for it.
@@ -82,7 +91,9 @@ impl Pressure {
             NO_MEMORY => return Err(Refusal::Memory),
             _ => {}
         }
-        take_one(&self.connections, self.max_connections).then_some(()).ok_or(Refusal::Connections)
+        take_one(&self.connections, self.max_connections.load(Ordering::Relaxed))
+            .then_some(())
+            .ok_or(Refusal::Connections)
     }
 
     /// A counted connection is gone.

@@ -1,5 +1,6 @@
 //! What runs: an immutable value that the control plane builds and the data plane reads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +25,10 @@ pub struct Snapshot {
     pub listeners: Vec<Option<Arc<Listener>>>,
     /// In the order of the configuration; routes point into it.
     pub pools: Vec<Arc<Pool>>,
-    /// What is observed of routes that go by it.
-    pub observed: Vec<Arc<Observed>>,
+    /// Where each is among them, for what outlives the order: pools that stand in for others.
+    pub by_name: HashMap<Name, usize>,
+    /// What is observed of routes that go by it, by the name of the route.
+    pub observed: Vec<(Name, Arc<Observed>)>,
     /// The process's own load, the same in every snapshot.
     pub pressure: Arc<Pressure>,
 }
@@ -54,6 +57,10 @@ pub struct Listener {
     /// Connections to it, counted on over reloads.
     pub connections: Arc<AtomicU64>,
 }
+
+/// One connection to a listener, counted until it is dropped.
+#[derive(Debug)]
+pub struct Entered(Arc<AtomicU64>);
 
 /// A route at work, on one listener.
 #[derive(Debug)]
@@ -101,6 +108,12 @@ impl Snapshot {
         self.listeners.get(id)?.as_ref()
     }
 
+    /// The index of a pool, if it is configured.
+    #[must_use]
+    pub fn index_of(&self, pool: &Name) -> Option<usize> {
+        self.by_name.get(pool).copied()
+    }
+
     /// All that are configured.
     pub fn listeners(&self) -> impl Iterator<Item = &Arc<Listener>> {
         self.listeners.iter().flatten()
@@ -108,15 +121,17 @@ impl Snapshot {
 }
 
 impl Listener {
-    /// Counts a connection, unless there are as many as there may be; whether it did.
+    /// Counts a connection, unless there are as many as there may be.
     #[must_use]
-    pub fn enter(&self) -> bool {
-        take_one(&self.connections, self.limits.connections.unwrap_or(u64::MAX))
+    pub fn enter(&self) -> Option<Entered> {
+        let limit = self.limits.connections.unwrap_or(u64::MAX);
+        take_one(&self.connections, limit).then(|| Entered(Arc::clone(&self.connections)))
     }
+}
 
-    /// A counted connection is gone.
-    pub fn leave(&self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

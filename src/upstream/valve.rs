@@ -99,9 +99,17 @@ impl Valve {
         self.wait.load(Ordering::Relaxed).max(1)
     }
 
-    /// From which time to the first byte on a trial is slow. As the rest, for the control plane.
-    pub fn set_slow(&self, over: Duration) {
-        self.slow.store(u32::try_from(over.as_millis()).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+    /// From which time to the first byte on a trial is slow, if it ever is. As the rest, for the control
+    /// plane.
+    pub fn set_slow(&self, over: Option<Duration>) {
+        let millis = |over: Duration| u32::try_from(over.as_millis()).unwrap_or(u32::MAX).max(1);
+        self.slow.store(over.map_or(0, millis), Ordering::Relaxed);
+    }
+
+    /// Whether it lets everything through.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == CLOSED
     }
 
     /// Lets everything through.
@@ -193,7 +201,7 @@ mod tests {
     #[test]
     fn a_slow_trial_is_a_failed_one() {
         let valve = Valve::default();
-        valve.set_slow(Duration::from_millis(10));
+        valve.set_slow(Some(Duration::from_millis(10)));
         valve.half_open();
         for millis in [10, 11] {
             assert!(valve.take_trial());

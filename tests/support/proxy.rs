@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::{Mutex, Once, PoisonError};
 use std::{panic, thread};
 
-use forebay::config;
+use forebay::config::{self, Plan};
+use forebay::control::running::RunError;
 use forebay::model::Address;
 use forebay::server::{Options, Server};
 
@@ -57,14 +58,28 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn start_in(folder: &Path, toml: &str) -> Self {
         watch_for_panics();
+        let server = Server::start(Self::plan(folder, toml), Options::default());
+        let server = server.unwrap_or_else(|error| unfit(&format!("{error:?}\n{toml}")));
+        Self { server: Some(server) }
+    }
+
+    /// Has it run what `toml` says instead, as [`Self::start`] would; the number of the generation.
+    pub(crate) fn reload(&self, toml: &str) -> Result<u64, RunError> {
+        self.reload_in(Path::new("."), toml)
+    }
+
+    /// As [`Self::reload`], with relative paths starting at `folder`.
+    pub(crate) fn reload_in(&self, folder: &Path, toml: &str) -> Result<u64, RunError> {
+        self.server().running().replace(Self::plan(folder, toml)).map(|replaced| replaced.generation)
+    }
+
+    #[track_caller]
+    fn plan(folder: &Path, toml: &str) -> Plan {
         let workers = if toml.contains("workers =") { "" } else { "workers = 1\n" };
         let admin = if toml.contains("[admin]") { "" } else { "\n[admin]\nbind = \"127.0.0.1:0\"\n" };
         let text = format!("{workers}{toml}{admin}");
         let plan = config::from_str("test.toml", &text, &|_| None, folder);
-        let plan = plan.unwrap_or_else(|report| unfit(&format!("{report:?}\n{text}")));
-        let server = Server::start(plan, Options::default());
-        let server = server.unwrap_or_else(|error| unfit(&format!("{error:?}\n{text}")));
-        Self { server: Some(server) }
+        plan.unwrap_or_else(|report| unfit(&format!("{report:?}\n{text}")))
     }
 
     /// The usual case, in front of one endpoint.

@@ -126,7 +126,7 @@ fn listening(state: &AdminState) -> Vec<Value> {
     let listeners = snapshot.listeners.iter().enumerate();
     let listeners = listeners.filter_map(|(id, listener)| {
         let listener = listener.as_ref()?;
-        let own = sockets.0.iter().filter(|opened| opened.listener == id);
+        let own = sockets.opened.iter().filter(|opened| opened.listener == id);
         let addresses: Vec<_> = own.map(|opened| opened.address.to_string()).collect();
         let alpn = listener.tls.as_ref().map(|tls| {
             let names = tls.alpn_protocols.iter().map(|name| String::from_utf8_lossy(name).into_owned());

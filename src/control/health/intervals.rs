@@ -1,7 +1,7 @@
 //! What happened at endpoints in the recent past, interval by interval, as it was judged: kept so that
 //! it can be judged again by other thresholds. Bounded; judges nothing itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::SystemTime;
 
 use crate::health::{Latencies, Sample, Trial};
@@ -11,7 +11,11 @@ use crate::model::Name;
 /// endpoints; the oldest go first.
 #[derive(Debug)]
 pub struct Intervals {
-    pools: Vec<Members>,
+    pools: BTreeMap<u32, Members>,
+    next: u32,
+    /// Pools that are no more what they were, of which intervals may still tell. There are few more of
+    /// them than of those.
+    retired: Vec<u32>,
     kept: VecDeque<Interval>,
     capacity: usize,
 }
@@ -30,7 +34,7 @@ pub struct Members {
 pub struct Interval {
     /// When it ended.
     pub at: SystemTime,
-    /// The pool's index among those recorded.
+    /// The pool, by the number under which it was introduced.
     pub pool: u32,
     /// The endpoint's index in the pool.
     pub endpoint: u32,
@@ -54,17 +58,40 @@ impl Intervals {
     /// Room for `capacity` intervals.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { pools: Vec::new(), kept: VecDeque::new(), capacity }
+        Self { pools: BTreeMap::new(), next: 0, retired: Vec::new(), kept: VecDeque::new(), capacity }
     }
 
-    /// Makes a pool known. Gives its index.
+    /// Makes a pool known, or one that has changed. Gives its number.
     pub fn introduce(&mut self, members: Members) -> u32 {
-        let known = self.pools.iter().position(|known| *known == members);
-        let index = known.unwrap_or_else(|| {
-            self.pools.push(members);
-            self.pools.len() - 1
-        });
-        u32::try_from(index).unwrap_or(u32::MAX)
+        let known = self.retired.iter().position(|number| self.pools.get(number) == Some(&members));
+        if let Some(at) = known {
+            return self.retired.swap_remove(at);
+        }
+        let number = self.next;
+        // Wraps after a lifetime: then an old one may be taken for a new one.
+        self.next = self.next.wrapping_add(1);
+        self.pools.insert(number, members);
+        number
+    }
+
+    /// There will be no more intervals of the pool with this number.
+    pub fn retire(&mut self, number: u32) {
+        self.retired.push(number);
+        if self.retired.len() < MOST_RETIRED {
+            return;
+        }
+        let needed: BTreeSet<_> = self.kept.iter().map(|interval| interval.pool).collect();
+        let (retired, gone): (Vec<_>, Vec<_>) =
+            self.retired.drain(..).partition(|number| needed.contains(number));
+        gone.iter().for_each(|number| drop(self.pools.remove(number)));
+        // What changes all the time is not worth what it takes to remember it.
+        let surplus = retired.len().saturating_sub(MOST_RETIRED / 2);
+        for number in retired.iter().take(surplus) {
+            self.pools.remove(number);
+        }
+        self.retired = retired.into_iter().skip(surplus).collect();
+        let pools = &self.pools;
+        self.kept.retain(|interval| pools.contains_key(&interval.pool));
     }
 
     /// Keeps an interval, which is not older than those before.
@@ -75,10 +102,15 @@ impl Intervals {
         self.kept.push_back(interval);
     }
 
-    /// The pools that are known.
+    /// The pools that are known, in the order in which they were introduced.
+    pub fn pools(&self) -> impl Iterator<Item = (u32, &Members)> {
+        self.pools.iter().map(|(number, members)| (*number, members))
+    }
+
+    /// The endpoints of the pool with this number.
     #[must_use]
-    pub fn pools(&self) -> &[Members] {
-        &self.pools
+    pub fn members(&self, number: u32) -> Option<&Members> {
+        self.pools.get(&number)
     }
 
     /// The intervals, the oldest first.
@@ -134,6 +166,8 @@ impl Interval {
     }
 }
 
+/// Pools as they once were that are remembered.
+const MOST_RETIRED: usize = 32;
 /// Intervals that are kept: the last half hour of three busy endpoints, the last minute of a hundred.
 /// About 6 MB where the latencies of each fall into ten buckets.
 pub const CAPACITY: usize = 32_768;
@@ -171,10 +205,25 @@ mod tests {
     fn the_oldest_goes_when_it_is_full() {
         let mut intervals = Intervals::new(2);
         let members = Members { pool: Name::new("app").unwrap(), endpoints: vec![("a:1".into(), 0)] };
-        assert_eq!((intervals.introduce(members.clone()), intervals.introduce(members)), (0, 0));
+        assert_eq!(intervals.introduce(members), 0);
         for second in 0..3 {
             intervals.push(Interval::new(at(second), 0, 0, &Sample::default()));
         }
         assert_eq!(intervals.kept().map(|kept| kept.at).collect::<Vec<_>>(), [at(1), at(2)]);
+    }
+
+    #[test]
+    fn a_pool_that_changes_for_ever_takes_no_more_room() {
+        let mut intervals = Intervals::new(10);
+        let members = |n: u32| Members { pool: Name::new("app").unwrap(), endpoints: vec![("a".into(), n)] };
+        let mut number = intervals.introduce(members(0));
+        for change in 1..1000 {
+            intervals.push(Interval::new(at(u64::from(change)), number, 0, &Sample::default()));
+            intervals.retire(number);
+            number = intervals.introduce(members(change));
+            assert!(intervals.pools().count() <= MOST_RETIRED + 1);
+            assert!(intervals.kept().all(|kept| intervals.members(kept.pool).is_some()));
+        }
+        assert_eq!((intervals.kept().count(), intervals.members(number)), (10, Some(&members(999))));
     }
 }

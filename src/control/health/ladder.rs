@@ -31,6 +31,37 @@ impl PoolLadder {
         Some(Self { ladder, before: tries, tried: now })
     }
 
+    /// The ladder of a pool that has changed, from the one `before` and the one now. It goes on where it is
+    /// set as before; otherwise requests begin with the pool itself again.
+    pub(super) fn adopt(
+        known: Option<Self>,
+        (before, watch): (&Watch, &Watch),
+        now: Instant,
+    ) -> Option<Self> {
+        let fallbacks = watch.pool.settings.fallbacks.as_ref();
+        let kept = known.zip(fallbacks).filter(|(known, fallbacks)| {
+            before.ladder == watch.ladder && known.before.len() == fallbacks.tries().len()
+        });
+        let ladder = match kept {
+            Some((known, fallbacks)) => Some(known.counting_on(fallbacks)),
+            None => Self::new(watch, now),
+        };
+        let rung = ladder.as_ref().map_or(0, |ladder| ladder.ladder.rung());
+        watch.pool.guard.rung.store(u8::try_from(rung).unwrap_or(u8::MAX), Ordering::Relaxed);
+        if let Some(fallbacks) = fallbacks {
+            fallbacks.metrics.set_rung(rung);
+        }
+        ladder
+    }
+
+    /// Goes on to count, or begins anew where the counts themselves did.
+    fn counting_on(self, fallbacks: &Fallbacks) -> Self {
+        let tries = fallbacks.tries();
+        let mut pairs = tries.iter().zip(&self.before);
+        let go_on = pairs.all(|(now, before)| now.passed >= before.passed && now.failed >= before.failed);
+        if go_on { self } else { Self { before: tries, ..self } }
+    }
+
     /// Takes what happened until `now`; `available` is whether any endpoint of the pool may be used.
     pub(super) fn on_tick(
         &mut self,

@@ -1,6 +1,7 @@
 //! The loops of one pool at work: feeds the adaptive limit, admission control and breakers with what
 //! workers counted, and puts what they decide into force. Decides nothing itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use super::Watch;
 use crate::health::journal::{Event, Tripped, What};
 use crate::health::{Failure, Latencies, Sample};
 use crate::limit::Rejection;
-use crate::limit::breaker::{Breaker, Cause, Change, Ended, State};
+use crate::limit::breaker::{Breaker, BreakerSettings, Cause, Change, Ended, State};
 use crate::limit::gradient::{Flow, Gradient, GradientSettings};
 use crate::limit::loops::Scope;
 use crate::limit::throttle::{self, Throttle};
@@ -47,32 +48,75 @@ impl PoolLimits {
         let (loops, pool) = (&watch.loops, &watch.pool);
         let gradient =
             |settings: &GradientSettings| (Gradient::new(settings.clone(), settings.max), settings.enforced);
-        let of = match &loops.breaker {
-            None => Vec::new(),
-            Some((Scope::Pool, _)) => vec![None],
-            Some((Scope::Endpoint, _)) => (0..pool.endpoints.len()).map(Some).collect(),
-        };
-        let breakers = of.into_iter().zip(loops.breaker.iter().cycle());
-        let breakers = breakers.filter_map(|(endpoint, (_, settings))| {
-            let shown = endpoint.and_then(|index| pool.endpoints.get(index)).map(|own| own.name.as_str());
-            let valve = valve(pool, endpoint)?;
-            if let Some(slow) = &settings.latency {
-                valve.set_slow(slow.over);
-            }
-            Some(Watched {
-                endpoint,
-                breaker: Breaker::new(settings.clone()),
-                patience: settings.open.max(LEAST_PATIENCE),
-                trying: None,
-                metrics: registry.breaker(&pool.settings.name, shown),
-            })
-        });
+        let breakers = scopes(watch).into_iter().zip(loops.breaker.iter().cycle());
+        let breakers =
+            breakers.filter_map(|(endpoint, (_, settings))| Watched::new(endpoint, settings, pool, registry));
         Self {
             adaptive: loops.adaptive.as_ref().map(gradient),
             admission: loops.admission.as_ref().map(|settings| (Throttle::new(settings), settings.enforced)),
             breakers: breakers.collect(),
             metrics: registry.loops(&pool.settings.name),
             rejections: pool.guard.metrics.rejections(),
+        }
+    }
+
+    /// Goes on for a pool that has changed, from the one `before` to the one after; `from` has the index
+    /// before of each endpoint. Loops that are set as before go on; an adaptive limit that is set
+    /// otherwise begins where it was, the others begin anew.
+    pub(super) fn adopt(
+        &mut self,
+        (before, watch): (&Watch, &Watch),
+        from: &[Option<usize>],
+        registry: &Registry,
+        now: Instant,
+    ) {
+        let (loops, pool) = (&watch.loops, &watch.pool);
+        let mut known = std::mem::replace(self, Self::new(watch, registry));
+        self.rejections = known.rejections;
+        if let (Some((gradient, _)), Some(settings)) = (known.adaptive.take(), &loops.adaptive) {
+            let is_same = before.loops.adaptive == loops.adaptive;
+            let start = gradient.limit().clamp(settings.min, settings.max);
+            let gradient = if is_same { gradient } else { Gradient::new(settings.clone(), start) };
+            self.adaptive = Some((gradient, settings.enforced));
+        }
+        if known.admission.is_some() && before.loops.admission == loops.admission {
+            self.admission = known.admission.take();
+        }
+        let has_same = before.loops.breaker == loops.breaker;
+        let breakers = known.breakers.into_iter().filter(|_| has_same);
+        let mut breakers: HashMap<_, _> = breakers.map(|watched| (watched.endpoint, watched)).collect();
+        for watched in &mut self.breakers {
+            let origin = match watched.endpoint {
+                Some(index) => from.get(index).copied().flatten().map(Some),
+                None => Some(None),
+            };
+            if let Some(known) = origin.and_then(|origin| breakers.remove(&origin)) {
+                (watched.breaker, watched.trying) = (known.breaker, known.trying);
+            }
+        }
+        self.put_into_force(pool, now);
+    }
+
+    /// Has the pool let through what the loops say, whatever it let through before.
+    fn put_into_force(&mut self, pool: &Pool, now: Instant) {
+        let adaptive = self.adaptive.as_ref().filter(|(_, enforced)| *enforced);
+        let limit = adaptive.map_or(pool.settings.limits.in_flight, |(gradient, _)| gradient.limit());
+        if pool.guard.limit() != limit {
+            pool.guard.set_limit(limit);
+        }
+        let shedding = self.admission.as_ref().filter(|(_, enforced)| *enforced);
+        let bits = shedding.map_or(0, |(throttle, _)| throttle::as_bits(throttle.probability()));
+        pool.guard.shedding.store(bits, Ordering::Relaxed);
+        self.metrics.show(self.adaptive.is_some(), self.admission.is_some());
+        let all = std::iter::once(None).chain((0..pool.endpoints.len()).map(Some));
+        // Both are in the same order.
+        let mut breakers = self.breakers.iter().peekable();
+        for of in all {
+            let Some(valve) = valve(pool, of) else { continue };
+            match breakers.next_if(|watched| watched.endpoint == of) {
+                Some(watched) => watched.put_into_force(valve, now),
+                None => valve.close(),
+            }
         }
     }
 
@@ -132,6 +176,37 @@ impl PoolLimits {
 }
 
 impl Watched {
+    fn new(
+        endpoint: Option<usize>,
+        settings: &BreakerSettings,
+        pool: &Pool,
+        registry: &Registry,
+    ) -> Option<Self> {
+        let shown = endpoint.and_then(|index| pool.endpoints.get(index)).map(|own| own.name.as_str());
+        let valve = valve(pool, endpoint)?;
+        valve.set_slow(settings.latency.as_ref().map(|slow| slow.over));
+        Some(Self {
+            endpoint,
+            breaker: Breaker::new(settings.clone()),
+            patience: settings.open.max(LEAST_PATIENCE),
+            trying: None,
+            metrics: registry.breaker(&pool.settings.name, shown),
+        })
+    }
+
+    fn put_into_force(&self, valve: &Valve, now: Instant) {
+        match self.breaker.state() {
+            State::Closed => {
+                valve.close();
+                self.metrics.set(BreakerState::Closed);
+            }
+            State::Open(until) => valve.open(until.saturating_duration_since(now)),
+            // Unless it is the same valve, at which a trial may be under way.
+            State::HalfOpen(_) if !valve.is_closed() => {}
+            State::HalfOpen(_) => valve.half_open(),
+        }
+    }
+
     fn on_tick(&mut self, valve: &Valve, samples: &[Sample], now: Instant) -> Option<Event> {
         let (trials_passed, trials_failed) = valve.results();
         let slow = self.breaker.slow();
@@ -183,10 +258,19 @@ impl Watched {
     }
 }
 
+/// Before what there is a breaker: endpoints, by their indexes; `None` for the pool as a whole.
+fn scopes(watch: &Watch) -> Vec<Option<usize>> {
+    match &watch.loops.breaker {
+        None => Vec::new(),
+        Some((Scope::Pool, _)) => vec![None],
+        Some((Scope::Endpoint, _)) => (0..watch.pool.endpoints.len()).map(Some).collect(),
+    }
+}
+
 fn valve(pool: &Pool, endpoint: Option<usize>) -> Option<&Valve> {
     match endpoint {
         None => Some(&pool.guard.breaker),
-        Some(index) => pool.endpoints.get(index).map(|endpoint| &endpoint.breaker),
+        Some(index) => pool.endpoints.get(index).map(|endpoint| &*endpoint.breaker),
     }
 }
 

@@ -55,26 +55,24 @@ impl Health {
     /// One pool with its endpoints.
     #[must_use]
     pub fn reading(&self, pool: &str) -> Option<PoolReading> {
-        self.pools.load().iter().find(|watched| watched.name() == pool).map(|watched| watched.reading())
+        self.pools
+            .load()
+            .iter()
+            .find(|watched| watched.name().as_str() == pool)
+            .map(|watched| watched.reading())
     }
 
     /// The names of the pools, in the order of the configuration.
     #[must_use]
     pub fn pool_names(&self) -> Vec<Name> {
-        self.pools.load().iter().map(|watched| watched.watch.pool.settings.name.clone()).collect()
+        self.pools.load().iter().map(|watched| watched.name().clone()).collect()
     }
 
     /// Takes an order for the endpoint that is shown as `endpoint`. Whether there is one.
     pub fn order(&self, pool: &str, endpoint: &str, order: Order) -> bool {
         let pools = self.pools.load();
-        let Some(watched) = pools.iter().find(|watched| watched.name() == pool) else { return false };
-        let endpoints = watched.watch.pool.endpoints.iter();
-        let mut given = false;
-        for (index, _) in endpoints.enumerate().filter(|(_, own)| own.name == endpoint) {
-            watched.on_order(index, order);
-            given = true;
-        }
-        given
+        let watched = pools.iter().find(|watched| watched.name().as_str() == pool);
+        watched.is_some_and(|watched| watched.on_order(endpoint, order))
     }
 
     /// What is kept of what happened.
@@ -85,13 +83,9 @@ impl Health {
 }
 
 impl Watched {
-    fn name(&self) -> &str {
-        self.watch.pool.settings.name.as_str()
-    }
-
     fn reading(&self) -> PoolReading {
         let state = self.state();
-        let pool = &self.watch.pool;
+        let pool = &state.watch.pool;
         let endpoints = pool.endpoints.iter().zip(state.health.standings()).enumerate();
         let endpoints = endpoints.filter_map(|(index, (endpoint, standing))| {
             let told = state.told.endpoint(index)?;

@@ -1,6 +1,7 @@
 //! Where the events of health go: the journal, the log, the metrics; and where intervals are kept. An
 //! event is told to all of them here and nowhere else. Decides nothing.
 
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -15,7 +16,7 @@ use crate::health::journal::{Effect, Event, What};
 use crate::health::pool::Count;
 use crate::health::{PoolHealth, Sample, Standing, State};
 use crate::observe::metrics::{EndpointHealth, PoolHealthMetrics, Registry};
-use crate::upstream::Pool;
+use crate::upstream::{Endpoint, Pool};
 
 /// What is kept of what happened, over all pools.
 #[derive(Debug)]
@@ -30,7 +31,8 @@ pub struct Record {
 #[derive(Debug)]
 pub(super) struct PoolRecord {
     record: Arc<Record>,
-    index: u32,
+    /// What intervals know the pool by.
+    number: u32,
     metrics: Arc<PoolHealthMetrics>,
     endpoints: Vec<EndpointRecord>,
     /// The version of the standings that is shown.
@@ -104,24 +106,51 @@ impl Record {
 impl PoolRecord {
     /// Begins to tell of a pool.
     pub(super) fn new(record: Arc<Record>, watch: &Watch) -> Self {
-        let (pool, registry) = (&watch.pool, &record.registry);
-        let name = &pool.settings.name;
-        let metrics =
-            registry.pool_health(name, watch.health.detectors.iter().map(|chosen| chosen.kind.name));
         let since = ambient::wall();
-        let endpoint = |endpoint: &Arc<crate::upstream::Endpoint>| EndpointRecord {
-            name: endpoint.name.as_str().into(),
-            metrics: registry.endpoint_health(name, &endpoint.name, &endpoint.gauge),
+        let endpoints = &watch.pool.endpoints;
+        Self {
+            number: record.with_intervals(|intervals| intervals.introduce(members(watch))),
+            metrics: metrics(watch, &record.registry),
+            endpoints: endpoints.iter().map(|e| EndpointRecord::new(watch, e, &record, since)).collect(),
+            record,
             shown: None,
-            since,
-            last: None,
-        };
-        let endpoints = pool.endpoints.iter().map(endpoint).collect();
-        let levels = watch.members.iter().map(|member| member.level);
-        let shown = pool.endpoints.iter().map(|endpoint| endpoint.name.clone());
-        let members = Members { pool: name.clone(), endpoints: shown.zip(levels).collect() };
-        let index = record.with_intervals(|intervals| intervals.introduce(members));
-        Self { record, index, metrics, endpoints, shown: None, counted: Vec::new(), disagreeing: false }
+            counted: Vec::new(),
+            disagreeing: false,
+        }
+    }
+
+    /// Goes on to tell of a pool that has changed, and of those endpoints that stay; `from` has the
+    /// index before of each.
+    pub(super) fn adopt(&mut self, watch: &Watch, from: &[Option<usize>]) {
+        let since = ambient::wall();
+        let mut before: Vec<_> = mem::take(&mut self.endpoints).into_iter().map(Some).collect();
+        for (endpoint, from) in watch.pool.endpoints.iter().zip(from) {
+            let known = from.and_then(|from| before.get_mut(from)).and_then(Option::take);
+            let new = EndpointRecord::new(watch, endpoint, &self.record, since);
+            self.endpoints.push(match known {
+                // With the metrics of the new one, which show the gauge that is in use now.
+                Some(known) => EndpointRecord { metrics: new.metrics, ..known },
+                None => new,
+            });
+        }
+        before.into_iter().flatten().for_each(|gone| gone.metrics.leave());
+        self.metrics = metrics(watch, &self.record.registry);
+        self.shown = None;
+        self.number = self.record.with_intervals(|intervals| {
+            intervals.retire(self.number);
+            intervals.introduce(members(watch))
+        });
+    }
+
+    /// The pool is no more.
+    pub(super) fn end(&mut self) {
+        mem::take(&mut self.endpoints).iter().for_each(|endpoint| endpoint.metrics.leave());
+        self.record.with_intervals(|intervals| intervals.retire(self.number));
+    }
+
+    /// What is kept over all pools.
+    pub(super) fn record(&self) -> &Arc<Record> {
+        &self.record
     }
 
     /// What is told of an endpoint.
@@ -134,7 +163,7 @@ impl PoolRecord {
         let at = self.record.wall_at(now);
         self.record.with_intervals(|intervals| {
             for (endpoint, sample) in (0..).zip(samples).filter(|(_, sample)| !sample.is_idle()) {
-                intervals.push(Interval::new(at, self.index, endpoint, sample));
+                intervals.push(Interval::new(at, self.number, endpoint, sample));
             }
         });
     }
@@ -170,10 +199,12 @@ impl PoolRecord {
 
     /// Counts what detectors did since this was last called.
     fn count(&mut self, counts: &[Count]) {
-        for (index, now) in counts.iter().enumerate() {
+        for now in counts {
+            let before = self.counted.iter().find(|before| before.detector == now.detector);
+            let (detected, enforced) = before.map_or((0, 0), |before| (before.detected, before.enforced));
             let (detected, enforced) =
-                self.counted.get(index).map_or((0, 0), |before| (before.detected, before.enforced));
-            self.metrics.found(now.detector, now.detected - detected, now.enforced - enforced);
+                (now.detected.saturating_sub(detected), now.enforced.saturating_sub(enforced));
+            self.metrics.found(now.detector, detected, enforced);
         }
         self.counted = counts.to_vec();
     }
@@ -195,6 +226,12 @@ impl PoolRecord {
 }
 
 impl EndpointRecord {
+    fn new(watch: &Watch, endpoint: &Endpoint, record: &Record, since: SystemTime) -> Self {
+        let pool = &watch.pool.settings.name;
+        let metrics = record.registry.endpoint_health(pool, &endpoint.name, &endpoint.gauge);
+        Self { name: endpoint.name.as_str().into(), metrics, shown: None, since, last: None }
+    }
+
     /// Shows what changed. Most endpoints stay as they are, and are spared the visit to their metrics.
     fn show(&mut self, standing: &Standing, disagrees: bool, at: SystemTime) {
         let shown = self.shown.replace((*standing, disagrees));
@@ -206,6 +243,18 @@ impl EndpointRecord {
             self.since = at;
         }
     }
+}
+
+fn metrics(watch: &Watch, registry: &Registry) -> Arc<PoolHealthMetrics> {
+    let detectors = watch.health.detectors.iter().map(|chosen| chosen.kind.name);
+    registry.pool_health(&watch.pool.settings.name, detectors)
+}
+
+/// Whom intervals are about.
+fn members(watch: &Watch) -> Members {
+    let shown = watch.pool.endpoints.iter().map(|endpoint| endpoint.name.clone());
+    let endpoints = shown.zip(watch.levels()).collect();
+    Members { pool: watch.pool.settings.name.clone(), endpoints }
 }
 
 fn ejects(what: &What) -> bool {
@@ -260,6 +309,7 @@ impl Weight {
             | What::FailOpenOver
             | What::BreakerHalfOpened
             | What::BreakerClosed { .. }
+            | What::Left
             | What::LadderUp { .. } => Self::News,
         }
     }

@@ -1,6 +1,7 @@
 //! A recording: intervals and journal entries as lines of JSON, written by the admin listener and read
 //! by `simulate`. Every line is an object whose `kind` says what it is; the first names the version.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::observe::civil;
 /// What was recorded.
 #[derive(Debug, Default)]
 pub struct Recording {
-    /// The pools, in the order in which intervals count them.
+    /// The pools, in the order in which intervals count them. One that changed is there more than once.
     pub pools: Vec<Members>,
     /// What happened at endpoints, the oldest first.
     pub intervals: Vec<Interval>,
@@ -52,10 +53,18 @@ pub struct BadLine {
 pub fn write(record: &Record) -> String {
     let mut lines = vec![json!({ "kind": "recording", "version": VERSION })];
     record.with_intervals(|intervals| {
-        lines.extend(intervals.pools().iter().map(members));
+        let mut told = BTreeMap::new();
+        for (number, pool) in intervals.pools() {
+            lines.push(members(pool));
+            told.insert(&pool.pool, number);
+        }
         for interval in intervals.kept() {
-            let members = usize::try_from(interval.pool).ok().and_then(|pool| intervals.pools().get(pool));
-            lines.extend(members.and_then(|members| line(interval, members)));
+            let Some(pool) = intervals.members(interval.pool) else { continue };
+            // A pool that changed is introduced again, whenever intervals are of another than before.
+            if told.insert(&pool.pool, interval.pool) != Some(interval.pool) {
+                lines.push(members(pool));
+            }
+            lines.extend(line(interval, pool));
         }
     });
     for entry in record.entries() {
@@ -110,14 +119,15 @@ fn line(interval: &Interval, members: &Members) -> Option<Value> {
 /// # Errors
 /// When a line is not JSON, or lacks what its kind has, or the recording is of another version.
 pub fn read(text: &str) -> Result<Recording, BadLine> {
-    let mut recording = Recording::default();
+    let (mut recording, mut present) = (Recording::default(), Present::new());
     for (number, line) in (1..).zip(text.lines()) {
         let bad = |fault: String| BadLine { line: number, fault };
         let object: Value = serde_json::from_str(line).map_err(|error| bad(error.to_string()))?;
         if number == 1 {
             head(&object).map_err(bad)?;
         }
-        take(&mut recording, object).map_err(|field| bad(format!("`{field}` is missing or wrong")))?;
+        take(&mut recording, &mut present, object)
+            .map_err(|field| bad(format!("`{field}` is missing or wrong")))?;
     }
     if text.is_empty() {
         return Err(BadLine { line: 1, fault: "there is none".to_owned() });
@@ -135,15 +145,26 @@ fn head(object: &Value) -> Result<(), String> {
     }
 }
 
+/// What each pool is at present, as an index into [`Recording::pools`].
+type Present = BTreeMap<Name, usize>;
+
 /// Adds what a line says; fails with the field that is at fault.
-fn take(recording: &mut Recording, object: Value) -> Result<(), &'static str> {
+fn take(recording: &mut Recording, present: &mut Present, object: Value) -> Result<(), &'static str> {
     match field::text(&object, "kind") {
         Some("pool") => {
             let members = members_of(&object)?;
-            recording.pools.push(members);
+            let pool = members.pool.clone();
+            let known = recording.pools.iter().position(|known| *known == members);
+            let index = known.unwrap_or(recording.pools.len());
+            if known.is_none() {
+                recording.pools.push(members);
+            }
+            present.insert(pool, index);
         }
         Some("interval") => {
-            let interval = interval(&object, &recording.pools)?;
+            let pool = field::text(&object, "pool").and_then(|name| Name::new(name).ok()).ok_or("pool")?;
+            let index = *present.get(&pool).ok_or("pool")?;
+            let interval = interval(&object, index, recording.pools.get(index).ok_or("pool")?)?;
             recording.intervals.push(interval);
         }
         Some("entry") => recording.entries.push(Told::take(object)?),
@@ -161,14 +182,11 @@ fn members_of(object: &Value) -> Result<Members, &'static str> {
     Ok(Members { pool, endpoints })
 }
 
-fn interval(object: &Value, pools: &[Members]) -> Result<Interval, &'static str> {
+/// What a line says of the pool with this index.
+fn interval(object: &Value, pool: usize, members: &Members) -> Result<Interval, &'static str> {
     let at = field::text(object, "at").and_then(civil::parse_rfc3339).ok_or("at")?;
-    let pool = field::text(object, "pool").ok_or("pool")?;
-    // A pool that changed is told of again.
-    let pool = pools.iter().rposition(|members| members.pool.as_str() == pool).ok_or("pool")?;
     let shown = field::text(object, "endpoint").ok_or("endpoint")?;
-    let endpoints = pools.get(pool).map(|members| &*members.endpoints).unwrap_or_default();
-    let endpoint = endpoints.iter().position(|(endpoint, _)| endpoint == shown).ok_or("endpoint")?;
+    let endpoint = members.endpoints.iter().position(|(endpoint, _)| endpoint == shown).ok_or("endpoint")?;
     let small = |name: &'static str| field::number(object, name).ok_or(name);
     let mut sample = Sample {
         successes: field::number(object, "successes").ok_or("successes")?,
@@ -268,6 +286,31 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_that_changed_is_read_as_it_was_each_time() {
+        let record = Record::new(Registry::new(1));
+        let pool = |endpoints: &[&str]| Members {
+            pool: Name::new("app").unwrap(),
+            endpoints: endpoints.iter().map(|name| ((*name).to_owned(), 0)).collect(),
+        };
+        let pools = [pool(&["a:1", "a:2"]), pool(&["a:2", "a:3"]), pool(&["a:1", "a:2"])];
+        let mut numbers = Vec::new();
+        record.with_intervals(|intervals| {
+            for (second, members) in (1..).zip(&pools) {
+                let number = intervals.introduce(members.clone());
+                numbers.push(number);
+                let at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+                intervals.push(Interval::new(at, number, 1, &Sample { successes: 1, ..Sample::default() }));
+                intervals.retire(number);
+            }
+        });
+        let recording = read(&write(&record)).unwrap();
+        assert_eq!((&recording.pools[..], numbers), (&pools[..2], vec![0, 1, 0]));
+        let read: Vec<_> =
+            recording.intervals.iter().map(|interval| (interval.pool, interval.endpoint)).collect();
+        assert_eq!(read, [(0, 1), (1, 1), (0, 1)]);
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         let head = "{\"kind\":\"recording\",\"version\":1}\n";
         for (text, fault) in [
@@ -276,7 +319,7 @@ mod tests {
             ("{\"kind\":\"recording\",\"version\":2}", "it is of version 2"),
             (&format!("{head}x"), "line 2: expected value"),
             (&format!("{head}{{\"kind\":\"pool\"}}"), "line 2: `pool` is missing"),
-            (&format!("{head}{{\"kind\":\"interval\",\"at\":\"now\"}}"), "line 2: `at` is missing"),
+            (&format!("{head}{{\"kind\":\"interval\",\"at\":\"now\"}}"), "line 2: `pool` is missing"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(fault), "{text}: {error}");

@@ -1,7 +1,7 @@
 //! What is checked: endpoints that are asked the same, in the same way and rhythm, at the same
 //! address are one target, of whose answers all of them are told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,30 +12,34 @@ use rustls_pki_types::ServerName;
 
 use super::ask::Question;
 use crate::config::plan::CheckPlan;
-use crate::control::health::{Health, Watched};
+use crate::control::health::{Health, Watch, Watched};
 use crate::health::check::CheckResult;
 use crate::health::probe::Check;
 use crate::model::Address;
 use crate::net::connect::Dial;
+use crate::upstream::Pool;
 
 /// Something that is checked.
 pub(super) struct Target {
     pub(super) question: Arc<Question>,
-    /// From the start of the process to the first check.
-    pub(super) first: Duration,
     was_checked: bool,
-    /// Who is told: a pool and an endpoint of it each.
-    subscribers: Vec<(Arc<Watched>, usize)>,
+    subscribers: Vec<Subscriber>,
+}
+
+/// Who is told: an endpoint of a pool as it is at present.
+struct Subscriber {
+    watched: Arc<Watched>,
+    pool: Arc<Pool>,
+    endpoint: usize,
 }
 
 impl Target {
     /// Passes on what a check found; gives the pause before the next one, if there is to be one.
     pub(super) fn tell(&mut self, result: &CheckResult, draw: u64) -> Option<Duration> {
-        for (pool, endpoint) in &self.subscribers {
-            pool.on_check(*endpoint, result);
+        for Subscriber { watched, pool, endpoint } in &self.subscribers {
+            watched.on_check(pool, *endpoint, result);
         }
-        let pauses = self.subscribers.iter().filter_map(|(pool, endpoint)| pool.next_check(*endpoint));
-        let pause = pauses.min()?;
+        let pause = self.pause()?;
         // First checks come close together, so that pools are soon known. From then on they are to
         // be spread over the interval.
         let was_checked = std::mem::replace(&mut self.was_checked, true);
@@ -49,34 +53,26 @@ impl Target {
 
     /// The shortest pause that a subscriber wants.
     fn pause(&self) -> Option<Duration> {
-        let pauses = self.subscribers.iter().filter_map(|(pool, endpoint)| pool.next_check(*endpoint));
-        pauses.min()
+        self.subscribers.iter().filter_map(|to| to.watched.next_check(to.endpoint)).min()
     }
 }
 
-/// Everything that is to be checked.
-pub(super) fn all(health: &Health) -> Vec<Target> {
-    let mut targets = Targets::default();
-    for watched in health.watched().iter() {
-        if let Some(check) = &watched.watch().check {
-            targets.add(watched, check);
-        }
-    }
-    targets.all
-}
-
+/// Everything that is checked.
 #[derive(Default)]
-struct Targets {
-    all: Vec<Target>,
-    known: HashMap<Key, usize>,
+pub(super) struct Targets {
+    /// By numbers, of which none is given twice.
+    all: HashMap<u64, Target>,
+    known: HashMap<Key, u64>,
     manners: Vec<Manner>,
+    next: u64,
 }
 
-/// What makes two checks one. The first is an index into [`Targets::manners`].
-type Key = (usize, Address, Option<ServerName<'static>>);
+/// What makes two checks one. The first is the number of a [`Manner`].
+type Key = (u64, Address, Option<ServerName<'static>>);
 
 /// How endpoints are asked, but for where.
 struct Manner {
+    number: u64,
     /// What is asked, and how often.
     identity: String,
     /// The pool's TLS settings.
@@ -86,52 +82,94 @@ struct Manner {
 }
 
 impl Targets {
-    fn add(&mut self, watched: &Arc<Watched>, check: &CheckPlan) {
-        let endpoints = &watched.watch().pool.endpoints;
-        let tls = endpoints.first().and_then(|endpoint| endpoint.dial.tls.as_ref()).filter(|_| check.tls);
-        let (manner, tls) = self.manner(check, tls.map(|(config, _)| config));
-        let count = u32::try_from(endpoints.len()).unwrap_or(u32::MAX).max(1);
-        let apart = (check.rhythm.interval / count).min(FIRST_APART);
-        for (index, endpoint) in (0..).zip(endpoints) {
-            let address = asked_at(&endpoint.dial.address, check);
-            let name = endpoint.dial.tls.as_ref().filter(|_| check.tls).map(|(_, name)| name.clone());
-            let known = *self.known.entry((manner, address.clone(), name.clone())).or_insert(self.all.len());
-            if known == self.all.len() {
-                self.all.push(Target {
-                    question: Arc::new(Question {
-                        authority: authority(&address, name.as_ref()),
-                        dial: Dial { address, tls: tls.clone().zip(name) },
-                        check: check.check.clone(),
-                        timeout: check.rhythm.timeout,
-                    }),
-                    first: Duration::MAX,
-                    was_checked: false,
-                    subscribers: Vec::with_capacity(1),
-                });
-            }
-            if let Some(target) = self.all.get_mut(known) {
-                target.first = target.first.min(apart.saturating_mul(index));
-                target.subscribers.push((Arc::clone(watched), index as usize));
-            }
-        }
+    /// The target with this number, if it is still to be checked.
+    pub(super) fn get(&self, number: u64) -> Option<&Target> {
+        self.all.get(&number)
     }
 
-    /// How `check` asks: its index, and its TLS settings.
+    /// The same, to be changed.
+    pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Target> {
+        self.all.get_mut(&number)
+    }
+
+    /// Finds out what is to be checked from now on. Gives the numbers of those that are new, each with
+    /// the time to its first check.
+    pub(super) fn aim(&mut self, health: &Health) -> Vec<(u64, Duration)> {
+        let first = self.next;
+        self.all.values_mut().for_each(|target| target.subscribers.clear());
+        let mut new = HashMap::new();
+        for watched in health.watched().iter() {
+            let watch = watched.watch();
+            if let Some(check) = &watch.check {
+                let mut own = self.add(watched, &watch, check);
+                own.retain(|number| *number >= first);
+                let count = u32::try_from(own.len()).unwrap_or(u32::MAX).max(1);
+                let apart = (check.rhythm.interval / count).min(FIRST_APART);
+                for (place, number) in (0..).zip(own) {
+                    let after: &mut Duration = new.entry(number).or_insert(Duration::MAX);
+                    *after = (*after).min(apart.saturating_mul(place));
+                }
+            }
+        }
+        self.all.retain(|_, target| !target.subscribers.is_empty());
+        let all = &self.all;
+        self.known.retain(|_, number| all.contains_key(number));
+        let used: HashSet<_> = self.known.keys().map(|(manner, ..)| *manner).collect();
+        self.manners.retain(|manner| used.contains(&manner.number));
+        new.into_iter().collect()
+    }
+
+    /// The target of each endpoint of a pool, some of which may be one.
+    fn add(&mut self, watched: &Arc<Watched>, watch: &Watch, check: &CheckPlan) -> Vec<u64> {
+        let endpoints = &watch.pool.endpoints;
+        let tls = endpoints.first().and_then(|endpoint| endpoint.dial.tls.as_ref()).filter(|_| check.tls);
+        let (manner, tls) = self.manner(check, tls.map(|(config, _)| config));
+        let mut numbers = Vec::with_capacity(endpoints.len());
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            let address = asked_at(&endpoint.dial.address, check);
+            let name = endpoint.dial.tls.as_ref().filter(|_| check.tls).map(|(_, name)| name.clone());
+            let number = *self.known.entry((manner, address.clone(), name.clone())).or_insert(self.next);
+            let target = self.all.entry(number).or_insert_with(|| {
+                self.next += 1;
+                let question = Question {
+                    authority: authority(&address, name.as_ref()),
+                    dial: Dial { address, tls: tls.clone().zip(name) },
+                    check: check.check.clone(),
+                    timeout: check.rhythm.timeout,
+                };
+                Target {
+                    question: Arc::new(question),
+                    was_checked: false,
+                    subscribers: Vec::with_capacity(1),
+                }
+            });
+            target.subscribers.push(Subscriber {
+                watched: Arc::clone(watched),
+                pool: Arc::clone(&watch.pool),
+                endpoint: index,
+            });
+            numbers.push(number);
+        }
+        numbers
+    }
+
+    /// How `check` asks: the number of the manner, and its TLS settings.
     fn manner(
         &mut self,
         check: &CheckPlan,
         tls: Option<&Arc<ClientConfig>>,
-    ) -> (usize, Option<Arc<ClientConfig>>) {
+    ) -> (u64, Option<Arc<ClientConfig>>) {
         let identity = format!("{} {:?}", check.identity, check.rhythm);
         let same = |manner: &Manner| {
             manner.identity == identity && manner.pool_tls.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr)
         };
-        let index = self.manners.iter().position(same).unwrap_or(self.manners.len());
-        if index == self.manners.len() {
-            let own = tls.map(|config| Arc::new(for_checks(config, &check.check)));
-            self.manners.push(Manner { identity, pool_tls: tls.cloned(), tls: own });
+        if let Some(known) = self.manners.iter().find(|manner| same(manner)) {
+            return (known.number, known.tls.clone());
         }
-        (index, self.manners.get(index).and_then(|manner| manner.tls.clone()))
+        let own = tls.map(|config| Arc::new(for_checks(config, &check.check)));
+        let number = self.manners.last().map_or(0, |last| last.number + 1);
+        self.manners.push(Manner { number, identity, pool_tls: tls.cloned(), tls: own.clone() });
+        (number, own)
     }
 }
 

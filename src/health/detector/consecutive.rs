@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::{Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity};
+use super::{Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity, renumbered};
 use crate::health::Sample;
 
 pub(super) const FAILURES: Kind = Kind {
@@ -89,6 +89,10 @@ impl Detector for Consecutive {
         if let Some(row) = self.endpoints.get_mut(endpoint) {
             row.forgotten = row.length;
         }
+    }
+
+    fn renumber(&mut self, from: &[Option<usize>]) {
+        renumbered(&mut self.endpoints, from);
     }
 }
 

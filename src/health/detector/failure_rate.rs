@@ -99,6 +99,10 @@ impl Detector for FailureRate {
     fn forget(&mut self, endpoint: usize) {
         self.windows.forget(endpoint);
     }
+
+    fn renumber(&mut self, from: &[Option<usize>]) {
+        self.windows.renumber(from);
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::chance;
 use super::words::{percent, time};
-use super::{Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity};
+use super::{Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity, renumbered};
 use crate::health::Latencies;
 use crate::model::options::Options;
 use crate::model::units::Share;
@@ -145,6 +145,10 @@ impl Detector for Latency {
         if let Some(track) = self.tracks.get_mut(endpoint) {
             track.begin_anew();
         }
+    }
+
+    fn renumber(&mut self, from: &[Option<usize>]) {
+        renumbered(&mut self.tracks, from);
     }
 }
 

@@ -29,6 +29,10 @@ pub trait Detector: fmt::Debug + Send {
 
     /// Forgets what it knows of the endpoint, which begins anew.
     fn forget(&mut self, endpoint: usize);
+
+    /// The endpoints are others from now on: at each place the one that had the index that `from`
+    /// says, or a new one.
+    fn renumber(&mut self, from: &[Option<usize>]);
 }
 
 /// One endpoint, as a detector sees it.
@@ -142,6 +146,13 @@ impl fmt::Debug for Make {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.make().fmt(f)
     }
+}
+
+/// What is known of each endpoint, after these have changed as [`Detector::renumber`] says.
+fn renumbered<T: Default>(known: &mut Vec<T>, from: &[Option<usize>]) {
+    let mut before = std::mem::take(known);
+    let at = |from: &Option<usize>| from.and_then(|from| before.get_mut(from)).map(std::mem::take);
+    known.extend(from.iter().map(at).map(Option::unwrap_or_default));
 }
 
 /// Bounds on the windows of the configuration.

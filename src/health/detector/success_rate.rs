@@ -194,6 +194,12 @@ impl Detector for SuccessRate {
     fn forget(&mut self, endpoint: usize) {
         self.windows.forget(endpoint);
     }
+
+    fn renumber(&mut self, from: &[Option<usize>]) {
+        self.windows.renumber(from);
+        let found = |(at, from): (usize, &Option<usize>)| from.filter(|f| self.found.contains(f)).map(|_| at);
+        self.found = from.iter().enumerate().filter_map(found).collect();
+    }
 }
 
 /// A level's endpoints, for the time of one look.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::chance;
 use super::words::time;
-use super::{Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity};
+use super::{Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity, renumbered};
 use crate::health::{Failure, Latencies, Sample};
 use crate::model::options::Options;
 
@@ -103,6 +103,10 @@ impl Detector for Unresponsive {
         if let Some(track) = self.tracks.get_mut(endpoint) {
             *track = Track::default();
         }
+    }
+
+    fn renumber(&mut self, from: &[Option<usize>]) {
+        renumbered(&mut self.tracks, from);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Seen;
+use super::{Seen, renumbered};
 
 /// What happened at each endpoint of a pool within a span of time.
 #[derive(Debug)]
@@ -82,6 +82,11 @@ impl Windows {
         windows
             .filter(move |(_, window)| window.serving && window.level == level && !window.slots.is_empty())
             .map(move |(endpoint, window)| (endpoint, window.over(span, now)))
+    }
+
+    /// As [`Detector::renumber`](super::Detector::renumber).
+    pub(super) fn renumber(&mut self, from: &[Option<usize>]) {
+        renumbered(&mut self.endpoints, from);
     }
 
     /// Forgets an endpoint's past.

@@ -39,6 +39,7 @@ impl What {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Joined => "joined",
+            Self::Left => "left",
             Self::Checked { .. } => "checked",
             Self::WentDown => "went_down",
             Self::CameUp => "came_up",
@@ -67,6 +68,7 @@ impl What {
     fn words(&self) -> String {
         match self {
             Self::Joined => "joined the pool".to_owned(),
+            Self::Left => "left the pool: no new requests, those under way may end".to_owned(),
             Self::Checked { result, row, needed } => checked(result, *row, *needed),
             Self::WentDown => "down: too many checks in a row failed".to_owned(),
             Self::CameUp => "up: enough checks in a row passed".to_owned(),

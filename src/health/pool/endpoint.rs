@@ -1,6 +1,8 @@
 //! One endpoint: what keeps it from its traffic, and when that ends by itself. Knows nothing of its
 //! siblings; what depends on them is decided in the pool.
 
+mod change;
+
 use std::time::{Duration, Instant};
 
 use super::HealthSettings;
@@ -33,6 +35,8 @@ pub(super) struct Endpoint {
     warm_since: Option<Instant>,
     /// Whether its first pass brings all of its weight, as at the start of the process.
     starts_at_once: bool,
+    /// Whether it is to be checked before it stands beside those that it has joined.
+    joining: bool,
     disagreement: Disagreement,
 }
 
@@ -104,6 +108,7 @@ impl Endpoint {
             degraded_until: None,
             warm_since: None,
             starts_at_once: true,
+            joining: false,
             disagreement: Disagreement::default(),
         }
     }
@@ -136,7 +141,7 @@ impl Endpoint {
         Standing {
             state,
             available: self.is_available() || (alone && on_trial),
-            excluded: self.order.is_some(),
+            excluded: self.order.is_some() || (self.joining && !alone),
             on_trial,
             factor: self.factor(slow_start, now),
         }
@@ -203,6 +208,7 @@ impl Endpoint {
             || self.offences.times > 0
             || self.degraded_until.is_some()
             || self.warm_since.is_some()
+            || self.joining
             || self.disagreement.holds
             || self.is_complained_of(now)
             || self.down_since().is_some_and(|since| now.saturating_duration_since(since) <= BEFORE);
@@ -307,6 +313,7 @@ impl Endpoint {
         let (Some(rhythm), Some(checks)) = (&settings.checks, &mut self.checks) else { return false };
         let passed = result.failure.is_none();
         let step = checks.take(passed, rhythm, now);
+        self.joining &= checks.verdict == Verdict::Unproven;
         if let Some(step) = step {
             let what = What::Checked { result: result.clone(), row: step.row, needed: step.needed };
             log.push(self.event(what));

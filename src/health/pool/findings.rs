@@ -41,6 +41,30 @@ impl Findings {
         Self { episodes: HashMap::new(), counts: counts.collect() }
     }
 
+    /// Goes on for detectors of these names, each of which was at the place before that `origins` says,
+    /// and with endpoints that come `from` these indexes.
+    pub(super) fn adopt(
+        &mut self,
+        names: &[&'static str],
+        origins: &[Option<usize>],
+        from: &[Option<usize>],
+    ) {
+        let before = std::mem::take(&mut self.counts);
+        let count = |(name, origin): (&&'static str, &Option<usize>)| {
+            let known = origin.and_then(|origin| before.get(origin)).copied();
+            known.unwrap_or(Count { detector: name, detected: 0, enforced: 0 })
+        };
+        self.counts = names.iter().zip(origins).map(count).collect();
+        if !self.episodes.is_empty() {
+            let [endpoints, detectors] = [from, origins].map(inverted);
+            let episodes = std::mem::take(&mut self.episodes).into_iter();
+            let known = episodes.filter_map(|((endpoint, detector), episode)| {
+                Some(((*endpoints.get(&endpoint)?, *detectors.get(&detector)?), episode))
+            });
+            self.episodes = known.collect();
+        }
+    }
+
     /// Takes a finding and its effect. Whether it is to be recorded: each kind of effect once in an
     /// episode, ejections always.
     pub(super) fn take(
@@ -76,6 +100,11 @@ impl Findings {
     pub(super) fn counts(&self) -> &[Count] {
         &self.counts
     }
+}
+
+/// The present place of each thing that has one, by its place before.
+fn inverted(from: &[Option<usize>]) -> HashMap<usize, usize> {
+    from.iter().enumerate().filter_map(|(at, from)| Some(((*from)?, at))).collect()
 }
 
 const fn kind(effect: &Effect) -> u8 {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::health::check::Rhythm;
-use crate::health::detector::Chosen;
+use crate::health::detector::{Chosen, Mode};
 
 /// What endpoints are judged by, per pool.
 #[derive(Clone, Debug)]
@@ -16,6 +16,13 @@ pub struct HealthSettings {
     pub ejection: Ejection,
     /// How long an endpoint takes from a tenth of its weight to all of it. Zero for at once.
     pub slow_start: Duration,
+}
+
+impl HealthSettings {
+    /// Whether the findings of any detector are acted upon.
+    pub(super) fn is_enforced(&self) -> bool {
+        self.detectors.iter().any(|chosen| chosen.mode == Mode::Enforce)
+    }
 }
 
 /// The default of [`HealthSettings::slow_start`].

@@ -63,7 +63,8 @@ pub struct Standing {
     pub state: State,
     /// Whether it may get traffic as a rule. Also of an endpoint on trial when the pool has no other.
     pub available: bool,
-    /// Whether it was taken out by command, so that it is not even tried when too few are available.
+    /// Whether it counts nowhere, so that it is not even tried when too few are available: it was taken
+    /// out by command, or has joined others and was not checked yet.
     pub excluded: bool,
     /// Whether a trial request may go there.
     pub on_trial: bool,

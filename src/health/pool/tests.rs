@@ -1,5 +1,6 @@
 //! Stories of a pool, in virtual time.
 
+mod adopt;
 mod adversary;
 mod checks;
 mod ejection;
@@ -50,6 +51,8 @@ impl Detector for Strict {
     }
 
     fn forget(&mut self, _endpoint: usize) {}
+
+    fn renumber(&mut self, _: &[Option<usize>]) {}
 }
 
 static STRICT: Kind = Kind {

@@ -46,6 +46,11 @@ impl Checks {
         Self { verdict: Verdict::Unproven, since: now, row: 0 }
     }
 
+    /// The same of an endpoint that has been in use unchecked.
+    pub(super) fn assumed(now: Instant) -> Self {
+        Self { verdict: Verdict::Assumed, ..Self::new(now) }
+    }
+
     /// Takes a result. `None` if it confirms the verdict.
     pub(super) fn take(&mut self, passed: bool, rhythm: &Rhythm, now: Instant) -> Option<Step> {
         let needed = match (self.verdict, passed) {

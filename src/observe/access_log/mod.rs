@@ -91,10 +91,15 @@ impl AccessLog {
     /// Writes what is left and closes the log, within `wait`. Returns whether everything was handed
     /// to the kernel or counted as lost by then; if not, the thread goes on in the background.
     pub fn close(&self, wait: Duration) -> bool {
-        self.backlogs.stop.store(true, Ordering::Release);
-        self.rouse(Mood::Urgent);
+        self.end();
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
+    }
+
+    /// As [`Self::close`], without waiting for it.
+    pub fn end(&self) {
+        self.backlogs.stop.store(true, Ordering::Release);
+        self.rouse(Mood::Urgent);
     }
 
     fn rouse(&self, mood: Mood) {

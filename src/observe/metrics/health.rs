@@ -19,6 +19,8 @@ use crate::observe::shard::{Shard, Sharded};
 pub struct EndpointHealth {
     state: AtomicU8,
     up: AtomicBool,
+    /// Whether it is no part of its pool any more.
+    gone: AtomicBool,
     disagrees: AtomicBool,
     ejections: AtomicU64,
     passed: AtomicU64,
@@ -47,6 +49,7 @@ impl EndpointHealth {
         Self {
             state: AtomicU8::new(State::Up as u8),
             up: AtomicBool::new(true),
+            gone: AtomicBool::new(false),
             disagrees: AtomicBool::new(false),
             ejections: AtomicU64::new(0),
             passed: AtomicU64::new(0),
@@ -58,6 +61,13 @@ impl EndpointHealth {
     /// Takes the weight's factor and the estimate from `gauge` from now on.
     pub(super) fn watch(&self, gauge: &Arc<Gauge>) {
         *self.gauge.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(gauge);
+        self.gone.store(false, Ordering::Relaxed);
+    }
+
+    /// It is no part of its pool any more. What was counted of it is still to be shown.
+    pub fn leave(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.up.store(false, Ordering::Relaxed);
     }
 
     /// What is done with it from now on, and whether its checks pass while its requests fail.
@@ -200,10 +210,12 @@ pub(super) fn expose_pools<'a>(
 
 /// How many endpoints of each pool are in each state, in the order of [`State::ALL`].
 pub(super) fn count_states<'a>(
+    pools: impl Iterator<Item = &'a Name>,
     endpoints: impl Iterator<Item = (&'a EndpointLabels, &'a EndpointHealth)>,
 ) -> BTreeMap<&'a Name, [u32; State::ALL.len()]> {
-    let mut counts = BTreeMap::<_, [u32; State::ALL.len()]>::new();
-    for (of, health) in endpoints {
+    let mut counts: BTreeMap<_, [u32; State::ALL.len()]> =
+        pools.map(|pool| (pool, Default::default())).collect();
+    for (of, health) in endpoints.filter(|(_, health)| !health.gone.load(Ordering::Relaxed)) {
         if let Some(count) = counts.entry(&of.pool).or_default().get_mut(health.state()) {
             *count += 1;
         }

@@ -1,6 +1,7 @@
 //! What is counted of pools' ladders of degradation: requests that each rung answered, and the rung
 //! that the pool is on. Written on slow paths and by the control thread, so that one cell each will do.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::exposition::{Exposition, Title, labels};
@@ -10,7 +11,7 @@ use crate::model::Name;
 #[derive(Debug)]
 pub struct LadderMetrics {
     /// The rungs below the pool by their names, with the requests that each answered.
-    rungs: Vec<(String, AtomicU64)>,
+    rungs: Vec<(String, Arc<AtomicU64>)>,
     rung: AtomicU64,
     /// Bytes of responses that are kept; `NONE` where none ever are.
     kept: AtomicU64,
@@ -20,8 +21,24 @@ impl LadderMetrics {
     /// Of rungs with these names.
     #[must_use]
     pub(super) fn new(names: Vec<String>) -> Self {
-        let rungs = names.into_iter().map(|name| (name, AtomicU64::new(0))).collect();
+        let rungs = names.into_iter().map(|name| (name, Arc::default())).collect();
         Self { rungs, rung: AtomicU64::new(0), kept: AtomicU64::new(NONE) }
+    }
+
+    /// Of rungs with these names, in place of `self`: those that it has too are counted on.
+    #[must_use]
+    pub(super) fn renamed(&self, names: Vec<String>) -> Self {
+        let counted = |name: String| {
+            let known = self.rungs.iter().find(|(own, _)| *own == name);
+            let count = known.map(|(_, count)| Arc::clone(count)).unwrap_or_default();
+            (name, count)
+        };
+        Self { rungs: names.into_iter().map(counted).collect(), ..Self::new(Vec::new()) }
+    }
+
+    /// The names of the rungs below the pool, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rungs.iter().map(|(name, _)| name.as_str())
     }
 
     /// The name of a rung, counted from 1; that of rung 0, and of others, is `own`.

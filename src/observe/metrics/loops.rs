@@ -84,6 +84,17 @@ impl LoopMetrics {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    /// Shows from now on only what is known of loops that there are: of an adaptive limit, and of admission
+    /// control.
+    pub fn show(&self, limit: bool, probability: bool) {
+        if !limit {
+            self.limit.store(0, Ordering::Relaxed);
+        }
+        if !probability {
+            self.probability.store(NONE, Ordering::Relaxed);
+        }
+    }
+
     /// The part that admission control turns away, or would, in 2^-32.
     pub fn set_probability(&self, bits: u32) {
         self.probability.store(u64::from(bits), Ordering::Relaxed);

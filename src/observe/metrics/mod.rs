@@ -2,6 +2,7 @@
 //! are looked up when a handle is made, which is when a snapshot is built, never per request.
 //! Label values come from the configuration only, so that their number is bounded by it.
 
+mod discovery;
 mod endpoint;
 mod exposition;
 mod health;
@@ -26,6 +27,7 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
+pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
@@ -58,6 +60,7 @@ pub struct Registry {
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
     pools: Kept<Name, PoolMetrics>,
+    discovery: Kept<Name, DiscoveryMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
@@ -79,6 +82,7 @@ impl Registry {
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
             pools: Kept::default(),
+            discovery: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
             ladders: Kept::default(),
@@ -136,6 +140,12 @@ impl Registry {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
     }
 
+    /// What is counted of how a pool comes by its endpoints.
+    #[must_use]
+    pub fn discovery(&self, pool: &Name) -> Arc<DiscoveryMetrics> {
+        self.discovery.get_or_make(pool.clone(), DiscoveryMetrics::default)
+    }
+
     /// What is shown of the breaker of a pool, or of an endpoint of it.
     #[must_use]
     pub fn breaker(&self, pool: &Name, endpoint: Option<&str>) -> Arc<BreakerMetrics> {
@@ -149,10 +159,16 @@ impl Registry {
         self.loops.get_or_make(pool.clone(), LoopMetrics::default)
     }
 
-    /// What is counted of the ladder of a pool, whose rungs have these names.
+    /// What is counted of the ladder of a pool, whose rungs have these names. Where they were others, what
+    /// was known before is shown no longer; counts of rungs that stay go on.
     #[must_use]
     pub fn ladder(&self, pool: &Name, rungs: Vec<String>) -> Arc<LadderMetrics> {
-        self.ladders.get_or_make(pool.clone(), || LadderMetrics::new(rungs))
+        let same = |known: &LadderMetrics| known.names().eq(rungs.iter().map(String::as_str));
+        let renew = |known: Option<&LadderMetrics>| match known {
+            Some(known) => known.renamed(rungs.clone()),
+            None => LadderMetrics::new(rungs.clone()),
+        };
+        self.ladders.get_or_renew(pool.clone(), same, renew)
     }
 
     /// The counts of a rate limit of a route.
@@ -205,6 +221,8 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let discovery = self.discovery.review();
+        discovery::expose(discovery.iter().map(|(pool, metrics)| (pool, &**metrics)), &mut out);
         let rates = self.rates.review();
         rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);
@@ -228,7 +246,7 @@ impl Registry {
         let endpoints = endpoints.iter().map(|(labels, health)| (labels, &**health));
         let pools = self.pool_health.review();
         let pools = pools.iter().map(|(pool, health)| (pool, &**health));
-        let states = health::count_states(endpoints.clone());
+        let states = health::count_states(pools.clone().map(|(pool, _)| pool), endpoints.clone());
         health::expose_endpoints(endpoints, out);
         health::expose_pools(pools, &states, out);
     }
@@ -257,6 +275,23 @@ impl<K: Ord + Clone, M> Kept<K, M> {
         let entry = map.entry(key).or_insert_with(|| Entry { metrics: Arc::new(make()), orphaned: false });
         entry.orphaned = false;
         Arc::clone(&entry.metrics)
+    }
+
+    /// The handle if it is as it should be; otherwise what `renew` makes in its place.
+    fn get_or_renew(
+        &self,
+        key: K,
+        fits: impl FnOnce(&M) -> bool,
+        renew: impl FnOnce(Option<&M>) -> M,
+    ) -> Arc<M> {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = map.get(&key).map(|entry| Arc::clone(&entry.metrics));
+        let metrics = match known.filter(|known| fits(known)) {
+            Some(known) => known,
+            None => Arc::new(renew(map.get(&key).map(|entry| &*entry.metrics))),
+        };
+        map.insert(key, Entry { metrics: Arc::clone(&metrics), orphaned: false });
+        metrics
     }
 
     /// All handles to show, in the order of their labels.

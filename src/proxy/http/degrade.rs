@@ -20,7 +20,7 @@ use crate::cache::{Key, Store, Stored, rules};
 use crate::health::Outcome;
 use crate::limit::Rejection;
 use crate::model::field::Known;
-use crate::model::{Fields, ResponseHead};
+use crate::model::{Fields, Name, ResponseHead};
 use crate::route::filter::Reply;
 use crate::upstream::fallbacks::Rung;
 use crate::upstream::{Fallbacks, LocalEndpoint, LocalPool, Permit};
@@ -150,8 +150,8 @@ impl<'a> Down<'_, 'a> {
         Box::pin(async move {
             for (number, rung) in self.fallbacks.rungs(from) {
                 let answer = match rung {
-                    Rung::Pool(index) if self.may_ask(&own, scratch, client) => {
-                        self.ask((number, *index), scratch, client, account).await?
+                    Rung::Pool(name) if self.may_ask(&own, scratch, client) => {
+                        self.ask((number, name), scratch, client, account).await?
                     }
                     Rung::Pool(_) => None,
                     Rung::Stale(store) => self.stale(store, scratch).map(Answer::Reply),
@@ -193,18 +193,19 @@ impl<'a> Down<'_, 'a> {
         is_whole && (unprocessed || may_twice)
     }
 
-    /// Asks the pool at `index`, which is a rung; what failed there is counted and told.
+    /// Asks the pool of this name, which is a rung; what failed there is counted and told.
     ///
     /// # Errors
     /// When the request failed for a reason that lies outside of the pool.
     async fn ask(
         &self,
-        (number, index): (usize, usize),
+        (number, name): (usize, &Name),
         scratch: &mut Scratch,
         client: &mut Client,
         account: &mut Account<'a>,
     ) -> Result<Option<Answer>, ProxyError> {
-        let Some(other) = account.local.pools.get(index) else { return Ok(None) };
+        let place = account.local.snapshot.index_of(name);
+        let Some(other) = place.and_then(|index| account.local.pools.get(index)) else { return Ok(None) };
         match answer(self.onward, other, scratch, client, account).await {
             Ok(Answer::Exchange(exchange, _)) if is_broken(scratch.response.status) => {
                 let status = scratch.response.status.as_u16();

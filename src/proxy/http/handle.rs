@@ -35,8 +35,8 @@ pub(super) async fn handle(
     client: &mut Client,
     body: Result<Length, ProxyError>,
 ) {
-    let local = cx.worker.local();
-    let Some(listener) = local.snapshot.listener(cx.listener) else { return };
+    let local = cx.local();
+    let Some(listener) = local.snapshot.listener(cx.listening.id) else { return };
     let mut account = Account::open(&local, listener, ambient::now());
     scratch.watch.start(account.started);
     if listener.access_log.is_some() {
@@ -71,7 +71,7 @@ async fn answer<'a>(
     account.client = cx.peer.client(&scratch.request.fields, &listener.identity);
     let asked = hop::of_request(&mut scratch.request);
     client.is_last = !asked.persist;
-    client.persist = asked.persist && !cx.worker.is_draining();
+    client.persist = asked.persist && !cx.is_ending();
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
     deadline::set(account, route, &scratch.request);

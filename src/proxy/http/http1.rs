@@ -82,9 +82,9 @@ async fn wait_for_request(cx: &Connection, conn: &Conn, timer: &mut Timer) -> Op
             Poll::Ready(_) => return Poll::Ready(false),
             Poll::Pending => {}
         }
-        timer.set(idle_since + cx.worker.keep_alive(keep_alive));
+        timer.set(idle_since + cx.keep_alive(keep_alive));
         timer.poll_expired(task).map(|()| {
-            if !cx.worker.is_draining() {
+            if !cx.is_ending() {
                 with_listener(cx, |l| l.metrics.timed_out(cx.worker.shard, ClientTimeout::KeepAlive));
             }
             false
@@ -221,8 +221,8 @@ fn count_bytes(cx: &Connection, conn: &Conn, counted: &mut (u64, u64)) {
 
 /// Reads something of the listener that accepted the connection.
 pub(super) fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
-    let local = cx.worker.local();
-    local.snapshot.listener(cx.listener).map(|listener| read(listener))
+    let local = cx.local();
+    local.snapshot.listener(cx.listening.id).map(|listener| read(listener))
 }
 
 fn limits_of(listener: &Listener) -> (Duration, HeadLimits) {

@@ -25,8 +25,8 @@ use crate::wire::{Length, framing};
 
 /// Serves the connection, of which `first` was read already, until it ends.
 pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
-    let local = cx.worker.local();
-    let Some(listener) = local.snapshot.listener(cx.listener) else { return };
+    let local = cx.local();
+    let Some(listener) = local.snapshot.listener(cx.listening.id) else { return };
     let (limits, timeouts) = (&listener.limits, &listener.timeouts);
     let mut settings = Builder::new();
     settings
@@ -61,7 +61,7 @@ async fn requests(
     let open = Rc::new(());
     loop {
         let next = poll_fn(|task| {
-            if !ending && cx.worker.is_draining() {
+            if !ending && cx.is_ending() {
                 ending = true;
                 timer.clear();
                 connection.graceful_shutdown();
@@ -76,7 +76,7 @@ async fn requests(
                 idle_since = None;
             } else if !ending {
                 let idle_since = *idle_since.get_or_insert_with(ambient::now);
-                timer.set(idle_since + cx.worker.keep_alive(keep_alive));
+                timer.set(idle_since + cx.keep_alive(keep_alive));
             } else if timer.is_clear() {
                 timer.set(ambient::now() + GOODBYE);
             }

@@ -27,26 +27,45 @@ mod tunnel;
 mod watch;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use identity::Peer;
 pub use serve::serve;
 
-use super::Worker;
+use super::{Listening, Worker};
 use crate::model::{RequestHead, ResponseHead};
+use crate::upstream::Local;
 
 /// What the requests of one client connection have in common.
 #[derive(Debug)]
 struct Connection {
     /// The worker.
     worker: Rc<Worker>,
-    /// Index into the snapshot's listeners.
-    listener: usize,
+    /// What accepted it.
+    listening: Rc<Listening>,
     /// Who is at the other end.
     peer: Peer,
     /// The version of TLS, as in `TLSv1.3`; `None` without TLS.
     tls_version: Option<&'static str>,
     /// The server name that the client indicated.
     sni: Option<Box<str>>,
+}
+
+impl Connection {
+    /// What a request that begins now runs under.
+    fn local(&self) -> Rc<Local> {
+        self.listening.local(&self.worker)
+    }
+
+    /// Whether it is to end after the request under way.
+    fn is_ending(&self) -> bool {
+        self.worker.is_draining() || self.listening.is_closing()
+    }
+
+    /// How long it is kept while idle, if it were for `usual`.
+    fn keep_alive(&self, usual: Duration) -> Duration {
+        self.worker.keep_alive(usual, self.is_ending())
+    }
 }
 
 /// Memory for one request, used again for the next.

@@ -14,31 +14,35 @@ use super::{Connection, Peer, http1, http2};
 use crate::limit::Refusal;
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
-use crate::observe::metrics::ClientTimeout;
+use crate::observe::metrics::{ClientTimeout, ListenerMetrics};
 use crate::observe::panics::{Place, contain};
-use crate::proxy::Worker;
+use crate::proxy::{Listening, Worker};
 use crate::upstream::Listener;
+use crate::upstream::snapshot::Entered;
 
-/// Serves a connection that `listener` accepted from `peer`. It counts as open from the call on,
+/// Serves a connection that `listening` accepted from `peer`. It counts as open from the call on,
 /// before anything of it is polled. A panic ends it alone.
 pub fn serve(
     worker: Rc<Worker>,
-    listener: usize,
+    listening: Rc<Listening>,
     socket: Socket,
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
-    let registered = worker.register();
-    let entrance = Entrance::new(&worker, listener, socket);
+    let registered = worker.register(&listening);
+    let entrance = Entrance::new(&worker, &listening, socket);
     async move {
         registered.attend().await;
         match entrance {
-            Entrance::Open(entry, socket) => {
-                let served = pin!(accepted(&worker, listener, (socket, peer), entry));
+            Entrance::Open(entry, socket, listener) => {
+                let via = (&worker, &listening, listener);
+                let served = pin!(accepted(via, (socket, peer)));
                 if let Err(panic) = contain(Place::Connection, served).await {
-                    let local = worker.local();
-                    let listener = local.snapshot.listener(listener).map(|listener| listener.name.as_str());
+                    let local = listening.local(&worker);
+                    let listener =
+                        local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
                     tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
                 }
+                drop(entry);
             }
             Entrance::Refused(refused) => Box::pin(refused.tell()).await,
             Entrance::Closed => {}
@@ -49,77 +53,73 @@ pub fn serve(
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
 async fn accepted(
-    worker: &Rc<Worker>,
-    listener: usize,
+    (worker, listening, listener): (&Rc<Worker>, &Rc<Listening>, Arc<Listener>),
     (socket, peer): (Socket, Option<SocketAddr>),
-    entry: Entry,
 ) {
-    let shared = Arc::clone(&entry.listener);
     let ip = peer.map(|peer| peer.ip());
-    match &shared.tls {
-        None => {
-            let peer = Peer::new(ip, "http");
-            let cx = Connection { worker: Rc::clone(worker), listener, peer, tls_version: None, sni: None };
-            plain(cx, Stream::Plain(socket)).await;
-        }
-        Some(config) => {
-            if let Some((cx, stream, is_http2)) =
-                Box::pin(handshake(worker, listener, (socket, ip), &shared, config)).await
-            {
-                if is_http2 {
-                    Box::pin(http2::serve(Rc::new(cx), stream, Bytes::new())).await;
-                } else {
-                    http1::serve(&cx, Rc::new(Conn::new(stream, Bytes::new()))).await;
-                }
-            }
-        }
+    let connection = |scheme| Connection {
+        worker: Rc::clone(worker),
+        listening: Rc::clone(listening),
+        peer: Peer::new(ip, scheme),
+        tls_version: None,
+        sni: None,
+    };
+    let Some(config) = &listener.tls else {
+        // Whatever is configured later is for the connection too: it holds nothing of before.
+        drop(listener);
+        return plain(connection("http"), Stream::Plain(socket)).await;
+    };
+    let mut cx = connection("https");
+    let Some((stream, is_http2)) = Box::pin(handshake(&mut cx, socket, &listener, config)).await else {
+        return;
+    };
+    drop(listener);
+    if is_http2 {
+        Box::pin(http2::serve(Rc::new(cx), stream, Bytes::new())).await;
+    } else {
+        http1::serve(&cx, Rc::new(Conn::new(stream, Bytes::new()))).await;
     }
-    drop(entry);
 }
 
 /// Counts a connection for as long as it lives, in metrics and against what there may be.
 struct Entry {
-    listener: Arc<Listener>,
+    metrics: Arc<ListenerMetrics>,
     worker: Rc<Worker>,
+    /// Given back with it.
+    _entered: Entered,
 }
 
 /// Whether a connection is let in.
 enum Entrance {
-    Open(Entry, Socket),
+    Open(Entry, Socket, Arc<Listener>),
     Refused(Refused),
     Closed,
 }
 
 impl Entrance {
-    fn new(worker: &Rc<Worker>, listener: usize, socket: Socket) -> Self {
-        let local = worker.local();
-        let Some(listener) = local.snapshot.listener(listener) else { return Self::Closed };
+    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket) -> Self {
+        let local = listening.local(worker);
+        let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
         match Entry::new(worker, listener) {
-            Ok(entry) => Self::Open(entry, socket),
+            Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
             Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
         }
     }
 }
 
 impl Entry {
-    fn new(worker: &Rc<Worker>, listener: &Arc<Listener>) -> Result<Self, Refusal> {
-        if !listener.enter() {
-            return Err(Refusal::Listener);
-        }
-        if let Err(why) = worker.pressure.enter() {
-            listener.leave();
-            return Err(why);
-        }
+    fn new(worker: &Rc<Worker>, listener: &Listener) -> Result<Self, Refusal> {
+        let entered = listener.enter().ok_or(Refusal::Listener)?;
+        worker.pressure.enter()?;
         listener.metrics.accepted(worker.shard);
-        Ok(Self { listener: Arc::clone(listener), worker: Rc::clone(worker) })
+        Ok(Self { metrics: Arc::clone(&listener.metrics), worker: Rc::clone(worker), _entered: entered })
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.listener.leave();
         self.worker.pressure.leave();
-        self.listener.metrics.closed(self.worker.shard);
+        self.metrics.closed(self.worker.shard);
     }
 }
 
@@ -136,37 +136,32 @@ async fn plain(cx: Connection, stream: Stream) {
 }
 
 async fn handshake(
-    worker: &Rc<Worker>,
-    listener: usize,
-    (socket, ip): (Socket, Option<std::net::IpAddr>),
-    shared: &Listener,
+    cx: &mut Connection,
+    socket: Socket,
+    listener: &Listener,
     config: &Arc<rustls::ServerConfig>,
-) -> Option<(Connection, Stream, bool)> {
+) -> Option<(Stream, bool)> {
     let accept = TlsAcceptor::from(Arc::clone(config)).accept(socket);
-    let stream = match tokio::time::timeout(shared.timeouts.tls_handshake, accept).await {
+    let shard = cx.worker.shard;
+    let stream = match tokio::time::timeout(listener.timeouts.tls_handshake, accept).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            shared.metrics.tls_failed(worker.shard);
-            tracing::debug!(listener = %shared.name, %error, "TLS handshake failed");
+            listener.metrics.tls_failed(shard);
+            tracing::debug!(listener = %listener.name, %error, "TLS handshake failed");
             return None;
         }
         Err(_) => {
-            shared.metrics.tls_failed(worker.shard);
-            shared.metrics.timed_out(worker.shard, ClientTimeout::TlsHandshake);
+            listener.metrics.tls_failed(shard);
+            listener.metrics.timed_out(shard, ClientTimeout::TlsHandshake);
             return None;
         }
     };
-    shared.metrics.tls_established(worker.shard);
+    listener.metrics.tls_established(shard);
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let cx = Connection {
-        worker: Rc::clone(worker),
-        listener,
-        peer: Peer::new(ip, "https"),
-        tls_version: session.protocol_version().and_then(tls_version),
-        sni: session.server_name().map(Into::into),
-    };
-    Some((cx, Stream::ServerTls(Box::new(stream)), is_http2))
+    cx.tls_version = session.protocol_version().and_then(tls_version);
+    cx.sni = session.server_name().map(Into::into);
+    Some((Stream::ServerTls(Box::new(stream)), is_http2))
 }
 
 fn tls_version(version: rustls::ProtocolVersion) -> Option<&'static str> {

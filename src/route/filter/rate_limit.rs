@@ -35,7 +35,7 @@ pub struct RateLimit {
     mode: Mode,
     /// The value of `RateLimit-Policy`.
     policy: String,
-    state: OnceLock<State>,
+    state: OnceLock<Arc<State>>,
 }
 
 /// What is done about requests that come too often.
@@ -55,7 +55,7 @@ pub struct RateCounts {
 }
 
 /// Whose requests share a bucket.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum By {
     Client,
     Route,
@@ -112,7 +112,22 @@ impl RateLimit {
             By::Client | By::Header(_) => Buckets::Many(Keyed::new(self.max_keys, seed)),
         };
         // Who has begun goes on with what was counted.
-        let _ = self.state.set(State { since: now, buckets, counts });
+        let _ = self.state.set(Arc::new(State { since: now, buckets, counts }));
+    }
+
+    /// Whether it has begun, or goes on from another.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.state.get().is_some()
+    }
+
+    /// Goes on with what `before` has counted, unless other requests share a bucket here or are let through
+    /// at another rate. What is done about those that come too often may be another thing.
+    pub fn go_on_from(&self, before: &Self) {
+        let alike = self.quota == before.quota && self.by == before.by && self.max_keys == before.max_keys;
+        if let (true, Some(state)) = (alike && self.name == before.name, before.state.get()) {
+            let _ = self.state.set(Arc::clone(state));
+        }
     }
 
     /// `{ rate = "100/s", burst = 200, by = "client", name = "per-client", max_keys = 100000, mode = "enforce" }`
