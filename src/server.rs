@@ -269,8 +269,7 @@ impl Server {
         let answering = self.answering.subscribe();
         let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
         let reload = Arc::clone(&self.reload);
-        let control =
-            Control { admin, answering: answering.clone(), state, health, running, reload, orders };
+        let control = Control { admin, answering: answering.clone(), state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;

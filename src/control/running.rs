@@ -4,6 +4,7 @@
 
 mod retired;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -341,9 +342,10 @@ impl State {
     /// The numbers of the plan's listeners, those of before by name, and the number of the next.
     fn number(&self, plan: &Plan) -> (Vec<usize>, usize) {
         let mut next = self.next_id;
+        let known: HashMap<_, _> =
+            self.plan.listeners.iter().map(|before| &before.name).zip(&self.ids).collect();
         let ids = plan.listeners.iter().map(|listener| {
-            let known = self.plan.listeners.iter().position(|before| before.name == listener.name);
-            known.and_then(|index| self.ids.get(index).copied()).unwrap_or_else(|| {
+            known.get(&listener.name).map(|id| **id).unwrap_or_else(|| {
                 next += 1;
                 next - 1
             })
