@@ -258,6 +258,12 @@ impl Running {
         &self.connections
     }
 
+    /// The threads of the data plane.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// What is counted.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {

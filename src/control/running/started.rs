@@ -33,7 +33,7 @@ impl Started {
     pub(super) fn differing(&self, plan: &Plan) -> Vec<&'static str> {
         let rows = [
             ("workers", self.workers != plan.workers),
-            ("admin", self.admin != plan.admin),
+            ("admin", self.admin.as_ref().map(AdminPlan::place) != plan.admin.as_ref().map(AdminPlan::place)),
             ("log", self.log != plan.log),
             ("state_dir", self.state_dir != plan.state_dir),
             ("upgrade", self.upgrade != plan.upgrade),

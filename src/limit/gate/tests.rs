@@ -67,7 +67,9 @@ fn a_line_that_is_made_shorter_keeps_whom_it_has() {
     gate.set_limit(4);
     assert!(waiting.iter_mut().all(|place| poll(place) == Poll::Ready(Turn::Granted)));
     drop(in_line);
-    assert!(gate.join(Priority::Normal, later()).is_some() && line.join(Priority::Normal, later(), 0).is_some());
+    assert!(
+        gate.join(Priority::Normal, later()).is_some() && line.join(Priority::Normal, later(), 0).is_some()
+    );
 }
 
 #[test]
