@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use forebay::config::plan::EndpointPlan;
 use forebay::config::{self, Plan};
 use forebay::control::assemble::Located;
 use forebay::control::health::journal::Entry;
@@ -48,10 +49,12 @@ fn relocate(proxy: &Proxy, located: Vec<Located>) {
 
 fn located(endpoints: &[SocketAddr]) -> Vec<Located> {
     let plan = plan(&text(endpoints, ""));
-    let endpoints = plan.pools.first().expect("a pool").endpoints.iter().zip(endpoints);
-    let located =
-        endpoints.map(|(plan, address)| Located { plan: plan.clone(), address: Address::Inet(*address) });
-    located.collect()
+    let named = &plan.pools.first().expect("a pool").endpoints;
+    let located = |(plan, address): (&EndpointPlan, &SocketAddr)| Located {
+        plan: plan.clone(),
+        address: Address::Inet(*address),
+    };
+    named.iter().zip(endpoints).map(located).collect()
 }
 
 fn state(proxy: &Proxy, endpoint: SocketAddr) -> State {

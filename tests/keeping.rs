@@ -5,12 +5,17 @@
 
 mod support;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
 use forebay::config;
 use forebay::control::running::Replaced;
 use forebay::upstream::{Pool, Snapshot};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
+use rustls_pki_types::ServerName;
 use support::*;
 
 /// Lets so many requests go that wait at an origin.
@@ -269,4 +274,55 @@ fn a_log_that_is_not_wanted_any_more_ends_whole() {
     hold.let_go(1);
     assert_eq!(proxy.get("/").status(), 200);
     assert_eq!(std::fs::read_to_string(&log).unwrap().lines().count(), 1);
+}
+
+/// The `https` listener `edge` in front of a pool with TLS.
+fn edge(pki: &Pki, origin: &Origin, listener: &str, pool: &str) -> String {
+    let certificates = "certificates = [{ cert = \"edge.pem\", key = \"edge.key\" }]";
+    format!(
+        "workers = 1\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"edge\"\nbind = \"127.0.0.1:0\"\nprotocol = \"https\"\n{certificates}\n{listener}\n\
+         [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"{}\"]\n{pool}\n\
+         [pool.app.tls]\nca = \"{}/app.pem\"\n",
+        origin.address(),
+        pki.path().display()
+    )
+}
+
+/// Shakes hands with the listener `edge`, to the end of what it sends of itself; how that went.
+fn shake_hands(proxy: &Proxy, config: &Arc<ClientConfig>) -> Option<HandshakeKind> {
+    let tcp = TcpStream::connect(proxy.address("edge")).unwrap();
+    tcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    let name = ServerName::try_from("edge.example").unwrap();
+    let client = ClientConnection::new(Arc::clone(config), name).unwrap();
+    let mut tls = StreamOwned::new(client, tcp);
+    // No more than a refusal, with which the tickets come.
+    tls.write_all(b"GET / HTTP/0.1\r\n\r\n").unwrap();
+    let _ = tls.read_to_end(&mut Vec::new());
+    tls.conn.handshake_kind()
+}
+
+#[test]
+fn sessions_and_endpoints_outlive_changes_of_anything_but_their_certificates() {
+    let (pki, origin) = (Pki::new(), answers("unasked"));
+    pki.issue("edge", &["edge.example"]).issue("app", &["app.example"]);
+    let text = |listener: &str, pool: &str| edge(&pki, &origin, listener, pool);
+    let proxy = Proxy::start_in(pki.path(), &text("", ""));
+    let client = Arc::new(pki.client(&[], &[&TLS13]));
+    let endpoint = |proxy: &Proxy| Arc::clone(&pool(proxy, "app").endpoints[0]);
+    let first = endpoint(&proxy);
+    assert_eq!(shake_hands(&proxy, &client), Some(HandshakeKind::Full));
+
+    let changed = text("timeouts = { idle = \"9s\" }", "timeouts = { idle = \"9s\" }");
+    proxy.reload_in(pki.path(), &changed).unwrap();
+    assert_eq!(shake_hands(&proxy, &client), Some(HandshakeKind::Resumed));
+    assert!(Arc::ptr_eq(&first, &endpoint(&proxy)), "with its connections");
+
+    // Nothing else is written, but the files say something else.
+    pki.issue("edge", &["edge.example", "other.example"]).issue("app", &["app.example", "other.example"]);
+    proxy.reload_in(pki.path(), &changed).unwrap();
+    assert_eq!(shake_hands(&proxy, &client), Some(HandshakeKind::Full));
+    let second = endpoint(&proxy);
+    assert!(!Arc::ptr_eq(&first.dial, &second.dial), "whom it trusts is another");
+    assert!(Arc::ptr_eq(&first.gauge, &second.gauge) && Arc::ptr_eq(&first.tally, &second.tally));
 }

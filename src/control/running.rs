@@ -3,7 +3,9 @@
 //! of it or nothing. Does not know why something is replaced.
 
 mod retired;
+mod started;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +17,6 @@ use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assembl
 use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
-use crate::config::plan::AdminPlan;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
 use crate::net::sockets::Sockets;
@@ -24,6 +25,7 @@ use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
 use retired::Retired;
+use started::Started;
 
 /// Why a valid plan cannot run here and now. What ran before goes on unchanged.
 #[derive(Debug, Error)]
@@ -49,8 +51,9 @@ pub enum RunError {
 pub struct Replaced {
     /// Its number.
     pub generation: u64,
-    /// What of it takes effect only when the process is started again, a line each; nothing as a rule.
-    pub notes: Vec<String>,
+    /// The keys under which it has something else than what the process began with, and which take effect
+    /// only when it begins again; none as a rule.
+    pub restart: Vec<&'static str>,
 }
 
 impl RunError {
@@ -73,6 +76,7 @@ pub struct Running {
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
+    started: Started,
     /// Held by whoever replaces something, from the first look at what runs to the end.
     turn: Mutex<()>,
     /// Held for moments.
@@ -111,7 +115,7 @@ impl Running {
         workers: usize,
         inherited: &Inherited,
     ) -> Result<Self, RunError> {
-        let plan = Arc::new(plan);
+        let (started, plan) = (Started::with(&plan), Arc::new(plan));
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
         let sockets = Sockets::default().reopen_with(&wanted(&plan, &ids), workers, &|asked, listener| {
             let owner = plan.listeners.get(listener).map_or("", |listener| listener.name.as_str());
@@ -144,6 +148,7 @@ impl Running {
             connections: Connections::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
+            started,
             turn: Mutex::default(),
             state: Mutex::new(state),
         })
@@ -160,7 +165,7 @@ impl Running {
         let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
-        let notes = notes(&plan, &before.plan);
+        let restart = self.started.differing(&plan);
         let plan = Arc::new(plan);
         let (ids, next_id) = before.number(&plan);
         let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
@@ -169,7 +174,7 @@ impl Running {
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
         self.discovery.commit(prepared);
-        Ok(Replaced { generation, notes })
+        Ok(Replaced { generation, restart })
     }
 
     /// Has each of these pools use these endpoints from now on, all at once; the names of those that there
@@ -348,29 +353,16 @@ impl State {
     /// The numbers of the plan's listeners, those of before by name, and the number of the next.
     fn number(&self, plan: &Plan) -> (Vec<usize>, usize) {
         let mut next = self.next_id;
+        let known: HashMap<_, _> =
+            self.plan.listeners.iter().map(|before| &before.name).zip(&self.ids).collect();
         let ids = plan.listeners.iter().map(|listener| {
-            let known = self.plan.listeners.iter().position(|before| before.name == listener.name);
-            known.and_then(|index| self.ids.get(index).copied()).unwrap_or_else(|| {
+            known.get(&listener.name).map(|id| **id).unwrap_or_else(|| {
                 next += 1;
                 next - 1
             })
         });
         (ids.collect(), next)
     }
-}
-
-/// What of `plan` is not put into force while the process runs.
-fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
-    let admin = plan.admin.as_ref().map(AdminPlan::place) != before.admin.as_ref().map(AdminPlan::place);
-    let rows = [
-        ("workers", plan.workers != before.workers),
-        ("log.format", plan.log.format != before.log.format),
-        ("admin.bind", admin),
-    ];
-    let changed = rows.into_iter().filter(|(_, changed)| *changed);
-    changed
-        .map(|(key, _)| format!("`{key}` has changed, which takes effect when forebay is restarted"))
-        .collect()
 }
 
 /// What the listeners of `plan` ask for, each with its number.

@@ -1,10 +1,8 @@
-//! What differs between two plans, in a line for each listener, route, pool and endpoint, and what of it
-//! has to wait for a restart.
+//! What differs between two plans, in a line for each listener, route and pool.
 
 use std::collections::BTreeMap;
 
 use crate::config::Plan;
-use crate::config::plan::AdminPlan;
 use crate::model::Fingerprint;
 
 /// What is different in `after`, a line each.
@@ -37,15 +35,4 @@ fn compare(
     lines.extend(removed.map(|name| format!("{what} {name} removed")));
     let changed = after.iter().filter(|(name, own)| before.get(*name).is_some_and(|before| before != *own));
     lines.extend(changed.map(|(name, _)| format!("{what} {name} changed")));
-}
-
-/// What is written differently and has no effect before the process starts anew.
-pub(super) fn needs_restart(before: &Plan, after: &Plan) -> Vec<&'static str> {
-    let rows = [
-        ("workers", before.workers != after.workers),
-        ("admin", before.admin.as_ref().map(AdminPlan::place) != after.admin.as_ref().map(AdminPlan::place)),
-        ("log", before.log != after.log),
-        ("state_dir", before.state_dir != after.state_dir),
-    ];
-    rows.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -210,9 +210,9 @@ impl Reload {
         if plan.origin.fingerprint == before.origin.fingerprint {
             return Outcome::Unchanged { generation };
         }
-        let (changes, restart) = (changes::changes(&before, &plan), changes::needs_restart(&before, &plan));
+        let changes = changes::changes(&before, &plan);
         match self.running.replace(plan) {
-            Ok(running::Replaced { generation, .. }) => {
+            Ok(running::Replaced { generation, restart }) => {
                 let mut state = self.state();
                 (state.loaded_at, state.cause) = (ambient::wall(), cause);
                 Outcome::Replaced(Replaced { generation, changes, restart, warnings })

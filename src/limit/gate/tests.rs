@@ -54,6 +54,25 @@ fn who_comes_to_wait_when_there_is_room_goes_in() {
 }
 
 #[test]
+fn a_line_that_is_made_shorter_keeps_whom_it_has() {
+    let (gate, line) = (Gate::new(1, 3, clock), Room::new(3, clock));
+    assert!(gate.try_enter());
+    let mut waiting: Vec<_> = (0..3).filter_map(|_| gate.join(Priority::Normal, later())).collect();
+    let in_line: Vec<_> = (0..3).filter_map(|_| line.join(Priority::Normal, later(), 0)).collect();
+    gate.set_waiting(1);
+    line.set_waiting(1);
+    assert_eq!((gate.waiting(), line.waiting(), in_line.len()), (3, 3, 3));
+    assert!(gate.join(Priority::Normal, later()).is_none());
+    assert!(line.join(Priority::Normal, later(), 0).is_none());
+    gate.set_limit(4);
+    assert!(waiting.iter_mut().all(|place| poll(place) == Poll::Ready(Turn::Granted)));
+    drop(in_line);
+    assert!(
+        gate.join(Priority::Normal, later()).is_some() && line.join(Priority::Normal, later(), 0).is_some()
+    );
+}
+
+#[test]
 fn a_limit_that_grows_lets_in_and_one_that_falls_throws_nobody_out() {
     let gate = Gate::new(1, 5, clock);
     assert!(gate.try_enter());

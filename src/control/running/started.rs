@@ -1,0 +1,43 @@
+//! What of a configuration is in force for as long as the process lives, whatever is written later. Does
+//! not know why it cannot change.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::config::Plan;
+use crate::config::plan::{AdminPlan, LogPlan, UpgradePlan};
+
+/// As it was when the process began.
+#[derive(Debug)]
+pub(super) struct Started {
+    workers: Option<NonZeroUsize>,
+    admin: Option<AdminPlan>,
+    log: LogPlan,
+    state_dir: Option<PathBuf>,
+    upgrade: UpgradePlan,
+}
+
+impl Started {
+    /// What `plan`, with which the process begins, has of it.
+    pub(super) fn with(plan: &Plan) -> Self {
+        Self {
+            workers: plan.workers,
+            admin: plan.admin.clone(),
+            log: plan.log.clone(),
+            state_dir: plan.state_dir.clone(),
+            upgrade: plan.upgrade.clone(),
+        }
+    }
+
+    /// The keys under which `plan` has something else.
+    pub(super) fn differing(&self, plan: &Plan) -> Vec<&'static str> {
+        let rows = [
+            ("workers", self.workers != plan.workers),
+            ("admin", self.admin.as_ref().map(AdminPlan::place) != plan.admin.as_ref().map(AdminPlan::place)),
+            ("log", self.log != plan.log),
+            ("state_dir", self.state_dir != plan.state_dir),
+            ("upgrade", self.upgrade != plan.upgrade),
+        ];
+        rows.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
+}
