@@ -19,7 +19,13 @@ fn main() -> ExitCode {
         Command::Why(args) => cli::why::why(&args),
         Command::Endpoint(args) => cli::endpoint::order(&args),
         Command::Endpoints(args) => cli::endpoint::list(&args),
+        Command::Status(args) => cli::status::status(&args),
+        Command::Pools(args) => cli::pools::list(&args),
+        Command::Top(args) => cli::top::top(&args),
+        Command::LogLevel(args) => cli::log_level::log_level(&args),
         Command::Simulate(args) => cli::simulate::simulate(&args),
+        Command::Upgrade(args) => cli::upgrade::upgrade(&args),
+        Command::Reload(args) => cli::reload::reload(&args),
         Command::Healthcheck(args) => cli::healthcheck::ask(&args),
         Command::Completions(args) => cli::completions(args.shell),
     };

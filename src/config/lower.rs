@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, listener, overload, pool, process, route};
+use super::{Cx, admin, listener, overload, pool, process, route};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -18,11 +18,13 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
+    let upgrade = process::upgrade(root.section("upgrade"), cx);
+    let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
 
     let mut binds = Binds::default();
     let listeners = listener::listeners(&root, &mut binds, cx);
-    let admin = process::admin(root.section("admin"), &mut binds, cx);
+    let admin = admin::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
     if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
         let fault = format!("`state_dir` is missing, and pool {} is to keep changes there", pool.name);
@@ -46,13 +48,15 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
+        upgrade,
+        reload,
         overload,
         zone,
     })
 }
 
 /// The pools that routes lead to, and those that stand in for them.
-fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
+pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),
