@@ -135,6 +135,17 @@ impl Tally {
 }
 
 impl TallyReader {
+    /// Whether nothing has changed since [`Self::read`] was last called: what it would give is idle, but
+    /// for waiting requests.
+    #[must_use]
+    pub fn is_quiet(&self, tally: &Tally) -> bool {
+        let is_over = matches!(tally.trial.load(Ordering::Relaxed), PASSED | FAILED);
+        !is_over
+            && tally.cells.total(|cells| &cells.answered) == self.answered
+            && tally.cells.total(|cells| &cells.successes) == self.successes
+            && tally.cells.totals(|cells| &cells.failures) == self.failures
+    }
+
     /// What changed since this was last called, the waiting requests excepted.
     #[must_use]
     pub fn read(&mut self, tally: &Tally) -> Sample {
@@ -181,7 +192,9 @@ mod tests {
     #[test]
     fn a_reader_sees_each_change_once() {
         let (tally, mut reader) = (Tally::new(2), TallyReader::default());
+        assert!(reader.is_quiet(&tally));
         tally.succeeded(Shard::worker(0));
+        assert!(!reader.is_quiet(&tally));
         tally.answered(Shard::worker(0), Duration::from_millis(3));
         tally.answered(Shard::worker(1), Duration::from_millis(3));
         tally.failed(Shard::worker(1), Failure::Connect);
@@ -192,7 +205,7 @@ mod tests {
         tally.succeeded(Shard::worker(0));
         let sample = reader.read(&tally);
         assert_eq!((sample.ended(), sample.streak, sample.latencies.count()), (1, 0, 0));
-        assert!(reader.read(&tally).is_idle());
+        assert!(reader.read(&tally).is_idle() && reader.is_quiet(&tally));
     }
 
     #[test]
@@ -207,7 +220,7 @@ mod tests {
         tally.end_trial(None);
         assert!(tally.take_trial(true));
         tally.end_trial(Some(Trial::Failed));
-        assert!(!tally.take_trial(true));
+        assert!(!tally.take_trial(true) && !reader.is_quiet(&tally));
         assert_eq!(reader.read(&tally).trial, Some(Trial::Failed));
         assert_eq!(reader.read(&tally).trial, None);
         tally.open_trial(true);

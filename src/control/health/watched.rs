@@ -17,8 +17,8 @@ use crate::health::pool::Members;
 use crate::health::{PoolHealth, Sample, Standing, State as EndpointState};
 use crate::model::Name;
 use crate::observe::tally::{Tally, TallyReader};
-use crate::upstream::Pool;
 use crate::upstream::pool::Selection;
+use crate::upstream::{Endpoint, Pool};
 
 /// A pool that is watched. Only the control thread takes the lock for longer than to read.
 #[derive(Debug)]
@@ -188,7 +188,7 @@ impl State {
     fn readers_of(&mut self, pool: &Pool, from: &[Option<usize>]) -> Vec<TallyReader> {
         let before = &self.watch.pool.endpoints;
         let mut known: Vec<_> = std::mem::take(&mut self.readers).into_iter().map(Some).collect();
-        let reader = |(endpoint, from): (&Arc<crate::upstream::Endpoint>, &Option<usize>)| {
+        let reader = |(endpoint, from): (&Arc<Endpoint>, &Option<usize>)| {
             let index = (*from)?;
             let is_same = before.get(index).is_some_and(|before| same(&before.tally, &endpoint.tally));
             known.get_mut(index).filter(|_| is_same)?.take()
@@ -196,8 +196,17 @@ impl State {
         pool.endpoints.iter().zip(from).map(reader).map(Option::unwrap_or_default).collect()
     }
 
+    /// What happened at each endpoint; none where nothing happened at any, so that
+    /// pools at rest cost little.
     fn samples(&mut self, now: Instant) -> Vec<Sample> {
-        let endpoints = self.watch.pool.endpoints.iter().zip(&mut self.readers);
+        let endpoints = &self.watch.pool.endpoints;
+        let is_quiet = |(endpoint, reader): (&Arc<Endpoint>, &TallyReader)| {
+            reader.is_quiet(&endpoint.tally) && endpoint.gauge.waiting(now).requests == 0
+        };
+        if endpoints.iter().zip(&self.readers).all(is_quiet) {
+            return Vec::new();
+        }
+        let endpoints = endpoints.iter().zip(&mut self.readers);
         let read = endpoints.map(|(endpoint, reader)| {
             let waiting = endpoint.gauge.waiting(now);
             Sample { waiting: waiting.requests, waiting_age: waiting.age, ..reader.read(&endpoint.tally) }
