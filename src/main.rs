@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         Command::Top(args) => cli::top::top(&args),
         Command::LogLevel(args) => cli::log_level::log_level(&args),
         Command::Simulate(args) => cli::simulate::simulate(&args),
+        Command::Upgrade(args) => cli::upgrade::upgrade(&args),
+        Command::Reload(args) => cli::reload::reload(&args),
         Command::Healthcheck(args) => cli::healthcheck::ask(&args),
         Command::Completions(args) => cli::completions(args.shell),
     };

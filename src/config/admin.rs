@@ -66,6 +66,14 @@ pub struct Token {
     digest: Vec<u8>,
 }
 
+impl AdminPlan {
+    /// What cannot change while the process runs.
+    #[must_use]
+    pub fn place(&self) -> (&[Address], Option<u32>) {
+        (&self.bind, self.mode)
+    }
+}
+
 impl Default for AdminPlan {
     fn default() -> Self {
         Self {

@@ -2,7 +2,7 @@
 //! pool, a pool cannot be empty, a certificate has its key. Nothing here is running yet.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,10 +49,31 @@ pub struct Plan {
     pub log: LogPlan,
     /// How the process ends.
     pub drain: Drain,
+    /// How another process takes its place.
+    pub upgrade: UpgradePlan,
+    /// When the files are read again by themselves.
+    pub reload: ReloadPlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
     /// Where the process runs, for pools that prefer endpoints nearby.
     pub zone: Option<Name>,
+}
+
+/// How another process takes the place of this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpgradePlan {
+    /// The Unix socket over which it asks for the listening sockets; nobody can when unset.
+    pub socket: Option<Arc<Path>>,
+    /// How long it may take to become ready.
+    pub start_timeout: Duration,
+    /// How long this one then stays for requests and tunnels under way.
+    pub timeout: Duration,
+}
+
+impl Default for UpgradePlan {
+    fn default() -> Self {
+        Self { socket: None, start_timeout: Duration::from_secs(60), timeout: Duration::from_secs(60 * 60) }
+    }
 }
 
 /// One listener with all its sockets.
@@ -107,6 +128,21 @@ pub struct LogPlan {
 impl Default for LogPlan {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+/// When the configuration is read again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadPlan {
+    /// Whether its files are watched.
+    pub watch: bool,
+    /// How long they have to be left alone first, so that none is read half-written.
+    pub debounce: Duration,
+}
+
+impl Default for ReloadPlan {
+    fn default() -> Self {
+        Self { watch: true, debounce: Duration::from_millis(100) }
     }
 }
 

@@ -15,8 +15,11 @@ use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assembl
 use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
+use crate::config::plan::AdminPlan;
 use crate::model::{Address, Name};
+use crate::net::inherit::Inherited;
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -50,6 +53,12 @@ pub struct Replaced {
     pub notes: Vec<String>,
 }
 
+impl RunError {
+    fn bind((address, source): (Address, io::Error)) -> Self {
+        Self::Bind { address, source }
+    }
+}
+
 /// What runs. Whatever replaces something may block, for as long as names are looked up: it is not for a
 /// thread that others wait for. All the rest is done at once.
 #[derive(Debug)]
@@ -60,6 +69,7 @@ pub struct Running {
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
     discovery: Arc<Discovery>,
+    connections: Connections,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -86,15 +96,32 @@ impl Running {
     /// Binds every address of `plan` and has it run.
     ///
     /// # Errors
-    /// When an address cannot be bound, a log not be opened.
+    /// When an address cannot be bound or a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
+        Self::start_with(plan, registry, workers, &Inherited::default())
+    }
+
+    /// As [`Self::start`], with the sockets that were `inherited` for the plan's addresses.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        plan: Plan,
+        registry: Arc<Registry>,
+        workers: usize,
+        inherited: &Inherited,
+    ) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
-        let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
+        let sockets = Sockets::default().reopen_with(&wanted(&plan, &ids), workers, &|asked, listener| {
+            let owner = plan.listeners.get(listener).map_or("", |listener| listener.name.as_str());
+            inherited.take_or_bind(asked, owner, workers)
+        });
+        let sockets = sockets.map_err(RunError::bind)?;
         let discovery = Discovery::new(Arc::clone(&registry));
-        let prepared = discovery.prepare(&plan);
+        let mut prepared = discovery.prepare(&plan);
         let state = State {
-            located: shared(prepared.located()),
+            located: discovery.locate(&mut prepared),
             plan,
             next_id: ids.len(),
             ids,
@@ -114,6 +141,7 @@ impl Running {
             sockets: watch::channel(sockets).0,
             health,
             discovery,
+            connections: Connections::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             turn: Mutex::default(),
@@ -127,16 +155,17 @@ impl Running {
     /// As [`Self::start`], and when the process drains; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
         // Names may take a while, during which what runs goes on to change.
-        let prepared = self.discovery.prepare(&plan);
+        let mut prepared = self.discovery.prepare(&plan);
         let _turn = self.turn();
+        let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
         let notes = notes(&plan, &before.plan);
         let plan = Arc::new(plan);
         let (ids, next_id) = before.number(&plan);
-        let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
+        let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
+        let sockets = sockets.map_err(RunError::bind)?;
         let generation = before.generation + 1;
-        let located = shared(prepared.located());
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
         self.discovery.commit(prepared);
@@ -171,7 +200,7 @@ impl Running {
     /// Has pools use the endpoints that were found for them by now.
     ///
     /// # Errors
-    /// When an endpoint cannot be used as the plan says; then nothing has changed.
+    /// As [`Self::relocate`].
     pub fn follow(&self) -> Result<(), RunError> {
         let _turn = self.turn();
         let changed = self.discovery.take_changed();
@@ -180,9 +209,9 @@ impl Running {
         }
         let before = self.state().clone();
         let mut after = before.clone();
-        for (index, own) in changed {
-            if let Some(place) = after.located.get_mut(index) {
-                *place = own.into();
+        for (index, located) in changed {
+            if let Some(own) = after.located.get_mut(index) {
+                *own = located;
             }
         }
         self.publish(&before, after, None)
@@ -212,16 +241,22 @@ impl Running {
         &self.health
     }
 
-    /// The threads of the data plane.
-    #[must_use]
-    pub fn workers(&self) -> usize {
-        self.workers
-    }
-
     /// Where endpoints come from.
     #[must_use]
     pub fn discovery(&self) -> &Arc<Discovery> {
         &self.discovery
+    }
+
+    /// Clients' connections, of which workers tell.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// The threads of the data plane.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
     }
 
     /// What is counted.
@@ -326,12 +361,11 @@ impl State {
 
 /// What of `plan` is not put into force while the process runs.
 fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
-    // Who may do what there takes effect at once.
-    let bound = |plan: &Plan| plan.admin.as_ref().map(|admin| (admin.bind.clone(), admin.mode));
+    let admin = plan.admin.as_ref().map(AdminPlan::place) != before.admin.as_ref().map(AdminPlan::place);
     let rows = [
         ("workers", plan.workers != before.workers),
         ("log.format", plan.log.format != before.log.format),
-        ("admin.bind", bound(plan) != bound(before)),
+        ("admin", admin),
     ];
     let changed = rows.into_iter().filter(|(_, changed)| *changed);
     changed
@@ -339,17 +373,10 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// The sockets of `plan`: those of `before` where the address is the same, and new ones.
-fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
+/// What the listeners of `plan` ask for, each with its number.
+fn wanted<'a>(plan: &'a Plan, ids: &[usize]) -> Vec<(&'a Address, usize)> {
     let listeners = plan.listeners.iter().zip(ids);
-    let wanted: Vec<_> = listeners
-        .flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener)))
-        .collect();
-    before.reopen(&wanted, workers).map_err(|(address, source)| RunError::Bind { address, source })
-}
-
-fn shared(located: Vec<Vec<Located>>) -> Vec<Arc<[Located]>> {
-    located.into_iter().map(Into::into).collect()
+    listeners.flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener))).collect()
 }
 
 #[cfg(test)]

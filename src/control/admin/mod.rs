@@ -4,12 +4,14 @@
 
 mod asked;
 mod bind;
+mod changes;
 mod endpoints;
 mod guard;
 mod logging;
 mod pages;
 mod pools;
 mod process;
+mod reloading;
 mod router;
 
 use std::convert::Infallible;
@@ -40,10 +42,13 @@ use guard::Caller;
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
 
+use super::reload::Reload;
 use super::running::Running;
 use crate::ambient;
 use crate::config::plan::AdminPlan;
 use crate::model::Address;
+use crate::net::inherit::Inherited;
+use crate::net::listen::BoundSocket;
 use crate::net::stream::Socket;
 use crate::observe::panics::{Place, again, catching, contain};
 
@@ -56,6 +61,7 @@ pub struct Admin(Vec<Bound>);
 pub struct AdminState {
     running: Arc<Running>,
     readiness: Arc<Readiness>,
+    reload: Option<Arc<Reload>>,
     log: logging::Return,
     started: SystemTime,
 }
@@ -81,17 +87,29 @@ impl Admin {
     ///
     /// # Errors
     /// What the system says when it cannot be bound.
-    pub fn open(&mut self, address: &Address, mode: Option<u32>) -> io::Result<()> {
-        self.0.push(Bound::new(address, mode)?);
+    pub fn open(&mut self, address: &Address, mode: Option<u32>, inherited: &Inherited) -> io::Result<()> {
+        self.0.push(Bound::new(address, mode, inherited)?);
         Ok(())
+    }
+
+    /// Its sockets once more, to pass on, with their addresses as they were asked for and as bound.
+    ///
+    /// # Errors
+    /// When there are no descriptors to be had.
+    pub fn share(&self) -> io::Result<Vec<(Address, Address, BoundSocket)>> {
+        let shared = |bound: &Bound| {
+            let (asked, address) = bound.addresses();
+            Ok((asked.clone(), address.clone(), bound.share()?))
+        };
+        self.0.iter().map(shared).collect()
     }
 
     /// The addresses that were bound, with the ports that were given for port 0.
     ///
     /// # Errors
-    /// What the system says; not to be expected of a bound socket.
+    /// None at present.
     pub fn addresses(&self) -> io::Result<Vec<Address>> {
-        self.0.iter().map(Bound::local_addr).collect()
+        Ok(self.0.iter().map(|bound| bound.addresses().1.clone()).collect())
     }
 
     /// Answers until `shutdown` completes, and then for as long as the requests under way take, at
@@ -100,7 +118,7 @@ impl Admin {
     /// # Errors
     /// When the runtime does not take a socket.
     pub async fn serve(self, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let listening = |bound: Bound| Ok((bound.local_addr()?, bound.listen()?));
+        let listening = |bound: Bound| Ok((bound.addresses().1.clone(), bound.listen()?));
         let listeners = self.0.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
         let mut connections = JoinSet::new();
         tokio::select! {
@@ -119,7 +137,14 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
-        Self { running, readiness, log: logging::Return::default(), started: ambient::wall() }
+        let log = logging::Return::default();
+        Self { running, readiness, reload: None, log, started: ambient::wall() }
+    }
+
+    /// The same, of a process whose configuration can be replaced.
+    #[must_use]
+    pub fn with_reload(self, reload: Arc<Reload>) -> Self {
+        Self { reload: Some(reload), ..self }
     }
 
     /// Does what is due at some time, for as long as it is polled.
@@ -286,6 +311,9 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, shared
         tracing::debug!(%error, "admin connection failed");
     }
 }
+
+/// As whose its socket is passed on; no listener has such a name.
+pub(crate) const OWNER: &str = "[admin]";
 
 /// Connections at a time; the next ones wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 64;

@@ -111,7 +111,7 @@ fn config(_: &Asked, state: &AdminState) -> Answer {
         "generation": generation,
         "hash": plan.origin.fingerprint.to_string(),
         "files": files,
-        "config": {},
+        "config": plan.origin.shown(),
     });
     Ok(json_page(StatusCode::OK, &config))
 }

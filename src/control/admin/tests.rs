@@ -25,7 +25,7 @@ struct Served {
 
 fn run(address: &str) -> Served {
     let mut admin = Admin::default();
-    admin.open(&address.parse().unwrap(), None).unwrap();
+    admin.open(&address.parse().unwrap(), None, &Inherited::default()).unwrap();
     let address = admin.addresses().unwrap().remove(0);
     let (registry, readiness) = (Registry::new(1), Arc::<Readiness>::default());
     let plan = config::from_str("t.toml", PLAN, &|_| None, Path::new(".")).unwrap();
@@ -138,7 +138,7 @@ fn a_socket_left_behind_is_replaced_and_a_live_one_is_not() {
     on_one_thread(async {
         let admin = run(&address);
         assert!(ask(&admin.address, "GET", "/livez").await.ends_with("live\n"));
-        let second = Admin::default().open(&admin.address, None).unwrap_err();
+        let second = Admin::default().open(&admin.address, None, &Inherited::default()).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
         admin.stop.send(()).unwrap();
         admin.served.await.unwrap().unwrap();
