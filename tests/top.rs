@@ -53,7 +53,14 @@ fn status_pools_and_endpoints_print_tables_and_json() {
     assert!(status.contains("is ready") && status.contains("web ") && status.contains("2/2"), "{status}");
     assert!(running.ask(&["pools"]).contains("app   peak_ewma  2/2"));
     assert!(running.ask(&["endpoints"]).contains("127.0.0.1:9 "));
-    for (command, field) in [("status", "warnings"), ("pools", "pools"), ("endpoints", "endpoints")] {
+    let _idle = running.process.connect();
+    eventually("the connection shows", || running.ask(&["connections"]).contains("web       127.0.0.1:"));
+    for (command, field) in [
+        ("connections", "connections"),
+        ("status", "warnings"),
+        ("pools", "pools"),
+        ("endpoints", "endpoints"),
+    ] {
         let json: serde_json::Value = serde_json::from_str(&running.ask(&[command, "--json"])).expect("JSON");
         assert!(json[field].is_array(), "{command}: {json}");
     }
