@@ -3,6 +3,7 @@
 //! Knows no configuration keys: those are `config`'s.
 
 pub mod check;
+pub mod connections;
 pub mod endpoint;
 mod failure;
 pub mod healthcheck;
@@ -71,6 +72,9 @@ pub enum Command {
     /// List the pools of a running Forebay
     #[command(after_help = pools::HELP)]
     Pools(pools::Pools),
+    /// List clients' connections of a running Forebay
+    #[command(after_help = connections::HELP)]
+    Connections(connections::Connections),
     /// Watch a running Forebay: requests, errors, latency and states, live
     #[command(after_help = top::HELP)]
     Top(top::Top),

@@ -200,3 +200,26 @@ fn commands_find_the_token_and_the_certificate_in_the_configuration() {
     let (code, text) = run(&[&by_hand[..], &["--token-file", token]].concat());
     assert_eq!(code, Some(0), "{text}");
 }
+
+#[test]
+fn secrets_are_not_shown_and_change_without_a_restart() {
+    let pki = Pki::new();
+    let text = |token: &str| {
+        format!(
+            "workers = 1\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
+             [pool.app]\nendpoints = [\"127.0.0.1:9\"]\n[admin]\nbind = \"127.0.0.1:0\"\nread.token = \"{token}\"\n"
+        )
+    };
+    let proxy = Proxy::start_in(pki.path(), &text(READS));
+    let reader = Destination { token: Some(READS.to_owned()), ..at(&proxy) };
+    let question = Question { method: "GET", target: "/v1/config", json: "" };
+    let shown = send(&reader, &question, Duration::from_secs(10)).expect("it answers");
+    assert!(shown.status == 200 && shown.body.contains("\"token\":\"***\""), "{}", shown.body);
+    assert!(!shown.body.contains(READS), "{}", shown.body);
+    let other = "another-token-of-some-length";
+    let plan = forebay::config::from_str("f.toml", &text(other), &|_| None, pki.path()).expect("it is valid");
+    proxy.server().running().replace(plan).expect("it can run");
+    assert_eq!(ask(&reader, "GET", "/v1/status"), 401);
+    let reader = Destination { token: Some(other.to_owned()), ..at(&proxy) };
+    assert_eq!(ask(&reader, "GET", "/v1/status"), 200);
+}

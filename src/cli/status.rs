@@ -68,10 +68,12 @@ fn heading(status: &Value) -> String {
         text("phase"),
         count("pid"),
     );
-    if let Some(reload) = status.get("reload").filter(|reload| reload.is_object()) {
-        let word = |name: &str| json::text(reload, name).unwrap_or("-");
+    let last = status.get("reload").and_then(|reload| reload.get("last_reload"));
+    if let Some(last) = last.filter(|last| last.is_object()) {
+        let good = last.get("ok").and_then(Value::as_bool) == Some(true);
+        let (word, at) = (if good { "succeeded" } else { "failed" }, json::text(last, "at").unwrap_or("-"));
         // Writing to a string does not fail.
-        let _ = writeln!(heading, "last reload: {} at {}", word("result"), word("at"));
+        let _ = writeln!(heading, "last reload: {word}, at {at}");
     }
     heading
 }
@@ -111,12 +113,14 @@ mod tests {
             "generation": 3, "config_hash": "0123456789abcdef", "connections": 4, "max_connections": 10,
             "listeners": [{ "listener": "web", "protocol": "http", "connections": 4, "max_connections": null,
                 "addresses": ["127.0.0.1:80", "[::1]:80"] }],
+            "reload": { "last_reload": { "ok": false, "at": "2026-01-01T00:00:00.000Z" } },
             "pools": [], "warnings": ["pool app: its breaker is open"],
         });
         let page = page(&status);
         for part in [
             "forebay 0.1.0 is ready, for 1m05s, as process 7\n",
             "generation 3, hash 0123456789ab\n",
+            "last reload: failed, at 2026-01-01T00:00:00.000Z\n",
             "connections: 4/10, workers: 2\n",
             "web       http      4            127.0.0.1:80 [::1]:80\n",
             "\nwarning: pool app: its breaker is open\n",

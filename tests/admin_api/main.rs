@@ -42,6 +42,7 @@ fn what_is_answered_is_as_described() {
     for _ in 0..4 {
         proxy.get("/");
     }
+    let _idle = proxy.connect();
     let description = description(&proxy);
     let mut checked = 0;
     for path in description.paths_of("get") {

@@ -163,14 +163,20 @@ mod tests {
                  {{pool=\"app\",endpoint=\"127.0.0.1:9002\",le=\"{le}\"}} {count}\n"
             )
         };
+        let total = |good: u64| {
+            format!(
+                "forebay_requests_total{{route=\"r\",class=\"2xx\"}} {good}\n\
+                forebay_requests_total{{route=\"r\",class=\"5xx\"}} 5\n"
+            )
+        };
         let at = ambient::now();
         let mut view = View::new(Sample::of(
             at,
             status.clone(),
             &listing(100),
-            &(bucket("0.1", 100) + &bucket("+Inf", 100)),
+            &(bucket("0.1", 100) + &bucket("+Inf", 100) + &total(10)),
         ));
-        let metrics = bucket("0.1", 150) + &bucket("+Inf", 150);
+        let metrics = bucket("0.1", 150) + &bucket("+Inf", 150) + &total(70);
         view.take(Sample::of(at + Duration::from_secs(1), status, &listing(150), &metrics));
         view
     }
@@ -189,7 +195,7 @@ mod tests {
         let (lines, _) = screen(&view(), true);
         for (line, part) in [
             (0, "forebay 0.1.0  ready  up 1m05s  generation 2"),
-            (1, "50.0 requests/s  5.0 errors/s  connections 4/10:  web 4"),
+            (1, "60.0 requests/s  0.0 errors/s  connections 4/10:  web 4"),
             (5, "! and 2 more"),
             (6, "POOL / ENDPOINT"),
             (7, "app                     1/2       50.0     5.0    50ms   99ms   3      its break"),
@@ -245,7 +251,7 @@ mod tests {
     #[test]
     fn plain_lines_say_the_same() {
         let text = lines(&view());
-        assert!(text.contains("  127.0.0.1:9002") && text.contains("50.0 requests/s"), "{text}");
+        assert!(text.contains("  127.0.0.1:9002") && text.contains("60.0 requests/s"), "{text}");
         assert!(text.contains("connection refused") && !text.contains('\u{1b}'), "{text}");
     }
 }

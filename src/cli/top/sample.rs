@@ -19,6 +19,8 @@ pub(super) struct Sample {
     /// As `/v1/status` has it.
     pub(super) status: Value,
     pub(super) endpoints: Vec<Endpoint>,
+    /// Requests of clients since the start, and those of them that were answered with 500 and more.
+    pub(super) requests: (u64, u64),
 }
 
 /// An endpoint at that moment.
@@ -52,7 +54,7 @@ impl Sample {
 
     /// What was answered, put together.
     pub(super) fn of(at: Instant, status: Value, listing: &Value, metrics: &str) -> Self {
-        let mut times = times(metrics);
+        let (mut times, requests) = (times(metrics), requests(metrics));
         let endpoints = json::list(listing, "endpoints").iter().map(|shown| {
             let (pool, name) = names(shown);
             let number = |name: &str| json::number::<u64>(shown, name).unwrap_or_default();
@@ -68,8 +70,18 @@ impl Sample {
                 times: times.remove(&(pool.to_owned(), name.to_owned())).unwrap_or_default(),
             }
         });
-        Self { at, endpoints: endpoints.collect(), status }
+        Self { at, endpoints: endpoints.collect(), status, requests }
     }
+}
+
+/// Requests of clients, and those that were answered badly.
+fn requests(metrics: &str) -> (u64, u64) {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(REQUESTS)?.rsplit_once("} "));
+    lines.fold((0, 0), |(all, bad), (labels, count)| {
+        let count: u64 = count.trim().parse().unwrap_or_default();
+        let is_bad = label(labels, "class").as_deref() == Some("5xx");
+        (all + count, bad + if is_bad { count } else { 0 })
+    })
 }
 
 /// The buckets of every endpoint by its pool and name.
@@ -134,6 +146,7 @@ impl Times {
     }
 }
 
+const REQUESTS: &str = "forebay_requests_total{";
 const BUCKET: &str = "forebay_endpoint_time_to_first_byte_seconds_bucket{";
 
 #[cfg(test)]

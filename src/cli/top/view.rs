@@ -75,15 +75,9 @@ impl View {
         &self.now.status
     }
 
-    /// Requests and errors a second, in all.
+    /// Requests of clients a second, and answers from 500 on, in all.
     pub(super) fn rates(&self) -> (f64, f64) {
-        let all = |sample: &Sample| {
-            sample
-                .endpoints
-                .iter()
-                .fold((0, 0), |(requests, errors), own| (requests + own.requests, errors + own.errors))
-        };
-        let (before, now) = (all(&self.before), all(&self.now));
+        let (before, now) = (self.before.requests, self.now.requests);
         (self.rate(before.0, now.0), self.rate(before.1, now.1))
     }
 

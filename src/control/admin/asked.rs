@@ -20,7 +20,6 @@ pub(super) struct Asked {
     #[allow(dead_code, reason = "for rows that go by conditions")]
     pub(super) headers: HeaderMap,
     /// Empty where the method takes none.
-    #[allow(dead_code, reason = "for rows that take a body")]
     pub(super) body: Bytes,
 }
 
@@ -72,13 +71,11 @@ impl Asked {
     ///
     /// # Errors
     /// When it is not.
-    #[allow(dead_code, reason = "for rows that take a body")]
     pub(super) fn json(&self) -> Result<Value, Refusal> {
         serde_json::from_slice(&self.body).map_err(|error| bad_body(error.to_string()))
     }
 }
 
-#[allow(dead_code, reason = "for rows that take a body")]
 fn bad_body(error: impl Into<Cow<'static, str>>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, error, "/v1/openapi.json says what the body looks like")
 }

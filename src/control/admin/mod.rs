@@ -5,6 +5,7 @@
 mod asked;
 mod bind;
 mod changes;
+mod connections;
 mod endpoints;
 mod guard;
 mod logging;

@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::pages::{self, Refusal, json_page};
-use super::pools;
 use super::router::{Answer, Handler::Blocking, Row};
 use super::{AdminState, Asked, Phase};
+use super::{pools, reloading};
 use crate::ambient;
 use crate::control::health::PoolReading;
 use crate::observe::{civil, log};
@@ -49,6 +49,7 @@ fn status(_: &Asked, state: &AdminState) -> Answer {
         "workers": state.running.workers(),
         "generation": generation,
         "config_hash": plan.origin.fingerprint.to_string(),
+        "reload": state.reload.as_ref().map(|reload| reload.status().to_json()),
         "connections": connections,
         "max_connections": most,
         "listeners": listening,
@@ -61,6 +62,8 @@ fn status(_: &Asked, state: &AdminState) -> Answer {
 /// What someone should look at, each in a sentence.
 fn warnings(readings: &[PoolReading], state: &AdminState) -> Vec<String> {
     let mut warnings = Vec::new();
+    let stale = reloading::warning(state);
+    warnings.extend(stale.lines().map(str::to_owned));
     if state.readiness.phase() == Phase::Draining {
         warnings.push("the process is draining: it takes no new connections".to_owned());
     }
@@ -111,7 +114,7 @@ fn config(_: &Asked, state: &AdminState) -> Answer {
         "generation": generation,
         "hash": plan.origin.fingerprint.to_string(),
         "files": files,
-        "config": {},
+        "config": plan.origin.shown(),
     });
     Ok(json_page(StatusCode::OK, &config))
 }
