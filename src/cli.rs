@@ -9,6 +9,7 @@ pub mod healthcheck;
 pub mod running;
 pub mod serve;
 pub mod simulate;
+pub mod upgrade;
 pub mod why;
 
 use std::io::{self, IsTerminal, Write};
@@ -61,6 +62,9 @@ pub enum Command {
     /// Try other thresholds on what was recorded
     #[command(after_help = simulate::HELP)]
     Simulate(simulate::Simulate),
+    /// Replace the binary of a running Forebay, and lose no connection
+    #[command(after_help = upgrade::HELP)]
+    Upgrade(upgrade::Upgrade),
     /// Ask a running Forebay on this machine whether it is ready
     #[command(after_help = HEALTHCHECK_HELP)]
     Healthcheck(Healthcheck),
@@ -231,6 +235,7 @@ Signals:
   SIGTERM, SIGINT   drain: stop accepting, finish what is under way, exit 0
   a second one      end at once
   SIGUSR1           reopen log files
+  SIGUSR2           start the program anew to take this process's place; see `forebay upgrade`
 
 `${NAME}` and `${NAME:-default}` in string values are taken from the environment.
 FOREBAY_LOG overrides the file's log level, for example FOREBAY_LOG=debug.";

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Endpoint(args) => cli::endpoint::order(&args),
         Command::Endpoints(args) => cli::endpoint::list(&args),
         Command::Simulate(args) => cli::simulate::simulate(&args),
+        Command::Upgrade(args) => cli::upgrade::upgrade(&args),
         Command::Healthcheck(args) => cli::healthcheck::ask(&args),
         Command::Completions(args) => cli::completions(args.shell),
     };

@@ -18,6 +18,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
+    let upgrade = process::upgrade(root.section("upgrade"), cx);
     let overload = overload::overload(root.section("overload"));
 
     let mut binds = Binds::default();
@@ -46,13 +47,14 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
+        upgrade,
         overload,
         zone,
     })
 }
 
 /// The pools that routes lead to, and those that stand in for them.
-fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
+pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// How the process ends.
     pub drain: Drain,
+    /// How another process takes its place.
+    pub upgrade: UpgradePlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
     /// Where the process runs, for pools that prefer endpoints nearby.
@@ -65,6 +67,23 @@ pub struct AdminPlan {
 impl Default for AdminPlan {
     fn default() -> Self {
         Self { bind: Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))) }
+    }
+}
+
+/// How another process takes the place of this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpgradePlan {
+    /// The Unix socket over which it asks for the listening sockets; nobody can when unset.
+    pub socket: Option<Arc<Path>>,
+    /// How long it may take to become ready.
+    pub start_timeout: Duration,
+    /// How long this one then stays for requests and tunnels under way.
+    pub timeout: Duration,
+}
+
+impl Default for UpgradePlan {
+    fn default() -> Self {
+        Self { socket: None, start_timeout: Duration::from_secs(60), timeout: Duration::from_secs(60 * 60) }
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use admin::{Admin, AdminState};
 use health::Health;
 use running::Running;
+use tokio::sync::watch;
 
 use crate::observe::panics::{Place, again};
 
@@ -27,12 +28,25 @@ use crate::observe::panics::{Place, again};
 pub struct Control {
     /// The admin listener, if there is one.
     pub admin: Option<Admin>,
+    /// Whether it answers.
+    pub answering: watch::Receiver<Answering>,
     /// What it tells about.
     pub state: Arc<AdminState>,
     /// The health of all pools.
     pub health: Arc<Health>,
     /// What runs.
     pub running: Arc<Running>,
+}
+
+/// Whether the admin listener answers, when another process has its socket, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answering {
+    /// The other one does, until this one is ready.
+    NotYet,
+    /// This one does.
+    Now,
+    /// The other one does, which has taken this one's place.
+    NoMore,
 }
 
 impl Control {
@@ -46,7 +60,17 @@ impl Control {
         let load = Arc::clone(&published.load().pressure);
         let serving = async {
             match self.admin {
-                Some(admin) => admin.serve(self.state, shutdown).await,
+                Some(admin) => {
+                    let (mut begins, mut ends) = (self.answering.clone(), self.answering);
+                    let over = async {
+                        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
+                    };
+                    // Its sender lives for as long as there is somebody to answer for.
+                    let _ = begins.wait_for(|answering| *answering >= Answering::Now).await;
+                    admin.serve(self.state, over).await?;
+                    shutdown.await;
+                    Ok(())
+                }
                 None => {
                     shutdown.await;
                     Ok(())

@@ -16,7 +16,9 @@ use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
+use crate::net::inherit::Inherited;
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -50,6 +52,12 @@ pub struct Replaced {
     pub notes: Vec<String>,
 }
 
+impl RunError {
+    fn bind((address, source): (Address, io::Error)) -> Self {
+        Self::Bind { address, source }
+    }
+}
+
 /// What runs. Whatever replaces something may block, for as long as names are looked up: it is not for a
 /// thread that others wait for. All the rest is done at once.
 #[derive(Debug)]
@@ -60,6 +68,7 @@ pub struct Running {
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
     discovery: Arc<Discovery>,
+    connections: Connections,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -88,9 +97,26 @@ impl Running {
     /// # Errors
     /// When an address cannot be bound or a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
+        Self::start_with(plan, registry, workers, &Inherited::default())
+    }
+
+    /// As [`Self::start`], with the sockets that were `inherited` for the plan's addresses.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        plan: Plan,
+        registry: Arc<Registry>,
+        workers: usize,
+        inherited: &Inherited,
+    ) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
-        let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
+        let sockets = Sockets::default().reopen_with(&wanted(&plan, &ids), workers, &|asked, listener| {
+            let owner = plan.listeners.get(listener).map_or("", |listener| listener.name.as_str());
+            inherited.take_or_bind(asked, owner, workers)
+        });
+        let sockets = sockets.map_err(RunError::bind)?;
         let discovery = Discovery::new(Arc::clone(&registry));
         let mut prepared = discovery.prepare(&plan);
         let state = State {
@@ -114,6 +140,7 @@ impl Running {
             sockets: watch::channel(sockets).0,
             health,
             discovery,
+            connections: Connections::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             turn: Mutex::default(),
@@ -135,7 +162,8 @@ impl Running {
         let notes = notes(&plan, &before.plan);
         let plan = Arc::new(plan);
         let (ids, next_id) = before.number(&plan);
-        let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
+        let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
+        let sockets = sockets.map_err(RunError::bind)?;
         let generation = before.generation + 1;
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
@@ -216,6 +244,12 @@ impl Running {
     #[must_use]
     pub fn discovery(&self) -> &Arc<Discovery> {
         &self.discovery
+    }
+
+    /// Clients' connections, of which workers tell.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// What is counted.
@@ -332,13 +366,10 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// The sockets of `plan`: those of `before` where the address is the same, and new ones.
-fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
+/// What the listeners of `plan` ask for, each with its number.
+fn wanted<'a>(plan: &'a Plan, ids: &[usize]) -> Vec<(&'a Address, usize)> {
     let listeners = plan.listeners.iter().zip(ids);
-    let wanted: Vec<_> = listeners
-        .flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener)))
-        .collect();
-    before.reopen(&wanted, workers).map_err(|(address, source)| RunError::Bind { address, source })
+    listeners.flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener))).collect()
 }
 
 #[cfg(test)]
