@@ -4,8 +4,8 @@
 
 mod attempt;
 mod binds;
-mod endpoint_list;
 pub mod diff;
+mod endpoint_list;
 mod files;
 mod health;
 mod include;

@@ -7,8 +7,10 @@ mod support;
 
 mod by_hand;
 mod dns;
+mod dnsmasq;
 mod lists;
 mod nameserver;
+mod reloads;
 
 use nameserver::NameServer;
 use support::*;
