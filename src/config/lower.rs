@@ -19,6 +19,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
     let upgrade = process::upgrade(root.section("upgrade"), cx);
+    let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
 
     let mut binds = Binds::default();
@@ -48,6 +49,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         log,
         drain,
         upgrade,
+        reload,
         overload,
         zone,
     })

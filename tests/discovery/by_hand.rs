@@ -140,3 +140,29 @@ fn a_change_that_cannot_be_kept_is_not_made() {
     assert_eq!(add(&proxy, &json!({ "address": "127.0.0.1:1" })).0, 500);
     assert_eq!(endpoints(&proxy), [""; 0]);
 }
+
+#[test]
+fn the_command_line_does_the_same() {
+    let mut process = Process::run(&config("endpoints = [\"127.0.0.1:1\"]"));
+    let admin = process.admin().to_string();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_forebay"));
+        let output = command.arg("endpoint").args(args).args(["--admin", &admin]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text.into_owned())
+    };
+    let said = |text: &str| (Some(0), format!("{text}\n"));
+    assert_eq!(
+        run(&["add", "app", "127.0.0.1:2"]),
+        said("app/127.0.0.1:2 has weight 1; app has 2 endpoints")
+    );
+    assert_eq!(
+        run(&["weight", "app", "127.0.0.1:2", "9"]),
+        said("app/127.0.0.1:2 has weight 9; app has 2 endpoints")
+    );
+    assert_eq!(run(&["remove", "app", "127.0.0.1:1"]), said("app/127.0.0.1:1 is out; app has 1 endpoint"));
+    let (code, text) = run(&["remove", "app", "127.0.0.1:1"]);
+    assert!(code == Some(1) && text.contains("there is no such endpoint"), "{code:?} {text}");
+    process.signal(rustix::process::Signal::TERM);
+    assert!(process.wait().success());
+}
