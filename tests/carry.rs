@@ -48,8 +48,10 @@ fn relocate(proxy: &Proxy, located: Vec<Located>) {
 
 fn located(endpoints: &[SocketAddr]) -> Vec<Located> {
     let plan = plan(&text(endpoints, ""));
-    let own = plan.pools.first().expect("a pool").endpoints.iter().zip(endpoints);
-    own.map(|(plan, at)| Located { plan: plan.clone(), address: Address::Inet(*at) }).collect()
+    let endpoints = plan.pools.first().expect("a pool").endpoints.iter().zip(endpoints);
+    let located =
+        endpoints.map(|(plan, address)| Located { plan: plan.clone(), address: Address::Inet(*address) });
+    located.collect()
 }
 
 fn state(proxy: &Proxy, endpoint: SocketAddr) -> State {

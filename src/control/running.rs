@@ -365,7 +365,7 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
     let rows = [
         ("workers", plan.workers != before.workers),
         ("log.format", plan.log.format != before.log.format),
-        ("admin", admin),
+        ("admin.bind", admin),
     ];
     let changed = rows.into_iter().filter(|(_, changed)| *changed);
     changed
