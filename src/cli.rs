@@ -2,6 +2,7 @@
 //! is well, 1 when something failed or a problem was found, 2 when the arguments make no sense.
 //! Knows no configuration keys: those are `config`'s.
 
+pub mod change;
 pub mod check;
 pub mod connections;
 pub mod endpoint;
@@ -343,6 +344,8 @@ mod tests {
             "forebay endpoint a:1",
             "forebay endpoint drain a:1 --for soon",
             "forebay endpoint undrain a:1 --for 5m",
+            "forebay endpoint add a:1",
+            "forebay endpoint weight app a:1",
             "forebay simulate",
             "forebay log-level --for 5m",
             "forebay log-level debug --for soon",

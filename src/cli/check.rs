@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use super::{Check, Failure, read};
 use crate::config::Plan;
+use crate::config::plan::PoolPlan;
 
 /// Prints that the file is valid and what is in it, after what is doubtful about it.
 ///
@@ -26,6 +27,8 @@ struct Valid<'a> {
 impl fmt::Display for Valid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoints = self.plan.pools.iter().map(|pool| pool.endpoints.len()).sum();
+        let others = |pool: &PoolPlan| pool.discovery.dns.len() + usize::from(pool.discovery.file.is_some());
+        let others: usize = self.plan.pools.iter().map(others).sum();
         write!(
             f,
             "{} is valid: {}, {}, {}, {}",
@@ -34,7 +37,12 @@ impl fmt::Display for Valid<'_> {
             Count(self.plan.routes.len(), "route"),
             Count(self.plan.pools.len(), "pool"),
             Count(endpoints, "endpoint"),
-        )
+        )?;
+        match others {
+            0 => Ok(()),
+            // How many endpoints that makes, nobody knows here.
+            _ => write!(f, ", {} of others", Count(others, "source")),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::change::{self, Add, Place, Weight};
 use super::running::{Running, Which, full_name, names, path_of};
 use super::table::{brief, of_limit, table};
 use super::{Failure, print};
@@ -31,6 +32,12 @@ pub enum Order {
     Disable(Lasting),
     /// End a `disable`
     Enable(Plain),
+    /// Add one to a pool, or put back what was removed
+    Add(Add),
+    /// Give one another share of its pool's traffic
+    Weight(Weight),
+    /// Take one out of its pool, whatever else names it; requests under way may end
+    Remove(Place),
 }
 
 /// An order that may end by itself.
@@ -76,6 +83,9 @@ pub fn order(args: &Endpoint) -> Result<ExitCode, Failure> {
         Order::Undrain(plain) => ("undrain", plain, None),
         Order::Disable(Lasting { lasts, plain }) => ("disable", plain, *lasts),
         Order::Enable(plain) => ("enable", plain, None),
+        Order::Add(args) => return change::add(args),
+        Order::Weight(args) => return change::weigh(args),
+        Order::Remove(place) => return change::remove(place),
     };
     let shown = plain.running.find(&plain.which)?;
     let mut target = format!("{}/{word}", path_of(&shown));
@@ -130,9 +140,12 @@ Examples:
   forebay endpoint drain app/127.0.0.1:9001 --for 10m
   forebay endpoint disable unix:/run/app.sock --pool app
   forebay endpoint enable app/unix:/run/app.sock
+  forebay endpoint add app 127.0.0.1:9004 --weight 2
+  forebay endpoint weight app 127.0.0.1:9004 5
+  forebay endpoint remove app 127.0.0.1:9004
 
 The admin listener takes orders on loopback, over Unix sockets, and with a token of [admin.write].
-Orders do not outlive the process.";
+Orders do not outlive the process; what is added, weighed or removed does where the pool's `api.keep` says so.";
 
 /// What `endpoints --help` ends with.
 pub(super) const LIST_HELP: &str = "\
