@@ -16,8 +16,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use forebay::net::pass::Link;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use support::*;
+use support::{DEADLINE, Origin, Process, eventually, ok};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n\r\n";
@@ -483,6 +484,88 @@ fn sockets_that_systemd_passes_outlive_the_process() {
     }
     let log = fs::read_to_string(folder.path().join("log")).expect("it is a file");
     assert!(!log.contains("WARN"), "{log}");
+}
+
+/// What this test says as a process that wants the sockets; it hears all of them.
+fn takes_sockets(path: &Path, protocol: u32) -> Result<Link, String> {
+    let link = Link::to(path).expect("it is ours").expect("somebody listens");
+    let hello = format!(r#"{{"forebay":"0","protocol":{protocol},"process":1,"wants":"sockets"}}"#);
+    link.send(hello.as_bytes(), &[], DEADLINE).expect("it is heard");
+    loop {
+        let word = heard(&link);
+        if word.contains("refused") {
+            return Err(word);
+        }
+        if word.contains("\"process\"") {
+            return Ok(link);
+        }
+    }
+}
+
+fn heard(link: &Link) -> String {
+    String::from_utf8_lossy(&link.receive(DEADLINE).expect("it answers").text).into_owned()
+}
+
+#[test]
+fn one_process_at_a_time_takes_over_and_in_time() {
+    let origin = origin(&Arc::default());
+    let toml = config(origin.address()).replace("[upgrade]", "[upgrade]\nstart_timeout = \"1s\"");
+    let mut line = Line::start(&toml, &[]);
+    let door = line.folder().join("u.sock");
+    let refused = takes_sockets(&door, 77).expect_err("nobody speaks that");
+    assert!(refused.contains("language"), "{refused}");
+    // One that never becomes ready.
+    let slow = takes_sockets(&door, 1).expect("it is the first");
+    let refused = takes_sockets(&door, 1).expect_err("it is the second");
+    assert!(refused.contains("another process is taking its place"), "{refused}");
+    let output = line.upgrade();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("an upgrade is under way"), "{output:?}");
+    assert!(heard(&slow).contains("did not answer in time"));
+    assert_eq!(one(line.web).map(drop), Ok(()));
+    // One that says what makes no sense, and one that is gone.
+    let odd = takes_sockets(&door, 1).expect("nobody else does");
+    odd.send(b"{}", &[], DEADLINE).expect("it is heard");
+    assert!(heard(&odd).contains("makes no sense"));
+    drop(takes_sockets(&door, 1).expect("nobody else does"));
+    eventually("it goes on", || line.first.err().matches("it goes on").count() == 3);
+    line.upgraded();
+    assert_eq!(one(line.web).map(drop), Ok(()));
+    eventually("the old one ends", || line.first.has_ended());
+}
+
+#[test]
+fn a_drain_refuses_who_would_take_over() {
+    let gate = Arc::new(Gate::default());
+    let origin = origin(&gate);
+    let mut line = Line::start(&config(origin.address()), &[]);
+    let waiting = takes_sockets(&line.folder().join("u.sock"), 1).expect("it serves");
+    let mut slow = line.first.connect();
+    slow.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(slow.take_until(b"01234").is_some());
+    line.first.signal(Signal::TERM);
+    assert!(heard(&waiting).contains("it ends"));
+    gate.open();
+    assert_eq!(slow.take(5), b"56789");
+    assert!(line.first.wait().success());
+}
+
+#[test]
+fn the_units_are_as_systemd_wants_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let program = env!("CARGO_BIN_EXE_forebay");
+    for unit in ["forebay.service", "forebay.socket"] {
+        let text = fs::read_to_string(Path::new("config/examples").join(unit)).expect("it is there");
+        fs::write(folder.path().join(unit), text.replace("/usr/local/bin/forebay", program))
+            .expect("and written");
+    }
+    let units = ["verify", "--man=no", "./forebay.service", "./forebay.socket"];
+    // Not every machine that runs tests has systemd.
+    let Ok(output) = Command::new("systemd-analyze").args(units).current_dir(folder.path()).output() else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("forebay")).collect();
+    assert!(ours.is_empty(), "{said}");
 }
 
 /// What the service manager hears, until a line of it is there.
