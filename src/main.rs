@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Endpoints(args) => cli::endpoint::list(&args),
         Command::Simulate(args) => cli::simulate::simulate(&args),
         Command::Upgrade(args) => cli::upgrade::upgrade(&args),
+        Command::Reload(args) => cli::reload::reload(&args),
         Command::Healthcheck(args) => cli::healthcheck::ask(&args),
         Command::Completions(args) => cli::completions(args.shell),
     };

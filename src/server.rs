@@ -21,6 +21,7 @@ use self::upgrade::Upgrades;
 use crate::config::Plan;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
+use crate::control::reload::{Cause, Orders, Reload, Source};
 use crate::control::running::{RunError, Running};
 use crate::control::{Answering, Control};
 use crate::model::settings::Drain;
@@ -30,10 +31,12 @@ use crate::observe::metrics::{EndpointTotals, Registry};
 use crate::worker::{self, Assignment, Phase};
 
 /// How to start.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Options {
     /// Worker threads, whatever the plan says.
     pub workers: Option<NonZeroUsize>,
+    /// Where the plan comes from, so that it can be read again.
+    pub source: Source,
 }
 
 /// Why a server did not start.
@@ -84,8 +87,7 @@ pub struct EndpointReading {
 pub struct Signals {
     runtime: Runtime,
     ends: Ends,
-    reopen: Signal,
-    upgrade: Signal,
+    others: Others,
 }
 
 /// A running server. Dropping it ends it at once.
@@ -96,6 +98,7 @@ pub struct Server {
     readiness: Arc<Readiness>,
     answering: watch::Sender<Answering>,
     upgrades: Option<Arc<Upgrades>>,
+    reload: Arc<Reload>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<io::Result<()>>>,
@@ -125,10 +128,13 @@ impl Server {
             plan.admin.as_ref().map(|admin| bind_admin(&admin.bind, &arrival.inherited)).transpose()?;
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
         let (phase, _) = watch::channel(Phase::Serving);
+        let readiness = Arc::<Readiness>::default();
+        let (reload, orders) = Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source);
         let mut server = Self {
             admin: None,
             running,
-            readiness: Arc::default(),
+            readiness,
+            reload,
             answering: watch::channel(Answering::NotYet).0,
             upgrades: None,
             phase,
@@ -140,7 +146,7 @@ impl Server {
             .zip(asked)
             .map(|(admin, asked)| io::Result::Ok((asked, admin.local_addr()?, admin.share()?)));
         let shared = shared.transpose().map_err(StartError::Thread)?;
-        server.start_threads(workers, admin).map_err(StartError::Thread)?;
+        server.start_threads(workers, admin, orders).map_err(StartError::Thread)?;
         server.settle_in(arrival, upgrade, shared.into_iter().collect())?;
         Ok(server)
     }
@@ -155,6 +161,12 @@ impl Server {
             Some((listener.as_ref()?.name.clone(), own.map(|opened| opened.address.clone()).collect()))
         });
         named.collect()
+    }
+
+    /// What replaces the configuration.
+    #[must_use]
+    pub fn reload(&self) -> &Arc<Reload> {
+        &self.reload
     }
 
     /// What runs.
@@ -200,10 +212,11 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens
-    /// access logs, SIGUSR2 starts the program anew to take this one's place.
+    /// access logs, SIGHUP reads the configuration again, SIGUSR2 starts the program anew to take this
+    /// one's place.
     pub fn run_until_signal(self, signals: Signals) {
-        let Signals { runtime, ends, reopen, upgrade } = signals;
-        runtime.block_on(self.until_signal(ends, reopen, upgrade));
+        let Signals { runtime, ends, others } = signals;
+        runtime.block_on(self.until_signal(ends, others));
     }
 
     /// Begins to drain at once, without the delay: nothing is accepted any more, and connections
@@ -223,8 +236,8 @@ impl Server {
         self.join();
     }
 
-    fn start_threads(&mut self, workers: usize, admin: Option<Admin>) -> io::Result<()> {
-        self.start_control(admin)?;
+    fn start_threads(&mut self, workers: usize, admin: Option<Admin>, orders: Orders) -> io::Result<()> {
+        self.start_control(admin, orders)?;
         self.await_health();
         for index in 0..workers {
             self.workers.push(worker::start(Assignment {
@@ -232,6 +245,7 @@ impl Server {
                 index,
                 published: Arc::clone(self.running.published()),
                 sockets: self.running.sockets(),
+                questions: self.running.connections().join(),
                 phase: self.phase.subscribe(),
             })?);
         }
@@ -248,13 +262,15 @@ impl Server {
     }
 
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
-    fn start_control(&mut self, admin: Option<Admin>) -> io::Result<()> {
+    fn start_control(&mut self, admin: Option<Admin>, orders: Orders) -> io::Result<()> {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
         let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
-        let state = Arc::new(state);
+        let state = Arc::new(state.with_reload(Arc::clone(&self.reload)));
         let answering = self.answering.subscribe();
         let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
-        let control = Control { admin, answering: answering.clone(), state, health, running };
+        let reload = Arc::clone(&self.reload);
+        let control =
+            Control { admin, answering: answering.clone(), state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -282,14 +298,15 @@ impl Server {
         }
     }
 
-    async fn until_signal(mut self, mut ends: Ends, mut reopen: Signal, mut upgrade: Signal) {
+    async fn until_signal(mut self, mut ends: Ends, mut others: Others) {
         let upgrades = self.upgrades.clone();
         let entrance = upgrades.as_ref().and_then(|upgrades| upgrades.entrance());
         loop {
             tokio::select! {
                 () = ends.next() => break,
-                _ = reopen.recv() => self.reopen_logs(),
-                _ = upgrade.recv() => self.order_upgrade(),
+                _ = others.reopen.recv() => self.reopen_logs(),
+                _ = others.hangup.recv() => self.reload.request(Cause::Signal),
+                _ = others.upgrade.recv() => self.order_upgrade(),
                 () = upgrade::attend(upgrades.as_ref(), &entrance) => {
                     drop(entrance);
                     return self.leave(ends).await;
@@ -393,10 +410,18 @@ impl Signals {
         let caught = runtime.enter();
         let ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
         let reopen = signal(SignalKind::user_defined1())?;
-        let upgrade = signal(SignalKind::user_defined2())?;
+        let (upgrade, hangup) = (signal(SignalKind::user_defined2())?, signal(SignalKind::hangup())?);
         drop(caught);
-        Ok(Self { runtime, ends, reopen, upgrade })
+        Ok(Self { runtime, ends, others: Others { reopen, hangup, upgrade } })
     }
+}
+
+/// Those that do not.
+#[derive(Debug)]
+struct Others {
+    reopen: Signal,
+    hangup: Signal,
+    upgrade: Signal,
 }
 
 /// The signals that end the process.

@@ -19,6 +19,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
     let upgrade = process::upgrade(root.section("upgrade"), cx);
+    let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
 
     let mut binds = Binds::default();
@@ -48,13 +49,14 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         log,
         drain,
         upgrade,
+        reload,
         overload,
         zone,
     })
 }
 
 /// The pools that routes lead to, and those that stand in for them.
-fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
+pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),

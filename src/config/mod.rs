@@ -5,6 +5,7 @@
 mod attempt;
 mod binds;
 mod endpoint_list;
+pub mod diff;
 mod files;
 mod health;
 mod include;
@@ -21,6 +22,7 @@ pub mod problem;
 mod process;
 mod quick;
 mod route;
+mod secret;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -89,9 +91,28 @@ pub fn from_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Result
 /// folder.
 #[must_use]
 pub fn read(path: &Path, env: Env<'_>) -> Reading {
+    read_from(Files::default(), path, env)
+}
+
+/// As [`read`], with `text` in the place of what is in the file.
+#[must_use]
+pub fn read_as(path: &Path, text: &str, env: Env<'_>) -> Reading {
+    read_from(Files::with(path, text), path, env)
+}
+
+/// As [`read`], of a configuration as it was once: `texts` are those of [`Origin::texts`], by absolute
+/// paths, so that the first is the file that it begins with. Other files, such as certificates, are as they
+/// are now.
+#[must_use]
+pub fn read_kept(texts: &[(PathBuf, String)], env: Env<'_>) -> Reading {
+    let first = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
+    read_from(Files::as_kept(texts), &first, env)
+}
+
+fn read_from(files: Files, path: &Path, env: Env<'_>) -> Reading {
     let name = path.display().to_string();
     let sink = Sink::default();
-    let cx = Cx::new(path.parent().unwrap_or(Path::new("")), &sink);
+    let cx = Cx { files, ..Cx::new(path.parent().unwrap_or(Path::new("")), &sink) };
     let (text, fault) = match cx.files.read("", path) {
         Ok(bytes) => utf8(bytes),
         Err(error) => (String::new(), Some(cannot_open(path, &error))),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::files::{self, FileRead};
+use super::secret::{self, Place};
 use crate::model::Fingerprint;
 use crate::model::options::{Key, Value};
 
@@ -37,6 +38,16 @@ impl Origin {
         let contents = others.map(|file| file.contents.unwrap_or_default());
         let fingerprint = contents.fold(Fingerprint::of_entries(&written), Fingerprint::and);
         Self { fingerprint, files: files::paths(&reads), written, texts, reads, folders }
+    }
+}
+
+impl Origin {
+    /// What was written, as a JSON object of the shape of the file, with `"***"` in place of secrets: of
+    /// passwords, tokens and the like, and of whatever came from the environment in keys that are not
+    /// known to be harmless.
+    #[must_use]
+    pub fn shown(&self) -> serde_json::Value {
+        secret::shown_entries(&Place::default(), &self.written)
     }
 }
 

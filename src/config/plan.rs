@@ -51,6 +51,8 @@ pub struct Plan {
     pub drain: Drain,
     /// How another process takes its place.
     pub upgrade: UpgradePlan,
+    /// When the files are read again by themselves.
+    pub reload: ReloadPlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
     /// Where the process runs, for pools that prefer endpoints nearby.
@@ -139,6 +141,21 @@ pub struct LogPlan {
 impl Default for LogPlan {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::default() }
+    }
+}
+
+/// When the configuration is read again by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadPlan {
+    /// Whether its files are watched.
+    pub watch: bool,
+    /// How long they have to be left alone first, so that none is read half-written.
+    pub debounce: Duration,
+}
+
+impl Default for ReloadPlan {
+    fn default() -> Self {
+        Self { watch: true, debounce: Duration::from_millis(100) }
     }
 }
 

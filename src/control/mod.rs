@@ -10,6 +10,7 @@ pub mod healthcheck;
 pub mod observed;
 pub mod pressure;
 pub mod prober;
+pub mod reload;
 pub mod running;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use reload::{Orders, Reload};
 use running::Running;
 use tokio::sync::watch;
 
@@ -36,6 +38,10 @@ pub struct Control {
     pub health: Arc<Health>,
     /// What runs.
     pub running: Arc<Running>,
+    /// Replaces the configuration.
+    pub reload: Arc<Reload>,
+    /// What it is asked for.
+    pub orders: Orders,
 }
 
 /// Whether the admin listener answers, when another process has its socket, too.
@@ -54,7 +60,7 @@ impl Control {
     ///
     /// # Errors
     /// When the runtime does not take the admin listener's socket.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (published, running) = (self.running.published(), &self.running);
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
@@ -81,6 +87,8 @@ impl Control {
             served = serving => served,
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
+            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
+            () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),

@@ -18,6 +18,7 @@ use crate::config::Plan;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -67,6 +68,7 @@ pub struct Running {
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
     discovery: Arc<Discovery>,
+    connections: Connections,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -93,7 +95,7 @@ impl Running {
     /// Binds every address of `plan` and has it run.
     ///
     /// # Errors
-    /// When an address cannot be bound, a log not be opened.
+    /// When an address cannot be bound or a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
         Self::start_with(plan, registry, workers, &Inherited::default())
     }
@@ -116,9 +118,9 @@ impl Running {
         });
         let sockets = sockets.map_err(RunError::bind)?;
         let discovery = Discovery::new(Arc::clone(&registry));
-        let prepared = discovery.prepare(&plan);
+        let mut prepared = discovery.prepare(&plan);
         let state = State {
-            located: shared(prepared.located()),
+            located: discovery.locate(&mut prepared),
             plan,
             next_id: ids.len(),
             ids,
@@ -138,6 +140,7 @@ impl Running {
             sockets: watch::channel(sockets).0,
             health,
             discovery,
+            connections: Connections::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             turn: Mutex::default(),
@@ -151,8 +154,9 @@ impl Running {
     /// As [`Self::start`], and when the process drains; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
         // Names may take a while, during which what runs goes on to change.
-        let prepared = self.discovery.prepare(&plan);
+        let mut prepared = self.discovery.prepare(&plan);
         let _turn = self.turn();
+        let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
         let notes = notes(&plan, &before.plan);
@@ -161,7 +165,6 @@ impl Running {
         let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
         let sockets = sockets.map_err(RunError::bind)?;
         let generation = before.generation + 1;
-        let located = shared(prepared.located());
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
         self.discovery.commit(prepared);
@@ -196,7 +199,7 @@ impl Running {
     /// Has pools use the endpoints that were found for them by now.
     ///
     /// # Errors
-    /// When an endpoint cannot be used as the plan says; then nothing has changed.
+    /// As [`Self::relocate`].
     pub fn follow(&self) -> Result<(), RunError> {
         let _turn = self.turn();
         let changed = self.discovery.take_changed();
@@ -205,9 +208,9 @@ impl Running {
         }
         let before = self.state().clone();
         let mut after = before.clone();
-        for (index, own) in changed {
-            if let Some(place) = after.located.get_mut(index) {
-                *place = own.into();
+        for (index, located) in changed {
+            if let Some(own) = after.located.get_mut(index) {
+                *own = located;
             }
         }
         self.publish(&before, after, None)
@@ -241,6 +244,12 @@ impl Running {
     #[must_use]
     pub fn discovery(&self) -> &Arc<Discovery> {
         &self.discovery
+    }
+
+    /// Clients' connections, of which workers tell.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// What is counted.
@@ -361,10 +370,6 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
 fn wanted<'a>(plan: &'a Plan, ids: &[usize]) -> Vec<(&'a Address, usize)> {
     let listeners = plan.listeners.iter().zip(ids);
     listeners.flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener))).collect()
-}
-
-fn shared(located: Vec<Vec<Located>>) -> Vec<Arc<[Located]>> {
-    located.into_iter().map(Into::into).collect()
 }
 
 #[cfg(test)]

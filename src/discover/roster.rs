@@ -237,7 +237,7 @@ mod tests {
         changes.add(at("10.0.0.9:80"), weighs(3), false).unwrap();
         let expected =
             ["10.0.0.2:80 w5 l0 configuration", "10.0.0.3:80 w1 l0 configuration", "10.0.0.9:80 w3 l0 api"];
-        assert_eq!(shown(&changed(found.clone(), &changes)), expected);
+        assert_eq!(shown(&changed(found, &changes)), expected);
         // Another source names it, too, later on.
         let later = named(&[literal("10.0.0.9:80", 1)], |_| None);
         assert_eq!(shown(&changed(later, &changes)), ["10.0.0.9:80 w3 l0 configuration"]);

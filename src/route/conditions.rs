@@ -68,8 +68,8 @@ impl ValueMatch {
 
 /// How specific the conditions of a rule are; the greater goes first. Compared in the order of the
 /// fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank {
     methods: bool,
     headers: usize,
     query: usize,
@@ -80,7 +80,9 @@ pub(super) struct Rank {
 }
 
 impl Rank {
-    pub(super) fn of(rule: &Rule) -> Self {
+    /// That of a rule.
+    #[must_use]
+    pub fn of(rule: &Rule) -> Self {
         let values = || rule.headers.iter().chain(&rule.query).map(|wanted| &wanted.value);
         Self {
             methods: !rule.methods.is_empty(),

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::model::options::{Fault, FromValue, Value};
 
 /// A host to match, without port, in lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostMatch {
     /// This one.
     Exact(String),

@@ -28,6 +28,7 @@ mod tests;
 
 use http::Method;
 
+pub use conditions::Rank;
 pub use host::{BadHost, HostMatch};
 pub use pattern::{BadPattern, Pattern};
 pub use table::Table;

@@ -39,7 +39,7 @@ struct Page {
 }
 
 /// An answer to a name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum Answer {
     /// Its addresses, and how many seconds they live.
     Addresses(Vec<IpAddr>, u32),
@@ -48,17 +48,12 @@ pub(crate) enum Answer {
     /// The name is there and has no records.
     Nothing,
     /// There is no such name.
+    #[default]
     NoName,
     /// SERVFAIL.
     Fails,
     /// None at all.
     Silence,
-}
-
-impl Default for Answer {
-    fn default() -> Self {
-        Self::NoName
-    }
 }
 
 impl NameServer {
@@ -161,7 +156,8 @@ impl Book {
             }
             _ => {}
         }
-        let message = MessageResponseBuilder::from_message_request(request).build(metadata, &records, [], [], []);
+        let message =
+            MessageResponseBuilder::from_message_request(request).build(metadata, &records, [], [], []);
         response.send_response(message).await.unwrap_or_else(|_| nothing(metadata))
     }
 }

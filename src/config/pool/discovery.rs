@@ -89,7 +89,7 @@ enum WhenEmpty {
 }
 
 impl OneOf for WhenEmpty {
-    const NOUN: &'static str = "way with empty answers";
+    const NOUN: &'static str = "rule for empty answers";
     const WORDS: &'static [(&'static str, Self)] = &[("keep", Self::Keep), ("drop", Self::Drop)];
 }
 

@@ -4,8 +4,10 @@
 
 mod asked;
 mod bind;
+mod changes;
 mod endpoints;
 mod pages;
+mod reloading;
 mod router;
 mod writes;
 
@@ -32,6 +34,7 @@ use bind::{Bound, Listener, Stream};
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
 
+use super::reload::Reload;
 use super::running::Running;
 use crate::ambient;
 use crate::model::Address;
@@ -48,6 +51,7 @@ pub struct Admin(Bound);
 pub struct AdminState {
     running: Arc<Running>,
     readiness: Arc<Readiness>,
+    reload: Option<Arc<Reload>>,
     started: SystemTime,
 }
 
@@ -124,7 +128,13 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
-        Self { running, readiness, started: ambient::wall() }
+        Self { running, readiness, reload: None, started: ambient::wall() }
+    }
+
+    /// The same, of a process whose configuration can be replaced.
+    #[must_use]
+    pub fn with_reload(self, reload: Arc<Reload>) -> Self {
+        Self { reload: Some(reload), ..self }
     }
 }
 

@@ -5,15 +5,19 @@
 //! [`Running`]: super::running::Running
 
 mod ask;
+mod by_hand;
+mod kept;
 mod lists;
 mod run;
 mod sources;
 
+pub use by_hand::{ChangeError, Wish};
+pub use kept::patch;
 pub use run::run;
 pub use sources::SourceReading;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -34,6 +38,8 @@ use crate::observe::metrics::{Registry, Resolution};
 pub struct Discovery {
     registry: Arc<Registry>,
     state: Mutex<State>,
+    /// Held by whoever changes something by hand, until it is kept.
+    changing: Mutex<()>,
     /// There is something to be asked or read that was not before.
     woken: Notify,
 }
@@ -45,6 +51,8 @@ struct State {
     pools: Vec<Sources>,
     /// By pool, also of such that are gone: a configuration may come back.
     changes: BTreeMap<Name, Changes>,
+    /// Where changes are kept.
+    folder: Option<PathBuf>,
 }
 
 type Known = BTreeMap<Arc<Question>, Entry>;
@@ -65,13 +73,16 @@ struct Entry {
 pub struct Prepared {
     known: Known,
     pools: Vec<Sources>,
+    /// Of pools of which nothing was changed in this process.
+    kept: BTreeMap<Name, Changes>,
+    folder: Option<PathBuf>,
 }
 
 impl Discovery {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { registry, state: Mutex::default(), woken: Notify::new() })
+        Arc::new(Self { registry, state: Mutex::default(), changing: Mutex::default(), woken: Notify::new() })
     }
 
     /// Finds out where the endpoints of `plan` are. Names that are known already are not asked for again;
@@ -86,8 +97,10 @@ impl Discovery {
                 sources.follow(before);
             }
         }
-        let changes = state.changes.clone();
         drop(state);
+        let folder = plan.state_dir.clone().filter(|_| pools.iter().any(|sources| sources.keeps_changes));
+        let mut kept = folder.as_deref().map(read_kept).unwrap_or_default();
+        kept.retain(|pool, _| pools.iter().any(|sources| sources.keeps_changes && sources.name == *pool));
         pools.iter_mut().for_each(Sources::read_list);
         let mut known = Known::new();
         let state = self.state();
@@ -98,24 +111,31 @@ impl Discovery {
         for (question, heard) in run::first_answers(unasked) {
             hear(&question, heard, &mut known, &mut pools);
         }
-        for sources in &mut pools {
-            sources.applied = sources.located(&known, changes.get(&sources.name));
-            sources.is_stale = false;
+        Prepared { known, pools, kept, folder }
+    }
+
+    /// The endpoints of each pool of the plan by what is known now, in its order. Until the plan runs,
+    /// nobody else may be told of changes.
+    pub fn locate(&self, prepared: &mut Prepared) -> Vec<Arc<[Located]>> {
+        let state = self.state();
+        prepared.known = state.newest(prepared);
+        let Prepared { known, pools, kept, .. } = prepared;
+        for sources in pools.iter_mut() {
+            let changes = state.changes.get(&sources.name).or_else(|| kept.get(&sources.name));
+            sources.applied = sources.located(known, changes);
         }
-        Prepared { known, pools }
+        pools.iter().map(|sources| Arc::clone(&sources.applied)).collect()
     }
 
     /// The plan for which this was prepared runs now.
     pub fn commit(&self, prepared: Prepared) {
         let mut state = self.state();
-        let mut known = Known::new();
-        note_users(&prepared.pools, &mut known, |question| {
-            let prepared = prepared.known.get(question).cloned();
-            let asked = |entry: &Entry| entry.asked.condition() != Condition::Unasked;
-            state.recall(question).filter(asked).or(prepared)
-        });
-        state.known = known;
+        state.known = state.newest(&prepared);
         state.pools = prepared.pools;
+        state.folder = prepared.folder;
+        for (pool, changes) in prepared.kept {
+            state.changes.entry(pool).or_insert(changes);
+        }
         // Answers may have come between the two.
         state.pools.iter_mut().for_each(|sources| sources.is_stale = true);
         drop(state);
@@ -133,19 +153,24 @@ impl Discovery {
     /// Of each pool that has other endpoints now, the place in the plan and these. They count as used from
     /// here on.
     #[must_use]
-    pub fn take_changed(&self) -> Vec<(usize, Vec<Located>)> {
+    pub fn take_changed(&self) -> Vec<(usize, Arc<[Located]>)> {
         let mut state = self.state();
-        let State { known, pools, changes } = &mut *state;
+        let State { known, pools, changes, .. } = &mut *state;
         let mut changed = Vec::new();
         for (index, sources) in pools.iter_mut().enumerate().filter(|(_, sources)| sources.is_stale) {
             sources.is_stale = false;
             let located = sources.located(known, changes.get(&sources.name));
-            if located != sources.applied {
-                sources.applied.clone_from(&located);
+            if *located != *sources.applied {
+                sources.applied = Arc::clone(&located);
                 changed.push((index, located));
             }
         }
         changed
+    }
+
+    /// Whether a pool may have other endpoints now.
+    fn has_changed(&self) -> bool {
+        self.state().pools.iter().any(|sources| sources.is_stale)
     }
 
     /// Marks the questions that are due as being asked, at most `room` of them.
@@ -213,6 +238,17 @@ impl State {
         self.known = known;
     }
 
+    /// What is known by now of the questions of a plan.
+    fn newest(&self, prepared: &Prepared) -> Known {
+        let mut known = Known::new();
+        note_users(&prepared.pools, &mut known, |question| {
+            let prepared = prepared.known.get(question).cloned();
+            let asked = |entry: &Entry| entry.asked.condition() != Condition::Unasked;
+            self.recall(question).filter(asked).or(prepared)
+        });
+        known
+    }
+
     /// What is known of this question, or of one that means the same.
     fn recall(&self, question: &Question) -> Option<Entry> {
         if let Some(entry) = self.known.get(question) {
@@ -227,12 +263,12 @@ impl State {
     }
 }
 
-impl Prepared {
-    /// The endpoints of each pool, in the order of the plan.
-    #[must_use]
-    pub fn located(&self) -> Vec<Vec<Located>> {
-        self.pools.iter().map(|sources| sources.applied.clone()).collect()
-    }
+fn read_kept(folder: &Path) -> BTreeMap<Name, Changes> {
+    kept::read(folder).unwrap_or_else(|error| {
+        let folder = folder.display();
+        tracing::error!(%folder, error, "changes of endpoints that were kept cannot be read and do not count");
+        BTreeMap::new()
+    })
 }
 
 /// Adds the questions of all pools, with what is known of them, and who asks.

@@ -14,7 +14,7 @@ use super::ask::{Heard, Resolvers};
 use super::lists::List;
 use super::{Discovery, FIRST_ANSWERS};
 use crate::ambient;
-use crate::control::running::Running;
+use crate::control::running::{RunError, Running};
 use crate::discover::Question;
 use crate::model::Name;
 
@@ -51,6 +51,7 @@ struct Work {
 enum Done {
     Asked(Arc<Question>, Heard),
     Read(Vec<(Name, PathBuf, Result<String, String>)>),
+    Published(Result<(), RunError>),
 }
 
 impl Work {
@@ -77,6 +78,7 @@ impl Work {
         match joined {
             Ok(Done::Asked(question, heard)) => discovery.on_heard(&question, heard),
             Ok(Done::Read(lists)) => discovery.on_lists(lists),
+            Ok(Done::Published(done)) => return told(done),
             Err(error) => {
                 tracing::error!(%error, "discovery was interrupted");
                 discovery.resume(ambient::now());
@@ -85,17 +87,23 @@ impl Work {
         self.publish.get_or_insert(ambient::now() + GATHERING);
     }
 
-    fn publish_if_due(&mut self, running: &Running, now: Instant) {
-        if self.publish.take_if(|at| *at <= now).is_some()
-            && let Err(error) = running.follow()
-        {
-            tracing::error!(%error, "endpoints that were found cannot be used");
+    fn publish_if_due(&mut self, running: &Arc<Running>, now: Instant) {
+        if self.publish.take_if(|at| *at <= now).is_some() && running.discovery().has_changed() {
+            let running = Arc::clone(running);
+            self.asking.spawn_blocking(move || Done::Published(running.follow()));
         }
     }
 
     fn wake(&self, discovery: &Discovery) -> Option<Instant> {
         let due = discovery.next_due().filter(|_| self.asking.len() < MOST_AT_ONCE);
         [due, self.publish, Some(self.lists_due)].into_iter().flatten().min()
+    }
+}
+
+fn told(done: Result<(), RunError>) {
+    match done {
+        Ok(()) | Err(RunError::Closed) => {}
+        Err(error) => tracing::error!(%error, "endpoints that were found cannot be used"),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Sources {
     /// A list that something else writes.
     pub(super) list: Option<List>,
     /// What is in use.
-    pub(super) applied: Vec<Located>,
+    pub(super) applied: Arc<[Located]>,
     /// Whether that may be out of date.
     pub(super) is_stale: bool,
     /// Whether its endpoints may be Unix sockets.
@@ -77,7 +77,7 @@ impl Sources {
             name: pool.name.clone(),
             slots,
             list,
-            applied: Vec::new(),
+            applied: [].into(),
             is_stale: true,
             takes_sockets,
             keeps_changes: pool.discovery.keep_changes,
@@ -118,7 +118,7 @@ impl Sources {
     }
 
     /// What is to be used by what is known.
-    pub(super) fn located(&self, known: &Known, changes: Option<&Changes>) -> Vec<Located> {
+    pub(super) fn located(&self, known: &Known, changes: Option<&Changes>) -> Arc<[Located]> {
         let mut found = self.named(known);
         if let Some(changes) = changes {
             found = roster::changed(found, changes);

@@ -3,6 +3,7 @@
 //! Label values come from the configuration only, so that their number is bounded by it.
 
 mod discovery;
+mod config;
 mod endpoint;
 mod exposition;
 mod health;
@@ -28,6 +29,7 @@ use rate::RateLabels;
 
 pub use super::shard::Shard;
 pub use discovery::{DiscoveryMetrics, Resolution};
+pub use config::{ConfigMetrics, ReloadResult};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
@@ -51,7 +53,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
-    generation: AtomicU64,
+    config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
     listeners: Kept<Name, ListenerMetrics>,
@@ -73,7 +75,7 @@ impl Registry {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             workers,
-            generation: AtomicU64::new(0),
+            config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
             listeners: Kept::default(),
@@ -186,7 +188,19 @@ impl Registry {
 
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
-        self.generation.store(generation, Ordering::Relaxed);
+        self.config.set_generation(generation);
+    }
+
+    /// What is shown of the configuration.
+    #[must_use]
+    pub fn config(&self) -> &ConfigMetrics {
+        &self.config
+    }
+
+    /// Requests so far, by route and class of status, from 1xx to 5xx.
+    #[must_use]
+    pub fn requests_by_route(&self) -> Vec<(RouteLabels, [u64; 5])> {
+        self.routes.all().into_iter().map(|(labels, metrics)| (labels, metrics.requests())).collect()
     }
 
     /// A worker that had ended before its time begins again.
@@ -209,7 +223,7 @@ impl Registry {
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
         process::expose_panics(&mut out);
-        out.gauge(GENERATION, [(Vec::new(), self.generation.load(Ordering::Relaxed) as f64)]);
+        self.config.expose(&mut out);
         let listeners = self.listeners.review();
         let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
         let routes = self.routes.review();
@@ -277,6 +291,12 @@ impl<K: Ord + Clone, M> Kept<K, M> {
         Arc::clone(&entry.metrics)
     }
 
+    /// All handles, whether shown or not.
+    fn all(&self) -> Vec<(K, Arc<M>)> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.iter().map(|(key, entry)| (key.clone(), Arc::clone(&entry.metrics))).collect()
+    }
+
     /// The handle if it is as it should be; otherwise what `renew` makes in its place.
     fn get_or_renew(
         &self,
@@ -309,7 +329,6 @@ impl<K: Ord + Clone, M> Kept<K, M> {
 const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
 const RESTARTS: Title =
     Title("forebay_worker_restarts_total", "How often a worker began again that had ended before its time.");
-const GENERATION: Title = Title("forebay_config_generation", "Number of the configuration in force.");
 
 #[cfg(test)]
 mod tests;
