@@ -127,6 +127,7 @@ impl Server {
         let admin =
             plan.admin.as_ref().map(|admin| bind_admin(&admin.bind, &arrival.inherited)).transpose()?;
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
+        arrival.repeat_orders(running.health());
         let (phase, _) = watch::channel(Phase::Serving);
         let readiness = Arc::<Readiness>::default();
         let (reload, orders) = Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source);
@@ -269,8 +270,7 @@ impl Server {
         let answering = self.answering.subscribe();
         let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
         let reload = Arc::clone(&self.reload);
-        let control =
-            Control { admin, answering: answering.clone(), state, health, running, reload, orders };
+        let control = Control { admin, answering: answering.clone(), state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;

@@ -26,7 +26,7 @@ const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade
 
 fn config(endpoint: SocketAddr) -> String {
     format!(
-        "[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = [\"127.0.0.1:0\", \"unix:w.sock\"]\n\
+        "[reload]\nwatch = false\n[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = [\"127.0.0.1:0\", \"unix:w.sock\"]\n\
          [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"{endpoint}\"]\n"
     )
 }
@@ -340,7 +340,9 @@ fn ten_upgrades_in_a_row_lose_nothing() {
 #[test]
 fn numbers_of_workers_may_differ() {
     let origin = origin(&Arc::default());
-    let mut line = Line::start(&config(origin.address()), &[]);
+    // A change of the file is seen by the old process as well, which goes on to take part.
+    let toml = config(origin.address()).replace("watch = false", "debounce = \"10ms\"");
+    let mut line = Line::start(&toml, &[]);
     let (file, toml) = (line.folder().join("f.toml"), fs::read_to_string(line.folder().join("f.toml")));
     let toml = toml.expect("it was written");
     let load = Arc::new(Load::default());
@@ -406,6 +408,19 @@ fn sigusr2_starts_the_program_anew_and_sigterm_ends_all() {
     for file in ["u.sock", "w.sock"] {
         assert!(!line.folder().join(file).exists(), "{file} is left");
     }
+}
+
+#[test]
+fn orders_for_endpoints_are_carried_over() {
+    let origin = origin(&Arc::default());
+    let mut line = Line::start(&config(origin.address()), &[]);
+    let page = format!("/endpoints/app/{}", origin.address());
+    let mut client = support::Link::to(line.first.admin());
+    client.send(format!("POST {page}/drain?for=1h HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert_eq!(client.response().status(), 200);
+    line.upgraded();
+    let state = line.first.ask_admin(&page).text();
+    assert!(state.contains("drain") && !state.contains("disable"), "{state}");
 }
 
 #[test]
