@@ -85,6 +85,14 @@ pub enum Failure {
         /// The pools.
         pools: String,
     },
+    /// A file that was named on the command line cannot be read.
+    #[error("cannot read {file}")]
+    File {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A recording cannot be opened.
     #[error("cannot read {file}")]
     Journal {
@@ -174,6 +182,7 @@ impl Failure {
             Self::Unhealthy(_)
             | Self::Start(_)
             | Self::Upgrade(_)
+            | Self::File { .. }
             | Self::Config(_)
             | Self::Arguments(_)
             | Self::Demo(_)

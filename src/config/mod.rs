@@ -2,10 +2,11 @@
 //! written (a tree of values that know where they stand), what it means (the plan, valid by
 //! construction and inert), and what runs (made elsewhere). This module owns the first two.
 
+mod admin;
 mod attempt;
 mod binds;
-mod endpoint_list;
 pub mod diff;
+mod endpoint_list;
 mod files;
 mod health;
 mod include;

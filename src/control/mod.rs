@@ -65,6 +65,7 @@ impl Control {
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
         let watching = self.answering.clone();
+        let state = Arc::clone(&self.state);
         let serving = async {
             match self.admin {
                 Some(admin) => {
@@ -92,6 +93,7 @@ impl Control {
             () = again(Place::Control, "watched files", async || while_serving(&watching, self.reload.watch()).await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
+            () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
             () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::Plan;
+use crate::config::plan::AdminPlan;
 use crate::model::Fingerprint;
 
 /// What is different in `after`, a line each.
@@ -42,7 +43,7 @@ fn compare(
 pub(super) fn needs_restart(before: &Plan, after: &Plan) -> Vec<&'static str> {
     let rows = [
         ("workers", before.workers != after.workers),
-        ("admin", before.admin != after.admin),
+        ("admin", before.admin.as_ref().map(AdminPlan::place) != after.admin.as_ref().map(AdminPlan::place)),
         ("log", before.log != after.log),
         ("state_dir", before.state_dir != after.state_dir),
     ];

@@ -2,8 +2,8 @@
 //! are looked up when a handle is made, which is when a snapshot is built, never per request.
 //! Label values come from the configuration only, so that their number is bounded by it.
 
-mod discovery;
 mod config;
+mod discovery;
 mod endpoint;
 mod exposition;
 mod health;
@@ -28,8 +28,8 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
-pub use discovery::{DiscoveryMetrics, Resolution};
 pub use config::{ConfigMetrics, ReloadResult};
+pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
