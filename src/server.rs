@@ -126,6 +126,7 @@ impl Server {
         let registry = Registry::new(workers);
         let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, &arrival.inherited)).transpose()?;
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
+        arrival.repeat_orders(running.health());
         let (phase, _) = watch::channel(Phase::Serving);
         let readiness = Arc::<Readiness>::default();
         let (reload, orders) = Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source);

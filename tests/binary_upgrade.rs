@@ -16,8 +16,9 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use forebay::net::pass::Link;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use support::*;
+use support::{DEADLINE, Origin, Process, eventually, ok};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n\r\n";
@@ -25,7 +26,7 @@ const SWITCHING: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade
 
 fn config(endpoint: SocketAddr) -> String {
     format!(
-        "[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = [\"127.0.0.1:0\", \"unix:w.sock\"]\n\
+        "[reload]\nwatch = false\n[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = [\"127.0.0.1:0\", \"unix:w.sock\"]\n\
          [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"{endpoint}\"]\n"
     )
 }
@@ -315,8 +316,7 @@ fn ten_upgrades_in_a_row_lose_nothing() {
     let (answered, again) = load.stop(clients);
     // A client may open a stream just as it is told to go away: it hears that nothing was done about it.
     let refused = load.refused.load(Ordering::SeqCst);
-    eprintln!("{answered} requests answered, {again} sent again, {refused} streams refused");
-    assert!(refused <= 10, "{refused} streams refused in ten upgrades");
+    assert!(refused <= 10, "{refused} streams refused of {answered}");
     assert_eq!(again, 0, "of {answered}");
     assert!(asks_over_unix(&line.folder().join("w.sock")).ends_with("hello"));
     assert_eq!(line.first.ask_admin("/readyz").status(), 200);
@@ -339,7 +339,9 @@ fn ten_upgrades_in_a_row_lose_nothing() {
 #[test]
 fn numbers_of_workers_may_differ() {
     let origin = origin(&Arc::default());
-    let mut line = Line::start(&config(origin.address()), &[]);
+    // A change of the file is seen by the old process as well, which goes on to take part.
+    let toml = config(origin.address()).replace("watch = false", "debounce = \"10ms\"");
+    let mut line = Line::start(&toml, &[]);
     let (file, toml) = (line.folder().join("f.toml"), fs::read_to_string(line.folder().join("f.toml")));
     let toml = toml.expect("it was written");
     let load = Arc::new(Load::default());
@@ -405,6 +407,19 @@ fn sigusr2_starts_the_program_anew_and_sigterm_ends_all() {
     for file in ["u.sock", "w.sock"] {
         assert!(!line.folder().join(file).exists(), "{file} is left");
     }
+}
+
+#[test]
+fn orders_for_endpoints_are_carried_over() {
+    let origin = origin(&Arc::default());
+    let mut line = Line::start(&config(origin.address()), &[]);
+    let page = format!("/endpoints/app/{}", origin.address());
+    let mut client = support::Link::to(line.first.admin());
+    client.send(format!("POST {page}/drain?for=1h HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert_eq!(client.response().status(), 200);
+    line.upgraded();
+    let state = line.first.ask_admin(&page).text();
+    assert!(state.contains("drain") && !state.contains("disable"), "{state}");
 }
 
 #[test]
@@ -485,11 +500,93 @@ fn sockets_that_systemd_passes_outlive_the_process() {
     assert!(!log.contains("WARN"), "{log}");
 }
 
+/// What this test says as a process that wants the sockets; it hears all of them.
+fn takes_sockets(path: &Path, protocol: u32) -> Result<Link, String> {
+    let link = Link::to(path).expect("it is ours").expect("somebody listens");
+    let hello = format!(r#"{{"forebay":"0","protocol":{protocol},"process":1,"wants":"sockets"}}"#);
+    link.send(hello.as_bytes(), &[], DEADLINE).expect("it is heard");
+    loop {
+        let word = heard(&link);
+        if word.contains("refused") {
+            return Err(word);
+        }
+        if word.contains("\"process\"") {
+            return Ok(link);
+        }
+    }
+}
+
+fn heard(link: &Link) -> String {
+    String::from_utf8_lossy(&link.receive(DEADLINE).expect("it answers").text).into_owned()
+}
+
+#[test]
+fn one_process_at_a_time_takes_over_and_in_time() {
+    let origin = origin(&Arc::default());
+    let toml = config(origin.address()).replace("[upgrade]", "[upgrade]\nstart_timeout = \"1s\"");
+    let mut line = Line::start(&toml, &[]);
+    let door = line.folder().join("u.sock");
+    let refused = takes_sockets(&door, 77).expect_err("nobody speaks that");
+    assert!(refused.contains("language"), "{refused}");
+    // One that never becomes ready.
+    let slow = takes_sockets(&door, 1).expect("it is the first");
+    let refused = takes_sockets(&door, 1).expect_err("it is the second");
+    assert!(refused.contains("another process is taking its place"), "{refused}");
+    let output = line.upgrade();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("an upgrade is under way"), "{output:?}");
+    assert!(heard(&slow).contains("did not answer in time"));
+    assert_eq!(one(line.web).map(drop), Ok(()));
+    // One that says what makes no sense, and one that is gone.
+    let odd = takes_sockets(&door, 1).expect("nobody else does");
+    odd.send(b"{}", &[], DEADLINE).expect("it is heard");
+    assert!(heard(&odd).contains("makes no sense"));
+    drop(takes_sockets(&door, 1).expect("nobody else does"));
+    eventually("it goes on", || line.first.err().matches("it goes on").count() == 3);
+    line.upgraded();
+    assert_eq!(one(line.web).map(drop), Ok(()));
+    eventually("the old one ends", || line.first.has_ended());
+}
+
+#[test]
+fn a_drain_refuses_who_would_take_over() {
+    let gate = Arc::new(Gate::default());
+    let origin = origin(&gate);
+    let mut line = Line::start(&config(origin.address()), &[]);
+    let waiting = takes_sockets(&line.folder().join("u.sock"), 1).expect("it serves");
+    let mut slow = line.first.connect();
+    slow.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(slow.take_until(b"01234").is_some());
+    line.first.signal(Signal::TERM);
+    assert!(heard(&waiting).contains("it ends"));
+    gate.open();
+    assert_eq!(slow.take(5), b"56789");
+    assert!(line.first.wait().success());
+}
+
+#[test]
+fn the_units_are_as_systemd_wants_them() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let program = env!("CARGO_BIN_EXE_forebay");
+    for unit in ["forebay.service", "forebay.socket"] {
+        let text = fs::read_to_string(Path::new("config/examples").join(unit)).expect("it is there");
+        fs::write(folder.path().join(unit), text.replace("/usr/local/bin/forebay", program))
+            .expect("and written");
+    }
+    let units = ["verify", "--man=no", "./forebay.service", "./forebay.socket"];
+    // Not every machine that runs tests has systemd.
+    let Ok(output) = Command::new("systemd-analyze").args(units).current_dir(folder.path()).output() else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("forebay")).collect();
+    assert!(ours.is_empty(), "{said}");
+}
+
 /// What the service manager hears, until a line of it is there.
 fn hears(manager: &UnixDatagram, line: &str) -> String {
     let mut bytes = [0; 4096];
     loop {
-        let n = manager.recv(&mut bytes).unwrap_or_else(|error| panic!("no {line}: {error}"));
+        let n = manager.recv(&mut bytes).expect("the line comes in time");
         let text = String::from_utf8_lossy(bytes.get(..n).unwrap_or_default()).into_owned();
         if text.lines().any(|heard| heard.starts_with(line)) {
             return text;

@@ -13,7 +13,7 @@ pub mod prober;
 pub mod reload;
 pub mod running;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::io;
 use std::sync::Arc;
 
@@ -64,6 +64,7 @@ impl Control {
         let (published, running) = (self.running.published(), &self.running);
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
+        let watching = self.answering.clone();
         let state = Arc::clone(&self.state);
         let serving = async {
             match self.admin {
@@ -89,12 +90,26 @@ impl Control {
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
             () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
-            () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
+            () = again(Place::Control, "watched files", async || while_serving(&watching, self.reload.watch()).await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
             () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
             () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }
+    }
+}
+
+/// Does what is for the process that serves only: nothing more once another one does.
+async fn while_serving(answering: &watch::Receiver<Answering>, work: impl Future<Output = ()>) {
+    let mut answering = answering.clone();
+    let over = async {
+        // What it gives is a lock, which is not to be held.
+        let _ = answering.wait_for(|answering| *answering == Answering::NoMore).await;
+        pending().await
+    };
+    tokio::select! {
+        () = work => {}
+        () = over => {}
     }
 }

@@ -137,6 +137,12 @@ impl PoolHealth {
         self.settle(now, log);
     }
 
+    /// The orders that hold, each with its endpoint and for what is left of its time.
+    pub fn orders(&self, now: Instant) -> impl Iterator<Item = (usize, Order)> {
+        let endpoints = self.endpoints.iter().enumerate();
+        endpoints.filter_map(move |(index, endpoint)| Some((index, endpoint.standing_order(now)?)))
+    }
+
     /// Takes an order from outside.
     pub fn on_order(&mut self, endpoint: usize, order: Order, now: Instant, log: &mut Vec<Event>) {
         self.announce(log);

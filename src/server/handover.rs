@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::config::plan::UpgradePlan;
+use crate::control::health::Health;
+use crate::health::journal::{Command, Order};
 use crate::model::{Address, json};
 use crate::net::inherit::{Given, Inherited};
 use crate::net::pass::{Door, Link};
@@ -49,6 +51,7 @@ pub struct Arrival {
 pub(super) struct Predecessor {
     link: Link,
     door: Option<OwnedFd>,
+    orders: Vec<StandingOrder>,
     /// Its process number, as it says.
     pub(super) process: u32,
 }
@@ -65,23 +68,60 @@ impl Arrival {
         let predecessor = link.flatten().map(|link| Predecessor::ask(link, &inherited)).transpose()?;
         Ok(Self { inherited, predecessor })
     }
+
+    /// Gives the orders for endpoints that the other process has been given.
+    pub(super) fn repeat_orders(&self, health: &Health) {
+        for StandingOrder { pool, endpoint, order } in self.predecessor.iter().flat_map(|old| &old.orders) {
+            // An endpoint that is gone needs none.
+            health.order(pool, endpoint, *order);
+        }
+    }
+}
+
+/// An order for an endpoint, with the time for which it still lasts.
+#[derive(Debug)]
+pub(super) struct StandingOrder {
+    pub(super) pool: String,
+    pub(super) endpoint: String,
+    pub(super) order: Order,
+}
+
+impl StandingOrder {
+    pub(super) fn word(&self) -> Value {
+        let Self { pool, endpoint, order } = self;
+        let left = order.lasts.map(|lasts| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        let disable = order.command == Command::Disable;
+        json!({ "order": { "pool": pool, "endpoint": endpoint, "disable": disable, "left_ms": left } })
+    }
+
+    fn read(word: &Value) -> Option<Self> {
+        let disable = word.get("disable")?.as_bool()?;
+        let command = if disable { Command::Disable } else { Command::Drain };
+        Some(Self {
+            pool: json::text(word, "pool")?.to_owned(),
+            endpoint: json::text(word, "endpoint")?.to_owned(),
+            order: Order { command, lasts: json::number(word, "left_ms").map(Duration::from_millis) },
+        })
+    }
 }
 
 impl Predecessor {
     fn ask(link: Link, inherited: &Inherited) -> Result<Self, HandoverError> {
         say(&link, &hello("sockets"), &[])?;
         let mut received = 0;
-        let mut door = None;
+        let (mut door, mut orders) = (None, Vec::new());
         loop {
             let (word, descriptors) = hear(&link, PATIENCE)?;
             received += descriptors.len();
             if word.get("door").is_some() {
                 door = descriptors.into_iter().next();
+            } else if let Some(order) = word.get("order") {
+                orders.extend(StandingOrder::read(order));
             } else if json::text(&word, "asked").is_some() {
                 take(inherited, &word, descriptors)?;
             } else if let Some(process) = json::number(&word, "process") {
                 tracing::info!(process, sockets = received, "taking the place of another process");
-                return Ok(Self { link, door, process });
+                return Ok(Self { link, door, orders, process });
             } else {
                 return Err(HandoverError::Garbled(word.to_string()));
             }

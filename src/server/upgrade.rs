@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::handover::{Arrival, HandoverError, PATIENCE, PROTOCOL, hear, hello, say};
+use super::handover::{Arrival, HandoverError, PATIENCE, PROTOCOL, StandingOrder, hear, hello, say};
 use super::{Ends, Server, StartError, notify};
 use crate::ambient;
 use crate::config::plan::UpgradePlan;
@@ -24,6 +24,7 @@ use crate::model::{Address, json};
 use crate::net::inherit::absolute;
 use crate::net::listen::{BoundSocket, LivesOn};
 use crate::net::pass::{Door, Entrance, Link, MOST_DESCRIPTORS};
+use crate::net::sockets::Opened;
 
 /// What another process can be given.
 #[derive(Debug)]
@@ -251,7 +252,6 @@ impl Upgrades {
     }
 
     fn pass_on(&self, link: &Link) -> Result<(), HandoverError> {
-        let (_, generation) = self.running.plan();
         let sockets = self.running.sockets().borrow().clone();
         let snapshot = self.running.published().load_full();
         for opened in &sockets.opened {
@@ -266,15 +266,23 @@ impl Upgrades {
         if let Some(door) = &self.door {
             say(link, &json!({ "door": true }), &[door.as_fd()])?;
         }
+        for (pool, endpoint, order) in self.running.health().orders() {
+            let (pool, endpoint) = (pool.to_string(), endpoint.name.to_string());
+            say(link, &StandingOrder { pool, endpoint, order }.word(), &[])?;
+        }
         say(link, &json!({ "process": process::id() }), &[])?;
         let (word, _) = hear(link, self.settings.start_timeout)?;
         if word.get("ready").is_none() {
             return Err(HandoverError::Garbled(word.to_string()));
         }
-        if self.running.plan().1 != generation {
+        let taken: BTreeSet<_> = json::list(&word, "taken").iter().filter_map(Value::as_str).collect();
+        // One that a reload has given up meanwhile lets nobody in any more.
+        let now = self.running.sockets().borrow().clone();
+        let is_kept = |opened: &Opened| now.opened.iter().any(|kept| kept.address == opened.address);
+        let mut passed = sockets.opened.iter().filter(|opened| taken.contains(&*opened.address.to_string()));
+        if !passed.all(is_kept) {
             return Err(HandoverError::Refused("its configuration was replaced meanwhile".to_owned()));
         }
-        let taken: BTreeSet<_> = json::list(&word, "taken").iter().filter_map(Value::as_str).collect();
         let listeners = sockets.opened.iter().flat_map(|opened| {
             opened.sockets.iter().map(|socket| (opened.address.to_string(), socket.lives_on()))
         });

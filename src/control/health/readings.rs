@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::{Health, Record, Watched};
+use crate::ambient;
 use crate::health::Standing;
 use crate::health::journal::Order;
 use crate::model::Name;
@@ -75,6 +76,12 @@ impl Health {
         watched.is_some_and(|watched| watched.on_order(endpoint, order))
     }
 
+    /// The orders that hold, each with its pool and endpoint, for what is left of its time.
+    #[must_use]
+    pub fn orders(&self) -> Vec<(Name, Arc<Endpoint>, Order)> {
+        self.pools.load().iter().flat_map(|watched| watched.orders()).collect()
+    }
+
     /// What is kept of what happened.
     #[must_use]
     pub fn record(&self) -> &Arc<Record> {
@@ -83,6 +90,15 @@ impl Health {
 }
 
 impl Watched {
+    fn orders(&self) -> Vec<(Name, Arc<Endpoint>, Order)> {
+        let state = self.state();
+        let endpoints = &state.watch.pool.endpoints;
+        let named = state.health.orders(ambient::now()).filter_map(|(index, order)| {
+            Some((self.name().clone(), Arc::clone(endpoints.get(index)?), order))
+        });
+        named.collect()
+    }
+
     fn reading(&self) -> PoolReading {
         let state = self.state();
         let pool = &state.watch.pool;

@@ -266,6 +266,12 @@ impl Endpoint {
         }
     }
 
+    /// The order that holds, for what is left of its time.
+    pub(super) fn standing_order(&self, now: Instant) -> Option<Order> {
+        let StandingOrder { command, until } = self.order?;
+        Some(Order { command, lasts: until.map(|until| until.saturating_duration_since(now)) })
+    }
+
     pub(super) fn obey(&mut self, order: Order, settings: &HealthSettings, now: Instant) {
         let held = self.order.map(|order| order.command);
         match (order.command, held) {
