@@ -1,6 +1,6 @@
 //! What in a change is probably not meant so, as far as the two plans tell.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -35,9 +35,10 @@ pub(super) fn of(pair: &Pair<'_>, diff: &Diff) -> Vec<Warning> {
 /// Pools that have one endpoint left, or none.
 fn lonely_pools(pair: &Pair<'_>) -> Vec<Warning> {
     let count = |pool: &PoolPlan| pool.endpoints.len();
-    let earlier = |name: &Name| pair.before.pools.iter().find(|pool| pool.name == *name);
-    let few = pair.after.pools.iter().filter(|pool| count(pool) < 2 && !is_found(pair.after, &pool.name));
-    few.filter(|pool| earlier(&pool.name).is_some_and(|was| count(was) >= 2))
+    let earlier: HashMap<_, _> = pair.before.pools.iter().map(|pool| (&pool.name, count(pool))).collect();
+    let few = pair.after.pools.iter().filter(|pool| count(pool) < 2);
+    few.filter(|pool| earlier.get(&pool.name).is_some_and(|was| *was >= 2))
+        .filter(|pool| !is_found(pair.after, &pool.name))
         .map(|pool| {
             let words = format!("has {} left: nothing takes over when it fails", endpoints(count(pool)));
             Warning::new(format!("pool.{}", pool.name), words)
