@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{DEFAULT_CONFIG, Failure, variable};
 use crate::config::{self, plan::AdminPlan};
-use crate::control::client::ask;
+use crate::control::client::{Question, send};
 use crate::model::{Address, expand, json, percent};
 
 /// Which running Forebay to ask.
@@ -53,16 +53,34 @@ impl Running {
     /// # Errors
     /// When it does not answer, refuses, or answers something else.
     pub fn ask(&self, method: &str, target: &str) -> Result<Value, Failure> {
-        let address = self.address()?;
-        let answer = ask(&address, method, target, PATIENCE)?;
-        let Ok(body) = serde_json::from_str::<Value>(&answer.body) else {
-            return Err(Failure::Garbled { address, status: answer.status });
-        };
-        if answer.status == 200 {
+        let (status, body) = self.send(&Question { method, target, json: "" }, PATIENCE)?;
+        if status == 200 {
             return Ok(body);
         }
-        let part = |name: &str| json::text(&body, name).unwrap_or_default().to_owned();
-        Err(Failure::Refused { address, error: part("error"), hint: part("hint") })
+        Err(self.refused(&body))
+    }
+
+    /// What it answers, with the status, as JSON, within `timeout`.
+    ///
+    /// # Errors
+    /// When it does not answer, or answers something else.
+    pub fn send(&self, question: &Question<'_>, timeout: Duration) -> Result<(u16, Value), Failure> {
+        let address = self.address()?;
+        let answer = send(&address, question, timeout)?;
+        match serde_json::from_str(&answer.body) {
+            Ok(body) => Ok((answer.status, body)),
+            Err(_) => Err(Failure::Garbled { address, status: answer.status }),
+        }
+    }
+
+    /// The failure that `body` is the explanation of.
+    #[must_use]
+    pub fn refused(&self, body: &Value) -> Failure {
+        let part = |name: &str| json::text(body, name).unwrap_or_default().to_owned();
+        match self.address() {
+            Ok(address) => Failure::Refused { address, error: part("error"), hint: part("hint") },
+            Err(failure) => failure,
+        }
     }
 
     /// The endpoint that is meant, as `/endpoints` shows it.

@@ -25,6 +25,10 @@ pub struct FileRead {
 pub(super) struct Files {
     read: RefCell<Vec<FileRead>>,
     folders: RefCell<Vec<PathBuf>>,
+    /// What stands in the place of what is in files.
+    given: Vec<(PathBuf, String)>,
+    /// Whether folders hold what is given and nothing else.
+    closed: bool,
 }
 
 /// A moment in the reading, from which on files are counted.
@@ -32,9 +36,20 @@ pub(super) struct Files {
 pub(super) struct Mark(usize);
 
 impl Files {
+    /// With `text` in the place of what is in the file at `path`.
+    pub(super) fn with(path: &Path, text: &str) -> Self {
+        Self { given: vec![(path.to_owned(), text.to_owned())], ..Self::default() }
+    }
+
+    /// With the configuration's own files as they were once, and no others included.
+    pub(super) fn as_kept(texts: &[(PathBuf, String)]) -> Self {
+        Self { given: texts.to_vec(), closed: true, ..Self::default() }
+    }
+
     /// The contents of the file at `path`, which `key` names.
     pub(super) fn read(&self, key: &str, path: &Path) -> io::Result<Vec<u8>> {
-        let bytes = fs::read(path);
+        let given = self.given.iter().find(|(file, _)| file == path);
+        let bytes = given.map_or_else(|| fs::read(path), |(_, text)| Ok(text.as_bytes().to_owned()));
         let contents = bytes.as_ref().ok().map(|bytes| Fingerprint::of_bytes(bytes));
         self.read.borrow_mut().push(FileRead { key: key.to_owned(), path: path.to_owned(), contents });
         bytes
@@ -46,6 +61,13 @@ impl Files {
         let mut folders = self.folders.borrow_mut();
         if !folders.iter().any(|known| known == path) {
             folders.push(path.to_owned());
+        }
+        if self.closed {
+            let within = self.given.iter().map(|(file, _)| file).filter(|file| file.parent() == Some(path));
+            let names = within.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()));
+            let mut names: Vec<_> = names.collect();
+            names.sort_unstable();
+            return Ok(names);
         }
         let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().into_string().ok());
         let names: io::Result<Vec<Option<String>>> = fs::read_dir(path)?.map(name).collect();
@@ -111,6 +133,20 @@ mod tests {
         assert_eq!(paths(&read), [there, missing]);
         assert_eq!((read[2].key.as_str(), read[2].contents), ("y", None));
         assert_eq!(folders, [folder.path()]);
+    }
+
+    #[test]
+    fn what_is_given_stands_in_the_place_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (main, part) = (folder.path().join("a"), folder.path().join("b"));
+        fs::write(&part, "on disk").unwrap();
+        let files = Files::with(&main, "given");
+        assert_eq!(files.read("", &main).unwrap(), b"given");
+        assert_eq!(files.read("include", &part).unwrap(), b"on disk");
+        assert_eq!(files.list(folder.path()).unwrap(), ["b"]);
+        let files = Files::as_kept(&[(main, "1".to_owned())]);
+        assert_eq!(files.list(folder.path()).unwrap(), ["a"]);
+        assert_eq!(files.read("key", &part).unwrap(), b"on disk", "such as a certificate");
     }
 
     #[test]

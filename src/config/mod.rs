@@ -5,6 +5,7 @@
 mod attempt;
 mod binds;
 pub mod diff;
+mod endpoint_list;
 mod files;
 mod health;
 mod include;
@@ -30,7 +31,9 @@ mod tls;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+pub use endpoint_list::read_endpoints;
 pub use files::FileRead;
 use files::Files;
 use plan::Origin;
@@ -88,9 +91,28 @@ pub fn from_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Result
 /// folder.
 #[must_use]
 pub fn read(path: &Path, env: Env<'_>) -> Reading {
+    read_from(Files::default(), path, env)
+}
+
+/// As [`read`], with `text` in the place of what is in the file.
+#[must_use]
+pub fn read_as(path: &Path, text: &str, env: Env<'_>) -> Reading {
+    read_from(Files::with(path, text), path, env)
+}
+
+/// As [`read`], of a configuration as it was once: `texts` are those of [`Origin::texts`], by absolute
+/// paths, so that the first is the file that it begins with. Other files, such as certificates, are as they
+/// are now.
+#[must_use]
+pub fn read_kept(texts: &[(PathBuf, String)], env: Env<'_>) -> Reading {
+    let first = texts.first().map(|(path, _)| path.clone()).unwrap_or_default();
+    read_from(Files::as_kept(texts), &first, env)
+}
+
+fn read_from(files: Files, path: &Path, env: Env<'_>) -> Reading {
     let name = path.display().to_string();
     let sink = Sink::default();
-    let cx = Cx::new(path.parent().unwrap_or(Path::new("")), &sink);
+    let cx = Cx { files, ..Cx::new(path.parent().unwrap_or(Path::new("")), &sink) };
     let (text, fault) = match cx.files.read("", path) {
         Ok(bytes) => utf8(bytes),
         Err(error) => (String::new(), Some(cannot_open(path, &error))),
@@ -200,7 +222,23 @@ impl<'a> Cx<'a> {
 
     fn rooted(&self, address: Address, given: &Given<'_>) -> Option<Address> {
         let Address::Unix(path) = address else { return Some(address) };
-        let path = self.base_dir.join(path);
+        self.short_enough(self.base_dir.join(path), given).map(Address::Unix)
+    }
+
+    /// The path of a Unix socket that is no address to bind.
+    fn socket_path(&self, given: &Given<'_>) -> Option<Arc<Path>> {
+        let path = given.read::<String>()?;
+        if path.is_empty() || path.starts_with("unix:") {
+            given.fault(
+                "this is the path of a file",
+                Some("write it as in \"/run/forebay/upgrade.sock\"".into()),
+            );
+            return None;
+        }
+        self.short_enough(self.path(&path), given)
+    }
+
+    fn short_enough(&self, path: PathBuf, given: &Given<'_>) -> Option<Arc<Path>> {
         let length = path.as_os_str().len();
         if length > MAX_SOCKET_PATH {
             let fault = format!(
@@ -209,7 +247,7 @@ impl<'a> Cx<'a> {
             given.fault(fault, Some("move the socket to a folder with a shorter name".into()));
             return None;
         }
-        Some(Address::Unix(path.into()))
+        Some(path.into())
     }
 }
 

@@ -40,10 +40,36 @@ pub enum AskError {
 /// # Errors
 /// When there is no answer in time.
 pub fn ask(address: &Address, method: &str, target: &str, timeout: Duration) -> Result<Answer, AskError> {
+    send(address, &Question { method, target, json: "" }, timeout)
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Such as `GET`.
+    pub method: &'a str,
+    /// The path and the query.
+    pub target: &'a str,
+    /// The body; none when empty.
+    pub json: &'a str,
+}
+
+/// As [`ask`], with a body.
+///
+/// # Errors
+/// When there is no answer in time.
+pub fn send(address: &Address, asked: &Question<'_>, timeout: Duration) -> Result<Answer, AskError> {
+    let Question { method, target, json } = asked;
     let deadline = ambient::now() + timeout;
     let failed = |error| AskError::Connect(address.clone(), error);
     let socket = connect(address, timeout).map_err(failed)?;
-    let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let fields = if json.is_empty() {
+        String::new()
+    } else {
+        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len())
+    };
+    let request =
+        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n{json}");
     let answer = exchange(socket, request.as_bytes(), deadline);
     let answer = answer.map_err(|error| AskError::Answer(address.clone(), error))?;
     let answer = String::from_utf8_lossy(&answer);

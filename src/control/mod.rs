@@ -4,11 +4,13 @@
 pub mod admin;
 pub mod assemble;
 pub mod client;
+pub mod discovery;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
 pub mod pressure;
 pub mod prober;
+pub mod reload;
 pub mod running;
 
 use std::future::Future;
@@ -17,7 +19,9 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use reload::{Orders, Reload};
 use running::Running;
+use tokio::sync::watch;
 
 use crate::observe::panics::{Place, again};
 
@@ -26,12 +30,29 @@ use crate::observe::panics::{Place, again};
 pub struct Control {
     /// The admin listener, if there is one.
     pub admin: Option<Admin>,
+    /// Whether it answers.
+    pub answering: watch::Receiver<Answering>,
     /// What it tells about.
     pub state: Arc<AdminState>,
     /// The health of all pools.
     pub health: Arc<Health>,
     /// What runs.
     pub running: Arc<Running>,
+    /// Replaces the configuration.
+    pub reload: Arc<Reload>,
+    /// What it is asked for.
+    pub orders: Orders,
+}
+
+/// Whether the admin listener answers, when another process has its socket, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answering {
+    /// The other one does, until this one is ready.
+    NotYet,
+    /// This one does.
+    Now,
+    /// The other one does, which has taken this one's place.
+    NoMore,
 }
 
 impl Control {
@@ -39,13 +60,23 @@ impl Control {
     ///
     /// # Errors
     /// When the runtime does not take the admin listener's socket.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let (published, running) = (self.running.published(), &self.running);
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
         let serving = async {
             match self.admin {
-                Some(admin) => admin.serve(self.state, shutdown).await,
+                Some(admin) => {
+                    let (mut begins, mut ends) = (self.answering.clone(), self.answering);
+                    let over = async {
+                        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
+                    };
+                    // Its sender lives for as long as there is somebody to answer for.
+                    let _ = begins.wait_for(|answering| *answering >= Answering::Now).await;
+                    admin.serve(self.state, over).await?;
+                    shutdown.await;
+                    Ok(())
+                }
                 None => {
                     shutdown.await;
                     Ok(())
@@ -56,7 +87,10 @@ impl Control {
             served = serving => served,
             () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
             () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
+            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
+            () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
             () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }

@@ -84,7 +84,7 @@ fn start_proxy(origins: &Origins) -> Result<Server, Error> {
     let mut plan = config::quick(asked).map_err(Error::Config)?;
     // Warnings about the flaky origin would be written across the table.
     "error".clone_into(&mut plan.log.level);
-    Ok(Server::start(plan, Options { workers: None })?)
+    Ok(Server::start(plan, Options::default())?)
 }
 
 /// Everybody gets a share, so that everybody is seen to be found out. The default would have left the

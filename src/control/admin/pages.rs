@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::router::{self, Access, Answer, Handler::Blocking, Row};
-use super::{AdminState, Asked, Phase};
+use super::{AdminState, Asked, Phase, reloading};
 use crate::control::health::recording;
 use crate::observe::{civil, metrics};
 
@@ -47,7 +47,7 @@ fn live(_: &Asked, _: &AdminState) -> Answer {
 
 fn ready(_: &Asked, state: &AdminState) -> Answer {
     Ok(match state.readiness.phase() {
-        Phase::Ready => text(StatusCode::OK, "ready\n"),
+        Phase::Ready => text(StatusCode::OK, format!("ready\n{}", reloading::warning(state))),
         Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     })

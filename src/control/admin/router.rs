@@ -11,11 +11,11 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, endpoints};
+use super::{AdminState, Asked, changes, endpoints, reloading};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.
-const TABLE: &[&[Row]] = &[pages::ROWS, endpoints::ROWS];
+const TABLE: &[&[Row]] = &[pages::ROWS, endpoints::ROWS, changes::ROWS, reloading::ROWS];
 
 /// A way to ask for something.
 #[derive(Debug)]
@@ -48,7 +48,6 @@ pub(super) enum Handler {
     /// On a thread where it may take its time.
     Blocking(fn(&Asked, &AdminState) -> Answer),
     /// On the control thread, where it may wait and must not block.
-    #[allow(dead_code, reason = "for rows that wait")]
     Waiting(fn(Arc<Asked>, Arc<AdminState>) -> Waiting),
 }
 

@@ -2,6 +2,8 @@
 //! are looked up when a handle is made, which is when a snapshot is built, never per request.
 //! Label values come from the configuration only, so that their number is bounded by it.
 
+mod config;
+mod discovery;
 mod endpoint;
 mod exposition;
 mod health;
@@ -26,6 +28,8 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
+pub use config::{ConfigMetrics, ReloadResult};
+pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
@@ -49,7 +53,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
-    generation: AtomicU64,
+    config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
     listeners: Kept<Name, ListenerMetrics>,
@@ -58,6 +62,7 @@ pub struct Registry {
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
     pools: Kept<Name, PoolMetrics>,
+    discovery: Kept<Name, DiscoveryMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
@@ -70,7 +75,7 @@ impl Registry {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             workers,
-            generation: AtomicU64::new(0),
+            config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
             listeners: Kept::default(),
@@ -79,6 +84,7 @@ impl Registry {
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
             pools: Kept::default(),
+            discovery: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
             ladders: Kept::default(),
@@ -136,6 +142,12 @@ impl Registry {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
     }
 
+    /// What is counted of how a pool comes by its endpoints.
+    #[must_use]
+    pub fn discovery(&self, pool: &Name) -> Arc<DiscoveryMetrics> {
+        self.discovery.get_or_make(pool.clone(), DiscoveryMetrics::default)
+    }
+
     /// What is shown of the breaker of a pool, or of an endpoint of it.
     #[must_use]
     pub fn breaker(&self, pool: &Name, endpoint: Option<&str>) -> Arc<BreakerMetrics> {
@@ -176,7 +188,19 @@ impl Registry {
 
     /// The configuration with this number is in force.
     pub fn set_config_generation(&self, generation: u64) {
-        self.generation.store(generation, Ordering::Relaxed);
+        self.config.set_generation(generation);
+    }
+
+    /// What is shown of the configuration.
+    #[must_use]
+    pub fn config(&self) -> &ConfigMetrics {
+        &self.config
+    }
+
+    /// Requests so far, by route and class of status, from 1xx to 5xx.
+    #[must_use]
+    pub fn requests_by_route(&self) -> Vec<(RouteLabels, [u64; 5])> {
+        self.routes.all().into_iter().map(|(labels, metrics)| (labels, metrics.requests())).collect()
     }
 
     /// A worker that had ended before its time begins again.
@@ -199,7 +223,7 @@ impl Registry {
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
         process::expose_panics(&mut out);
-        out.gauge(GENERATION, [(Vec::new(), self.generation.load(Ordering::Relaxed) as f64)]);
+        self.config.expose(&mut out);
         let listeners = self.listeners.review();
         let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
         let routes = self.routes.review();
@@ -211,6 +235,8 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let discovery = self.discovery.review();
+        discovery::expose(discovery.iter().map(|(pool, metrics)| (pool, &**metrics)), &mut out);
         let rates = self.rates.review();
         rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);
@@ -265,6 +291,12 @@ impl<K: Ord + Clone, M> Kept<K, M> {
         Arc::clone(&entry.metrics)
     }
 
+    /// All handles, whether shown or not.
+    fn all(&self) -> Vec<(K, Arc<M>)> {
+        let map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        map.iter().map(|(key, entry)| (key.clone(), Arc::clone(&entry.metrics))).collect()
+    }
+
     /// The handle if it is as it should be; otherwise what `renew` makes in its place.
     fn get_or_renew(
         &self,
@@ -297,7 +329,6 @@ impl<K: Ord + Clone, M> Kept<K, M> {
 const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
 const RESTARTS: Title =
     Title("forebay_worker_restarts_total", "How often a worker began again that had ended before its time.");
-const GENERATION: Title = Title("forebay_config_generation", "Number of the configuration in force.");
 
 #[cfg(test)]
 mod tests;

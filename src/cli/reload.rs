@@ -1,0 +1,99 @@
+//! `reload`: has a running Forebay read its configuration again, and says what came of it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::running::Running;
+use super::{Failure, complain};
+use crate::control::client::Question;
+use crate::model::json;
+
+/// `forebay reload`.
+#[derive(Debug, Args)]
+pub struct Reload {
+    /// Of which running Forebay.
+    #[command(flatten)]
+    pub running: Running,
+    /// Print what came of it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Has the configuration read again and prints what came of it; 1 when it is not in force.
+///
+/// # Errors
+/// When nobody answers, or orders are not taken.
+pub fn reload(args: &Reload) -> Result<ExitCode, Failure> {
+    let question = Question { method: "POST", target: "/v1/reload", json: "" };
+    let (_, told) = args.running.send(&question, PATIENCE)?;
+    tell(&told, &args.running, args.json)
+}
+
+/// Prints what became of an attempt to replace the configuration; problems go to standard error.
+pub(super) fn tell(told: &Value, running: &Running, as_json: bool) -> Result<ExitCode, Failure> {
+    let code = match json::text(told, "result") {
+        Some("replaced" | "unchanged") => ExitCode::SUCCESS,
+        Some("failed") => ExitCode::FAILURE,
+        _ => return Err(running.refused(told)),
+    };
+    if as_json {
+        writeln!(io::stdout(), "{told}").map_err(Failure::Output)?;
+        return Ok(code);
+    }
+    complain(json::text(told, "problems").or(json::text(told, "warnings")).unwrap_or_default());
+    if code == ExitCode::FAILURE {
+        complain("error: the configuration was not replaced, what ran before goes on\n");
+    } else {
+        io::stdout().write_all(words(told).as_bytes()).map_err(Failure::Output)?;
+    }
+    Ok(code)
+}
+
+/// What became of it when all is well.
+fn words(told: &Value) -> String {
+    let generation: u64 = json::number(told, "generation").unwrap_or_default();
+    if json::text(told, "result") == Some("unchanged") {
+        return format!("nothing has changed: generation {generation} is in force\n");
+    }
+    let mut text = format!("generation {generation} is in force\n");
+    for change in json::list(told, "changes").iter().filter_map(Value::as_str) {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "  {change}");
+    }
+    for key in json::list(told, "needs_restart").iter().filter_map(Value::as_str) {
+        let _ = writeln!(text, "  {key}: has no effect before a restart");
+    }
+    text
+}
+
+/// What `reload --help` ends with.
+pub(super) const HELP: &str = "\
+Waits until it is done. All of the new configuration is in force then, or nothing has changed.
+Exit codes: 0 what is configured is in force, 1 it has problems or cannot run.";
+
+/// How long a reload may take, names to be resolved included.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_changed_is_listed() {
+        let told = json!({ "result": "unchanged", "generation": 3 });
+        assert_eq!(words(&told), "nothing has changed: generation 3 is in force\n");
+        let told = json!({
+            "result": "replaced", "generation": 4, "changes": ["pool app changed"], "needs_restart": ["workers"],
+        });
+        let wanted =
+            "generation 4 is in force\n  pool app changed\n  workers: has no effect before a restart\n";
+        assert_eq!(words(&told), wanted);
+    }
+}

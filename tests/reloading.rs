@@ -1,0 +1,382 @@
+//! Reloading as those who run Forebay meet it: files that change in all the ways that files do, bad ones
+//! of every kind, signals and orders; a real process each.
+
+#![expect(clippy::indexing_slicing, reason = "what is missing in JSON reads as null")]
+
+mod support;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use rustls::ClientConnection;
+use rustls_pki_types::CertificateDer;
+use serde_json::Value;
+use support::*;
+use tempfile::TempDir;
+
+/// A running program whose configuration can be changed.
+struct Site {
+    process: Process,
+    folder: TempDir,
+    /// The arguments that name its admin listener.
+    admin: String,
+}
+
+/// One listener whose only route answers with `body`, and `more`.
+fn says(body: &str, more: &str) -> String {
+    format!(
+        "workers = 1\n{more}\n[admin]\nbind = \"127.0.0.1:0\"\n[reload]\ndebounce = \"20ms\"\n\
+         [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"all\"\nfilters = [{{ respond = {{ status = 200, body = \"{body}\" }} }}]\n"
+    )
+}
+
+/// The same, read again only when that is asked for.
+fn says_unwatched(body: &str) -> String {
+    says(body, "").replace("debounce", "watch = false\ndebounce")
+}
+
+/// What a command printed and how it ended.
+#[derive(Debug)]
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Site {
+    /// Starts with what `toml` says in `f.toml`.
+    #[track_caller]
+    fn start(toml: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        fs::write(folder.path().join("f.toml"), toml).expect("it takes a file");
+        Self::start_in(folder)
+    }
+
+    #[track_caller]
+    fn start_in(folder: TempDir) -> Self {
+        let mut process = Process::spawn(folder.path(), &["run", "-c", "f.toml"]);
+        process.wait_until_up();
+        let admin = process.admin().to_string();
+        Self { process, folder, admin }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file as editors do: another one first, which then takes the name.
+    #[track_caller]
+    fn replace(&self, name: &str, text: &str) {
+        let next = self.path(&format!(".{name}.swp"));
+        fs::write(&next, text).expect("the folder takes a file");
+        fs::rename(&next, self.path(name)).expect("and lets it be renamed");
+    }
+
+    /// Runs another command against it.
+    #[track_caller]
+    fn command(&self, args: &[&str]) -> Done {
+        let args = [args, &["--admin", &self.admin]].concat();
+        let mut command = Process::spawn(self.folder.path(), &args);
+        let code = command.wait().code();
+        Done { code, out: command.out(), err: command.err() }
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_slice(&self.process.ask_admin("/v1/config/status").body).expect("JSON")
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        Metrics::parse(&self.process.ask_admin("/metrics").text()).sum(name, &[])
+    }
+
+    /// What a client is told.
+    #[track_caller]
+    fn body(&self) -> String {
+        let mut client = self.process.connect();
+        client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.response().text()
+    }
+
+    #[track_caller]
+    fn becomes(&self, body: &str) {
+        eventually(&format!("the answer {body:?}"), || self.body() == body);
+    }
+
+    /// That a reload has failed because of `why`, told wherever one may look, and `body` goes on.
+    #[track_caller]
+    fn is_loud(&self, why: &str, body: &str) {
+        let log = self.process.err();
+        assert!(log.contains("ERROR") && log.contains("was not replaced") && log.contains(why), "{log}");
+        assert_eq!(self.metric("forebay_config_last_reload_successful"), 0.0, "{why}");
+        assert!(self.metric("forebay_config_last_reload_success_timestamp_seconds") > 1e9);
+        let ready = self.process.ask_admin("/readyz");
+        assert_eq!(ready.status(), 200);
+        assert!(ready.text().starts_with("ready\nthe last reload failed"), "{}", ready.text());
+        let status = self.status();
+        let problems = status["last_reload"]["problems"].as_str().expect("there are problems");
+        assert_eq!(status["last_reload"]["ok"], false);
+        assert!(problems.contains(why), "{problems}");
+        assert_eq!(self.body(), body);
+    }
+
+    /// That there is nothing to complain about.
+    #[track_caller]
+    fn is_well(&self, generation: u64) {
+        assert_eq!(self.metric("forebay_config_last_reload_successful"), 1.0);
+        assert_eq!(self.process.ask_admin("/readyz").text(), "ready\n");
+        let status = self.status();
+        assert_eq!((&status["generation"], &status["last_reload"]["ok"]), (&generation.into(), &true.into()));
+        assert_eq!(self.metric("forebay_config_generation"), generation as f64);
+        let hash = status["hash"].as_str().expect("there is a digest");
+        let scrape = Metrics::parse(&self.process.ask_admin("/metrics").text());
+        assert_eq!(scrape.sum("forebay_config_hash", &[("hash", hash)]), 1.0);
+    }
+}
+
+/// Every kind of bad file: what it is, its text, and what is said of it. Without a text it is deleted.
+fn bad_files(taken: &TcpListener) -> Vec<(&'static str, Option<String>, String)> {
+    let good = says_unwatched("one");
+    let taken = taken.local_addr().expect("it is bound");
+    let more = |text: &str| Some(format!("{good}{text}"));
+    let half = good.split_once("respond").expect("it has a filter").0.to_owned();
+    let https = "[[listener]]\nname = \"s\"\nbind = \"127.0.0.1:0\"\nprotocol = \"https\"\n";
+    vec![
+        ("syntax", more("[[listener\n"), "f.toml:".to_owned()),
+        ("unknown key", more("[drain]\ndealy = \"1s\"\n"), "did you mean `delay`?".to_owned()),
+        (
+            "missing key file",
+            more(&format!("{https}certificates = [{{ cert = \"c.pem\", key = \"c.key\" }}]\n")),
+            "c.pem".to_owned(),
+        ),
+        (
+            "port in use",
+            more(&format!("[[listener]]\nname = \"other\"\nbind = \"{taken}\"\n")),
+            format!("cannot listen on {taken}"),
+        ),
+        ("half-written", Some(half), "f.toml:".to_owned()),
+        ("empty", Some(String::new()), "there is no listener".to_owned()),
+        ("deleted", None, "cannot read f.toml".to_owned()),
+    ]
+}
+
+#[test]
+fn every_kind_of_bad_file_leaves_all_as_it_was_and_says_so() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let site = Site::start(&says_unwatched("one"));
+    let mut generation = 1;
+    for (kind, text, why) in bad_files(&taken) {
+        match text {
+            Some(text) => site.replace("f.toml", &text),
+            None => fs::remove_file(site.path("f.toml")).expect("it was there"),
+        }
+        let done = site.command(&["reload"]);
+        assert_eq!((done.code, done.out.as_str()), (Some(1), ""), "{kind}");
+        assert!(done.err.contains(&why) && done.err.contains("was not replaced"), "{kind}: {}", done.err);
+        site.is_loud(&why, if generation % 2 == 1 { "one" } else { "two" });
+        assert_eq!(site.metric("forebay_config_generation"), generation as f64, "{kind}");
+
+        generation += 1;
+        let body = if generation % 2 == 1 { "one" } else { "two" };
+        site.replace("f.toml", &says_unwatched(body));
+        let done = site.command(&["reload"]);
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""), "{kind}");
+        assert!(done.out.starts_with(&format!("generation {generation} is in force\n")), "{}", done.out);
+        assert_eq!(site.body(), body, "{kind}");
+        site.is_well(generation);
+    }
+}
+
+#[test]
+fn bad_files_are_noticed_and_good_ones_again() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let site = Site::start(&says("one", ""));
+    let mut generation = 1;
+    for (kind, text, why) in bad_files(&taken) {
+        let text = text.map(|text| text.replace("watch = false", "watch = true"));
+        let before = site.metric("forebay_config_reloads_total");
+        match text {
+            Some(text) => fs::write(site.path("f.toml"), text).expect("it can be written"),
+            None => fs::remove_file(site.path("f.toml")).expect("it was there"),
+        }
+        eventually(kind, || site.metric("forebay_config_reloads_total") > before);
+        eventually(kind, || site.process.err().contains(&why));
+        site.is_loud(&why, if generation % 2 == 1 { "one" } else { "two" });
+        generation += 1;
+        let body = if generation % 2 == 1 { "one" } else { "two" };
+        fs::write(site.path("f.toml"), says(body, "")).expect("it can be written");
+        site.becomes(body);
+        eventually(kind, || site.status()["last_reload"]["ok"] == true);
+        site.is_well(generation);
+    }
+}
+
+#[test]
+fn a_file_that_says_the_same_makes_no_generation() {
+    let site = Site::start(&says("one", ""));
+    let done = site.command(&["reload"]);
+    let same = "nothing has changed: generation 1 is in force\n";
+    assert_eq!((done.code, done.out.as_str()), (Some(0), same));
+    // Touched, and written anew with another comment: nothing that means anything.
+    site.replace("f.toml", &(says("one", "") + "# a comment\n"));
+    site.replace("f.toml", &says("two", ""));
+    site.becomes("two");
+    site.is_well(2);
+}
+
+#[test]
+fn a_hangup_reads_the_file_again() {
+    let site = Site::start(&says_unwatched("one"));
+    site.replace("f.toml", &says_unwatched("two"));
+    site.process.signal(Signal::HUP);
+    site.becomes("two");
+    eventually("the end of the reload", || site.status()["last_reload"]["cause"] == "signal");
+    site.is_well(2);
+}
+
+#[test]
+fn an_editors_rename_is_noticed_again_and_again() {
+    let site = Site::start(&says("one", ""));
+    for (generation, body) in (2..).zip(["two", "three", "four"]) {
+        site.replace("f.toml", &says(body, ""));
+        site.becomes(body);
+        eventually("the end of the reload", || site.status()["generation"] == generation);
+        assert_eq!(site.status()["last_reload"]["cause"], "file");
+    }
+}
+
+/// A folder as Kubernetes mounts a ConfigMap: `f.toml` leads to `..data/f.toml`, and `..data` to the
+/// version of the day.
+fn mount(folder: &Path, version: &str, toml: &str) {
+    fs::create_dir(folder.join(version)).expect("the folder takes a folder");
+    fs::write(folder.join(version).join("f.toml"), toml).expect("which takes a file");
+    symlink(version, folder.join("..next")).expect("and a link");
+    fs::rename(folder.join("..next"), folder.join("..data")).expect("which takes the name");
+}
+
+#[test]
+fn a_config_map_that_is_swapped_is_noticed() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    mount(folder.path(), "..v1", &says("one", ""));
+    symlink("..data/f.toml", folder.path().join("f.toml")).expect("the folder takes a link");
+    let site = Site::start_in(folder);
+    for (version, body) in [("..v2", "two"), ("..v3", "three")] {
+        mount(site.folder.path(), version, &says(body, ""));
+        site.becomes(body);
+    }
+}
+
+#[test]
+fn a_folder_that_is_swapped_is_noticed() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    for (version, body) in [("v1", "one"), ("v2", "two")] {
+        fs::create_dir(folder.path().join(version)).expect("the folder takes a folder");
+        fs::write(folder.path().join(version).join("f.toml"), says(body, "")).expect("which takes a file");
+    }
+    symlink("v1", folder.path().join("current")).expect("the folder takes a link");
+    let mut process = Process::spawn(folder.path(), &["run", "-c", "current/f.toml"]);
+    process.wait_until_up();
+    let admin = process.admin().to_string();
+    let site = Site { process, folder, admin };
+    symlink("v2", site.path("next")).expect("and another");
+    fs::rename(site.path("next"), site.path("current")).expect("which takes the name");
+    site.becomes("two");
+}
+
+#[test]
+fn included_files_are_watched_and_new_ones_found() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::create_dir(folder.path().join("conf.d")).expect("which takes a folder");
+    let main = format!("include = [\"conf.d/*.toml\"]\n{}", says("one", ""));
+    fs::write(folder.path().join("f.toml"), main).expect("and a file");
+    let site = Site::start_in(folder);
+    let extra = |body: &str| {
+        format!(
+            "[[route]]\nname = \"more\"\npath_prefix = \"/more\"\n\
+             filters = [{{ respond = {{ status = 200, body = \"{body}\" }} }}]\n"
+        )
+    };
+    let more = || {
+        let mut client = site.process.connect();
+        client.send("GET /more HTTP/1.1\r\nHost: test\r\n\r\n");
+        client.response().text()
+    };
+    fs::write(site.path("conf.d/a.toml"), extra("two")).expect("the folder takes a file");
+    eventually("the file's route", || more() == "two");
+    fs::write(site.path("conf.d/a.toml"), extra("three")).expect("which can change");
+    eventually("the route's change", || more() == "three");
+    fs::write(site.path("conf.d/a.toml"), "[[route").expect("and become bad");
+    eventually("the complaint", || site.status()["last_reload"]["ok"] == false);
+    site.is_loud("conf.d/a.toml", "one");
+    fs::remove_file(site.path("conf.d/a.toml")).expect("and go");
+    eventually("the route's end", || more() == "one");
+    eventually("the end of complaints", || site.status()["last_reload"]["ok"] == true);
+}
+
+#[test]
+fn a_new_certificate_is_shown_to_new_clients() {
+    let pki = Pki::new();
+    pki.issue("site", &["site.test"]);
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let take = |folder: &Path| {
+        for end in ["key", "pem"] {
+            let name = format!("site.{end}");
+            fs::copy(pki.path().join(&name), folder.join(&name)).expect("the folder takes a file");
+        }
+    };
+    take(folder.path());
+    let tls = "\n[[listener]]\nname = \"tls\"\nbind = \"127.0.0.1:0\"\nprotocol = \"https\"\n\
+               certificates = [{ cert = \"site.pem\", key = \"site.key\" }]\n";
+    fs::write(folder.path().join("f.toml"), says("one", "") + tls).expect("and another");
+    let site = Site::start_in(folder);
+    let shown = || shown_certificate(site.process.address("tls"), &pki);
+    let before = pki.certificate("site");
+    assert_eq!(shown(), before);
+    pki.issue("site", &["site.test"]);
+    assert_ne!(pki.certificate("site"), before);
+    take(site.folder.path());
+    eventually("the new certificate", || shown() == pki.certificate("site"));
+    assert_eq!(site.body(), "one");
+}
+
+/// The certificate that `site.test` shows.
+#[track_caller]
+fn shown_certificate(address: SocketAddr, pki: &Pki) -> CertificateDer<'static> {
+    let name = "site.test".try_into().expect("it is a name");
+    let config = Arc::new(pki.client(&[], rustls::ALL_VERSIONS));
+    let mut tls = ClientConnection::new(config, name).expect("the settings fit");
+    let mut tcp = TcpStream::connect_timeout(&address, DEADLINE).expect("it listens");
+    while tls.is_handshaking() {
+        tls.complete_io(&mut tcp).expect("it shakes hands");
+    }
+    tls.peer_certificates().expect("it shows certificates")[0].clone()
+}
+
+#[test]
+fn what_is_not_started_from_a_file_is_not_reloaded() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let args = ["proxy", "--from", "127.0.0.1:0", "--to", "127.0.0.1:1", "--admin", "127.0.0.1:0"];
+    let mut process = Process::spawn(folder.path(), &args);
+    process.wait_until_up();
+    let admin = process.admin().to_string();
+    let site = Site { process, folder, admin };
+    let done = site.command(&["reload"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("there is no configuration file to read again"), "{}", done.err);
+    assert_eq!(site.process.ask_admin("/readyz").text(), "ready\n");
+    site.process.signal(Signal::HUP);
+    eventually("the log", || site.process.err().contains("there is no configuration file"));
+}
+
+#[test]
+fn what_needs_a_restart_is_said() {
+    let site = Site::start(&says_unwatched("one"));
+    site.replace("f.toml", &says_unwatched("one").replace("workers = 1", "workers = 2"));
+    let done = site.command(&["reload"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("workers: has no effect before a restart"), "{}", done.out);
+}
