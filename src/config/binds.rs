@@ -1,5 +1,6 @@
 //! Which addresses are bound, and which of them cannot be bound at once.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::model::Address;
@@ -9,13 +10,24 @@ use crate::model::options::{Given, Problem, Sink};
 #[derive(Debug, Default)]
 pub(super) struct Binds<'a> {
     taken: Vec<(Address, Option<Given<'a>>)>,
+    /// Where in `taken` the first of each [`Spot`] is.
+    spots: HashMap<Spot, usize>,
+}
+
+/// What addresses may have in common.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Spot {
+    /// All of it.
+    Address(Address),
+    /// The port of one family, and whether it is taken on all addresses of the family.
+    Port { port: u16, ipv4: bool, everywhere: bool },
 }
 
 impl<'a> Binds<'a> {
     /// Takes `address`, written at `given` or else a default; a clash with an earlier one is
     /// reported.
     pub(super) fn take(&mut self, address: &Address, given: Option<&Given<'a>>, sink: &Sink) {
-        if let Some((first, there)) = self.taken.iter().find(|(taken, _)| clash(taken, address)) {
+        if let Some((first, there)) = self.first_clash(address) {
             let (path, span) = match given {
                 Some(given) => (given.path(), Some(given.span())),
                 None => ("", there.as_ref().map(Given::span)),
@@ -29,8 +41,39 @@ impl<'a> Binds<'a> {
                 }
             });
         }
+        let place = self.taken.len();
+        for spot in spots(address) {
+            self.spots.entry(spot).or_insert(place);
+        }
         self.taken.push((address.clone(), given.cloned()));
     }
+
+    /// The first address that cannot be bound together with this one. Whatever clashes with it shares a
+    /// spot with it, or is taken everywhere, or anywhere when this one is to be taken everywhere; the
+    /// first of each kind will do.
+    fn first_clash(&self, address: &Address) -> Option<&(Address, Option<Given<'a>>)> {
+        let mut kin = spots(address);
+        if let Some(inet) = address.inet() {
+            let (port, ipv4) = (inet.port(), inet.is_ipv4());
+            kin.push(Spot::Port { port, ipv4, everywhere: true });
+            if inet.ip().is_unspecified() {
+                kin.push(Spot::Port { port, ipv4, everywhere: false });
+            } else {
+                kin.retain(|spot| !matches!(spot, Spot::Port { everywhere: false, .. }));
+            }
+        }
+        let found = kin.iter().filter_map(|spot| self.spots.get(spot)).min();
+        found.and_then(|place| self.taken.get(*place)).filter(|(taken, _)| clash(taken, address))
+    }
+}
+
+fn spots(address: &Address) -> Vec<Spot> {
+    let port = address.inet().map(|inet| Spot::Port {
+        port: inet.port(),
+        ipv4: inet.is_ipv4(),
+        everywhere: inet.ip().is_unspecified(),
+    });
+    [Spot::Address(address.clone())].into_iter().chain(port).collect()
 }
 
 fn fault(address: &Address, first: &Address, default: bool) -> String {
@@ -78,6 +121,12 @@ mod tests {
         ] {
             let (x, y) = (a.parse().unwrap(), b.parse().unwrap());
             assert_eq!((clash(&x, &y), clash(&y, &x)), (clashes, clashes), "{a} {b}");
+            for (first, second) in [(&x, &y), (&y, &x)] {
+                let sink = Sink::default();
+                let mut binds = Binds::default();
+                binds.take(first, None, &sink);
+                assert_eq!(binds.first_clash(second).is_some(), clashes, "{first} {second}");
+            }
         }
     }
 }

@@ -134,10 +134,11 @@ pub struct PoolChange {
     pub endpoints_removed: Vec<String>,
     /// Endpoints that stay, with another weight, priority or zone.
     pub endpoints_changed: Vec<EndpointChange>,
-    /// The share of hash keys, 0 to 1, whose requests go to another endpoint; for policies that hash.
+    /// The share of hash keys, 0 to 1, whose requests go to another endpoint; for policies that hash, in
+    /// pools whose endpoints are all written down.
     pub moved_keys: Option<f64>,
     /// The share of sticky sessions, 0 to 1, whose endpoint is gone, if all endpoints have as many as
-    /// their weights say.
+    /// their weights say; likewise.
     pub lost_sessions: Option<f64>,
     /// Files it names that hold something else.
     pub files: Vec<PathBuf>,

@@ -1,6 +1,7 @@
 //! The whole file, from what was written to what it means: its sections in order, then what only
 //! shows when they are seen together.
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use super::binds::Binds;
@@ -56,23 +57,21 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
 }
 
 /// The pools that routes lead to, and those that stand in for them.
-pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> Vec<usize> {
+pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> HashSet<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),
     };
-    let mut used: Vec<usize> = routes.iter().flat_map(of).collect();
-    let mut seen = 0;
-    while let Some(pool) = used.get(seen) {
-        let rungs = pools.get(*pool).and_then(|pool| pool.degradation.as_ref());
+    let mut used: HashSet<usize> = routes.iter().flat_map(of).collect();
+    let mut next: Vec<usize> = used.iter().copied().collect();
+    while let Some(pool) = next.pop() {
+        let rungs = pools.get(pool).and_then(|pool| pool.degradation.as_ref());
         let rungs = rungs.map_or(&[][..], |degradation| &degradation.ladder);
         let stand_ins = rungs.iter().filter_map(|rung| match rung {
             RungPlan::Pool(id) => Some(id.0),
             RungPlan::Stale(_) | RungPlan::Respond(_) => None,
         });
-        let new: Vec<_> = stand_ins.filter(|id| !used.contains(id)).collect();
-        used.extend(new);
-        seen += 1;
+        next.extend(stand_ins.filter(|id| used.insert(*id)));
     }
     used
 }

@@ -1,7 +1,7 @@
 //! Names given to things in the file, and looking them up: names taken twice, and names that
 //! nothing has.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::model::Name;
@@ -82,7 +82,7 @@ impl Names {
     }
 
     /// Warns of what is not among `used`.
-    pub(super) fn warn_of_unused(&self, used: &[usize], sink: &Sink) {
+    pub(super) fn warn_of_unused(&self, used: &HashSet<usize>, sink: &Sink) {
         for taken in self.taken.iter().filter(|taken| !used.contains(&taken.index)) {
             let fault = format!("no route leads to the {} `{}`", self.noun, taken.name);
             sink.report(Problem::new(&taken.path, Some(taken.span.clone()), fault).warning());

@@ -277,6 +277,14 @@ pub struct DiscoveryPlan {
     pub keep_changes: bool,
 }
 
+impl DiscoveryPlan {
+    /// Whether endpoints come from anywhere but the configuration, as far as it says.
+    #[must_use]
+    pub fn finds_any(&self) -> bool {
+        !self.dns.is_empty() || self.file.is_some()
+    }
+}
+
 /// A name of DNS that stands for endpoints.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DnsPlan {

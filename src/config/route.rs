@@ -15,6 +15,7 @@ use super::{Cx, attempt, matching};
 use crate::model::Name;
 use crate::model::options::{Fault, Given, Key, Options, Problem};
 use crate::model::settings::RouteTimeouts;
+use crate::route::Earlier;
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
@@ -37,14 +38,18 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn all(mut self, tables: Vec<Options<'_>>) -> Vec<RoutePlan> {
         let mut plans: Vec<(RoutePlan, Option<Range<usize>>)> = Vec::new();
+        let mut rules = Earlier::default();
         for (index, options) in tables.into_iter().enumerate() {
             let (path, span) = (options.path().to_owned(), options.span());
             let Some(plan) = self.route(options, index) else { continue };
-            if let Some((first, there)) = plans.iter().find(|(earlier, _)| shadows(earlier, &plan)) {
+            let mut candidates =
+                rules.candidates(&plan.rule).into_iter().filter_map(|place| plans.get(place));
+            if let Some((first, there)) = candidates.find(|(earlier, _)| shadows(earlier, &plan)) {
                 let fault = format!("no request gets as far as this route: `{}` takes them all", first.name);
                 let problem = Problem::new(&path, span.clone(), fault);
                 self.cx.sink.report(problem.see(there.clone(), "it is here").hint(SHADOW_HINT));
             }
+            rules.add(&plan.rule);
             plans.push((plan, span));
         }
         plans.into_iter().map(|(plan, _)| plan).collect()
@@ -149,8 +154,8 @@ impl Reader<'_> {
 
 /// Whether no request gets past `earlier` to `later`.
 fn shadows(earlier: &RoutePlan, later: &RoutePlan) -> bool {
-    later.listeners.iter().all(|listener| earlier.listeners.contains(listener))
-        && later.rule.shadowed_by(&earlier.rule)
+    later.rule.shadowed_by(&earlier.rule)
+        && later.listeners.iter().all(|listener| earlier.listeners.contains(listener))
 }
 
 /// Which requests the filters answer; nothing is known of filters that are unfit.

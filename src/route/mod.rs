@@ -31,6 +31,7 @@ use http::Method;
 pub use conditions::Rank;
 pub use host::{BadHost, HostMatch};
 pub use pattern::{BadPattern, Pattern};
+pub use shadow::Earlier;
 pub use table::Table;
 
 use crate::model::Fields;

@@ -70,15 +70,17 @@ fn endpoints(old: &PoolPlan, new: &PoolPlan, place: &Place<'_>, now: Instant) ->
         let was = earlier.get(&one.target).filter(|was| **was != one)?;
         Some(EndpointChange { endpoint: shown(one), keys: endpoint_keys(&place, was, one) })
     });
-    let shares = moved::shares(&Hashed::of(old), &Hashed::of(new), now);
+    let known = !old.discovery.finds_any() && !new.discovery.finds_any();
+    let shares = known.then(|| moved::shares(&Hashed::of(old), &Hashed::of(new), now));
+    let lost = shares.as_ref().filter(|_| old.sticky.is_some() && new.sticky.is_some()).map(|s| s.lost);
     PoolChange {
         name: new.name.clone(),
         keys: Vec::new(),
         endpoints_added: only(&new.endpoints, |one| !earlier.contains_key(&one.target)),
         endpoints_removed: only(&old.endpoints, |one| !later.contains_key(&one.target)),
         endpoints_changed: changed.collect(),
-        moved_keys: shares.moved,
-        lost_sessions: (old.sticky.is_some() && new.sticky.is_some()).then_some(shares.lost),
+        moved_keys: shares.and_then(|shares| shares.moved),
+        lost_sessions: lost,
         files: Vec::new(),
     }
 }

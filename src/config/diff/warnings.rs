@@ -1,15 +1,14 @@
 //! What in a change is probably not meant so, as far as the two plans tell.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
-use super::{Diff, KeyChange, Pair, Side, routes, section};
+use super::{Diff, KeyChange, Pair, Side, routes};
 use crate::config::Plan;
 use crate::config::lower::used_pools;
 use crate::config::plan::PoolPlan;
 use crate::model::Name;
-use crate::model::options::{Data, Value};
 
 use super::Warning;
 
@@ -35,25 +34,14 @@ pub(super) fn of(pair: &Pair<'_>, diff: &Diff) -> Vec<Warning> {
 /// Pools that have one endpoint left, or none.
 fn lonely_pools(pair: &Pair<'_>) -> Vec<Warning> {
     let count = |pool: &PoolPlan| pool.endpoints.len();
-    let earlier = |name: &Name| pair.before.pools.iter().find(|pool| pool.name == *name);
-    let few = pair.after.pools.iter().filter(|pool| count(pool) < 2 && !is_found(pair.after, &pool.name));
-    few.filter(|pool| earlier(&pool.name).is_some_and(|was| count(was) >= 2))
+    let earlier: HashMap<_, _> = pair.before.pools.iter().map(|pool| (&pool.name, count(pool))).collect();
+    let few = pair.after.pools.iter().filter(|pool| count(pool) < 2 && !pool.discovery.finds_any());
+    few.filter(|pool| earlier.get(&pool.name).is_some_and(|was| *was >= 2))
         .map(|pool| {
             let words = format!("has {} left: nothing takes over when it fails", endpoints(count(pool)));
             Warning::new(format!("pool.{}", pool.name), words)
         })
         .collect()
-}
-
-/// Whether a pool has endpoints that are not written down.
-fn is_found(plan: &Plan, name: &Name) -> bool {
-    let Some(Value { data: Data::Table(pools), .. }) = section(plan, "pool") else { return false };
-    pools.iter().any(|(key, value)| match &value.data {
-        Data::Table(entries) if key.name == name.as_str() => {
-            entries.iter().any(|(key, _)| matches!(key.name.as_str(), "dns" | "file"))
-        }
-        _ => false,
-    })
 }
 
 fn endpoints(count: usize) -> String {

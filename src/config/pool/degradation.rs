@@ -1,6 +1,7 @@
 //! `[pool.NAME.degradation]`: what stands in for a pool when it fails, in order. Pools that stand in
 //! are named, and found when all pools are known.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -82,7 +83,7 @@ pub(super) fn resolve(
 
 /// Which pool stands in for which.
 #[derive(Default)]
-struct Known(Vec<(usize, usize)>);
+struct Known(HashMap<usize, Vec<usize>>);
 
 impl Known {
     /// Has `to`, which `given` names, stand in for `from`; refused and reported where a request could
@@ -91,22 +92,30 @@ impl Known {
         let round = Some("ladders of pools may follow each other, not go round".to_owned());
         let (fault, hint) = if from == to {
             ("a pool cannot stand in for itself", round)
-        } else if self.0.contains(&(from, to)) {
+        } else if self.0.get(&from).is_some_and(|ends| ends.contains(&to)) {
             ("the pool is a rung already", None)
         } else if self.leads(to, from) {
             ("requests to that pool may come to this one", round)
         } else {
-            self.0.push((from, to));
+            self.0.entry(from).or_default().push(to);
             return Some(RungPlan::Pool(PoolId(to)));
         };
         given.fault(fault, hint);
         None
     }
 
-    /// Whether a request may come from one pool to the other. Ends, because no circle is ever let in.
+    /// Whether a request may come from one pool to the other. Each pool is looked at once.
     fn leads(&self, from: usize, to: usize) -> bool {
-        let mut next = self.0.iter().filter(|(start, _)| *start == from).map(|(_, end)| *end);
-        from == to || next.any(|end| self.leads(end, to))
+        let mut seen = HashSet::from([from]);
+        let mut next = vec![from];
+        while let Some(pool) = next.pop() {
+            if pool == to {
+                return true;
+            }
+            let ends = self.0.get(&pool).into_iter().flatten();
+            next.extend(ends.filter(|end| seen.insert(**end)));
+        }
+        false
     }
 }
 

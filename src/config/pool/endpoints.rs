@@ -1,11 +1,12 @@
 //! `endpoints` of `[pool.NAME]`: where they are, their shares, and the order in which they are used.
 
-use std::ops::RangeInclusive;
+use std::collections::HashMap;
+use std::ops::{Range, RangeInclusive};
 
 use crate::config::Cx;
 use crate::config::plan::EndpointPlan;
-use crate::model::Name;
 use crate::model::options::{Given, Options, Problem};
+use crate::model::{Name, Target};
 
 /// An endpoint as it is read.
 struct Endpoint<'a> {
@@ -32,13 +33,16 @@ pub(super) fn endpoints(options: &Options<'_>, discovers: bool, cx: &Cx<'_>) -> 
 /// Reads a list of endpoints, of which none is there twice.
 pub(in crate::config) fn list(given: &Given<'_>, cx: &Cx<'_>) -> Vec<EndpointPlan> {
     let mut seen: Vec<Endpoint<'_>> = Vec::new();
+    let mut places: HashMap<Target, Range<usize>> = HashMap::new();
     for item in given.items() {
         let Some(endpoint) = endpoint(item, cx) else { continue };
-        if let Some(first) = seen.iter().find(|other| other.plan.target == endpoint.plan.target) {
+        if let Some(first) = places.get(&endpoint.plan.target) {
             let fault = format!("the endpoint {} is there twice", endpoint.plan.target);
             let problem = Problem::new(endpoint.given.path(), Some(endpoint.given.span()), fault);
-            let problem = problem.see(Some(first.given.span()), "the first one is here").hint(WEIGHT_HINT);
+            let problem = problem.see(Some(first.clone()), "the first one is here").hint(WEIGHT_HINT);
             endpoint.given.report(problem);
+        } else {
+            places.insert(endpoint.plan.target.clone(), endpoint.given.span());
         }
         seen.push(endpoint);
     }

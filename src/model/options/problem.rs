@@ -78,6 +78,7 @@ impl Problem {
 #[derive(Debug, Default)]
 pub struct Sink {
     problems: RefCell<Vec<Problem>>,
+    errors: Cell<usize>,
     known: RefCell<BTreeSet<String>>,
     incomplete: Cell<bool>,
 }
@@ -85,6 +86,7 @@ pub struct Sink {
 impl Sink {
     /// Takes a problem.
     pub fn report(&self, problem: Problem) {
+        self.errors.set(self.errors.get() + usize::from(problem.severity == Severity::Error));
         self.problems.borrow_mut().push(problem);
     }
 
@@ -103,12 +105,15 @@ impl Sink {
     /// How many errors there are so far.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.problems.borrow().iter().filter(|problem| problem.severity == Severity::Error).count()
+        self.errors.get()
     }
 
     /// Takes note of a key that a reader asked for, as in `pool.*.endpoints[].weight`.
     pub(super) fn know(&self, pattern: &str) {
-        self.known.borrow_mut().insert(pattern.to_owned());
+        let mut known = self.known.borrow_mut();
+        if !known.contains(pattern) {
+            known.insert(pattern.to_owned());
+        }
     }
 
     /// The problems, in the order of the source, and the patterns of all keys asked for.
