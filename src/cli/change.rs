@@ -112,8 +112,9 @@ impl Place {
             None => "is out".to_owned(),
         };
         let Self { pool, address, .. } = self;
+        let plural = if endpoints == 1 { "" } else { "s" };
         let mut out = io::stdout();
-        writeln!(out, "{pool}/{address} {words}; {pool} has {endpoints} endpoints")
+        writeln!(out, "{pool}/{address} {words}; {pool} has {endpoints} endpoint{plural}")
             .map_err(Failure::Output)?;
         Ok(ExitCode::SUCCESS)
     }
