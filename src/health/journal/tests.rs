@@ -65,6 +65,7 @@ fn every() -> Vec<(What, &'static str)> {
     let failed = CheckResult { failure: Some("status 500".to_owned()), took: Duration::from_millis(3) };
     let mut every = vec![
         (What::Joined, "joined the pool"),
+        (What::Left, "left the pool: no new requests, those under way may end"),
         (
             What::Checked { result: passed, row: 1, needed: 2 },
             "a check passed in 3.0 ms (1 in a row, 2 are needed)",
