@@ -2,10 +2,13 @@
 //! is well, 1 when something failed or a problem was found, 2 when the arguments make no sense.
 //! Knows no configuration keys: those are `config`'s.
 
+pub mod apply;
 pub mod check;
 pub mod endpoint;
 mod failure;
 pub mod healthcheck;
+pub mod history;
+pub mod plan;
 pub mod reload;
 pub mod running;
 pub mod serve;
@@ -65,6 +68,15 @@ pub enum Command {
     /// Have a running Forebay read its configuration again, and say what came of it
     #[command(after_help = reload::HELP)]
     Reload(reload::Reload),
+    /// Show what a configuration file would change of a running Forebay
+    #[command(after_help = plan::HELP)]
+    Plan(plan::Plan),
+    /// Put a configuration file in force, and take it back by itself if that goes badly
+    #[command(after_help = apply::HELP)]
+    Apply(apply::Apply),
+    /// List the configurations that were in force, compare them, go back to one
+    #[command(after_help = history::HELP)]
+    Config(history::Config),
     /// Ask a running Forebay on this machine whether it is ready
     #[command(after_help = HEALTHCHECK_HELP)]
     Healthcheck(Healthcheck),

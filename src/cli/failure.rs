@@ -78,6 +78,14 @@ pub enum Failure {
         /// The pools.
         pools: String,
     },
+    /// A file cannot be read.
+    #[error("cannot read {file}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A recording cannot be opened.
     #[error("cannot read {file}")]
     Journal {
@@ -163,6 +171,7 @@ impl Failure {
             | Self::Config(_)
             | Self::Arguments(_)
             | Self::Demo(_)
+            | Self::Unreadable { .. }
             | Self::Output(_) => return None,
         };
         Some(remedy.into())

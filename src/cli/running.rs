@@ -143,7 +143,7 @@ pub(super) fn path_of(shown: &Value) -> String {
 
 /// Where the file says that the admin listener is. A file that no longer makes sense is searched
 /// for its `admin.bind` only.
-fn admin_of(file: &Path) -> Result<Address, Failure> {
+pub(super) fn admin_of(file: &Path) -> Result<Address, Failure> {
     match config::load(file, &variable) {
         Ok(plan) => plan.admin.map(|admin| admin.bind).ok_or(Failure::NoAdmin),
         Err(_) => Ok(fs::read_to_string(file).ok().and_then(|text| bind_in(&text)).unwrap_or_else(usual)),
