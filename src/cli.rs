@@ -13,6 +13,7 @@ pub mod reload;
 pub mod running;
 pub mod serve;
 pub mod simulate;
+pub mod upgrade;
 pub mod why;
 
 use std::io::{self, IsTerminal, Write};
@@ -65,6 +66,9 @@ pub enum Command {
     /// Try other thresholds on what was recorded
     #[command(after_help = simulate::HELP)]
     Simulate(simulate::Simulate),
+    /// Replace the binary of a running Forebay, and lose no connection
+    #[command(after_help = upgrade::HELP)]
+    Upgrade(upgrade::Upgrade),
     /// Have a running Forebay read its configuration again, and say what came of it
     #[command(after_help = reload::HELP)]
     Reload(reload::Reload),
@@ -248,6 +252,7 @@ Signals:
   a second one      end at once
   SIGHUP            read the configuration again, as when one of its files changes
   SIGUSR1           reopen log files
+  SIGUSR2           start the program anew to take this process's place; see `forebay upgrade`
 
 `${NAME}` and `${NAME:-default}` in string values are taken from the environment.
 FOREBAY_LOG overrides the file's log level, for example FOREBAY_LOG=debug.";

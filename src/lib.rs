@@ -8,7 +8,7 @@
 //! | layer | modules | job |
 //! |---|---|---|
 //! | words | [`model`] | names, addresses, heads, options, units: values only |
-//! | judgement | [`balance`], [`cache`], [`health`], [`limit`], [`route`], [`wire`] | decide, without sockets, clock or dice |
+//! | judgement | [`balance`], [`cache`], [`discover`], [`health`], [`limit`], [`route`], [`wire`] | decide, without sockets, clock or dice |
 //! | configuration | [`config`] | a file becomes a [`config::Plan`], or every problem at once |
 //! | machinery | [`ambient`], [`net`], [`observe`] | clock and draw; sockets and TLS; metrics and logs |
 //! | upstream | [`upstream`] | endpoints, pools, connections, leases, the snapshot |
@@ -45,6 +45,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod discover;
 pub mod health;
 pub mod limit;
 pub mod model;

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Endpoint(args) => cli::endpoint::order(&args),
         Command::Endpoints(args) => cli::endpoint::list(&args),
         Command::Simulate(args) => cli::simulate::simulate(&args),
+        Command::Upgrade(args) => cli::upgrade::upgrade(&args),
         Command::Reload(args) => cli::reload::reload(&args),
         Command::Plan(args) => cli::plan::plan(&args),
         Command::Apply(args) => cli::apply::apply(&args),

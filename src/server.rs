@@ -1,6 +1,9 @@
 //! The order of life: bind everything, swap in the snapshot, serve, drain, exit.
 
+pub mod handover;
+mod notify;
 pub(crate) mod supervisor;
+pub mod upgrade;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -13,14 +16,17 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use self::handover::{Arrival, HandoverError};
+use self::upgrade::Upgrades;
 use crate::config::Plan;
-use crate::control::Control;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
 use crate::control::reload::{Cause, History, Orders, Reload, Source};
 use crate::control::running::{RunError, Running};
+use crate::control::{Answering, Control};
 use crate::model::settings::Drain;
 use crate::model::{Address, Name};
+use crate::net::inherit::Inherited;
 use crate::observe::metrics::{EndpointTotals, Registry};
 use crate::worker::{self, Assignment, Phase};
 
@@ -47,6 +53,17 @@ pub enum StartError {
     /// The plan cannot run here and now.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// The place of another process cannot be taken; that one goes on.
+    #[error("cannot take the place of the process that runs")]
+    Handover(#[from] HandoverError),
+    /// No other process could take this one's place later.
+    #[error("cannot listen on the upgrade socket {path}")]
+    Door {
+        /// Its path.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A thread or a runtime cannot be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
@@ -70,8 +87,7 @@ pub struct EndpointReading {
 pub struct Signals {
     runtime: Runtime,
     ends: Ends,
-    reopen: Signal,
-    hangup: Signal,
+    others: Others,
 }
 
 /// A running server. Dropping it ends it at once.
@@ -80,6 +96,8 @@ pub struct Server {
     admin: Option<Address>,
     running: Arc<Running>,
     readiness: Arc<Readiness>,
+    answering: watch::Sender<Answering>,
+    upgrades: Option<Arc<Upgrades>>,
     reload: Arc<Reload>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
@@ -93,12 +111,24 @@ impl Server {
     /// When an address cannot be bound, a name not be resolved, a log not be opened. Nothing is
     /// running then.
     pub fn start(plan: Plan, options: Options) -> Result<Self, StartError> {
+        Self::start_with(plan, options, Arrival::default())
+    }
+
+    /// As [`Self::start`], with the sockets that this process was given. The one in whose place it comes
+    /// ends once this one serves.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and when the other process does not let go; then that one goes on.
+    pub fn start_with(plan: Plan, options: Options, arrival: Arrival) -> Result<Self, StartError> {
+        let upgrade = plan.upgrade.clone();
+        let asked = plan.admin.as_ref().map(|admin| admin.bind.clone());
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
-        let admin = plan.admin.as_ref().map(|admin| bind_admin(&admin.bind)).transpose()?;
+        let admin =
+            plan.admin.as_ref().map(|admin| bind_admin(&admin.bind, &arrival.inherited)).transpose()?;
         let history = History::open(plan.state_dir.as_deref());
         registry.set_config_generation(history.number_for(&plan.origin.fingerprint.to_string()));
-        let running = Arc::new(Running::start(plan, registry, workers)?);
+        let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
         let (phase, _) = watch::channel(Phase::Serving);
         let readiness = Arc::<Readiness>::default();
         let (reload, orders) =
@@ -108,11 +138,19 @@ impl Server {
             running,
             readiness,
             reload,
+            answering: watch::channel(Answering::NotYet).0,
+            upgrades: None,
             phase,
             workers: Vec::with_capacity(workers),
             control: None,
         };
+        let shared = admin
+            .as_ref()
+            .zip(asked)
+            .map(|(admin, asked)| io::Result::Ok((asked, admin.local_addr()?, admin.share()?)));
+        let shared = shared.transpose().map_err(StartError::Thread)?;
         server.start_threads(workers, admin, orders).map_err(StartError::Thread)?;
+        server.settle_in(arrival, upgrade, shared.into_iter().collect())?;
         Ok(server)
     }
 
@@ -177,10 +215,11 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT, then drains; a second one ends it at once. SIGUSR1 reopens
-    /// access logs, SIGHUP reads the configuration again.
+    /// access logs, SIGHUP reads the configuration again, SIGUSR2 starts the program anew to take this
+    /// one's place.
     pub fn run_until_signal(self, signals: Signals) {
-        let Signals { runtime, ends, reopen, hangup } = signals;
-        runtime.block_on(self.until_signal(ends, reopen, hangup));
+        let Signals { runtime, ends, others } = signals;
+        runtime.block_on(self.until_signal(ends, others));
     }
 
     /// Begins to drain at once, without the delay: nothing is accepted any more, and connections
@@ -209,6 +248,7 @@ impl Server {
                 index,
                 published: Arc::clone(self.running.published()),
                 sockets: self.running.sockets(),
+                questions: self.running.connections().join(),
                 phase: self.phase.subscribe(),
             })?);
         }
@@ -229,15 +269,22 @@ impl Server {
         self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
         let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state.with_reload(Arc::clone(&self.reload)));
+        let answering = self.answering.subscribe();
         let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
         let reload = Arc::clone(&self.reload);
-        let control = Control { admin, state, health, running, reload, orders };
+        let control = Control { admin, answering: answering.clone(), state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(control.run(async move {
-                let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
-            }))
+            runtime.block_on(async {
+                let aborted = async move {
+                    let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
+                };
+                tokio::select! {
+                    ended = control.run(aborted) => ended,
+                    never = notify::keep_alive(answering) => match never {},
+                }
+            })
         })?;
         self.control = Some(running);
         Ok(())
@@ -253,14 +300,23 @@ impl Server {
         }
     }
 
-    async fn until_signal(mut self, mut ends: Ends, mut reopen: Signal, mut hangup: Signal) {
+    async fn until_signal(mut self, mut ends: Ends, mut others: Others) {
+        let upgrades = self.upgrades.clone();
+        let entrance = upgrades.as_ref().and_then(|upgrades| upgrades.entrance());
         loop {
             tokio::select! {
                 () = ends.next() => break,
-                _ = reopen.recv() => self.reopen_logs(),
-                _ = hangup.recv() => self.reload.request(Cause::Signal),
+                _ = others.reopen.recv() => self.reopen_logs(),
+                _ = others.hangup.recv() => self.reload.request(Cause::Signal),
+                _ = others.upgrade.recv() => self.order_upgrade(),
+                () = upgrade::attend(upgrades.as_ref(), &entrance) => {
+                    drop(entrance);
+                    return self.leave(ends).await;
+                }
             }
         }
+        notify::stopping();
+        upgrades.iter().for_each(|upgrades| upgrades.end());
         let drain = self.drain_settings();
         tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
         self.readiness.enter(Readying::Draining);
@@ -278,15 +334,16 @@ impl Server {
 
     /// Waits for the workers to end, for the drain timeout or for a second signal.
     async fn drained(&self, within: Duration, ends: &mut Ends) {
-        let over = async {
-            while !self.workers.iter().all(JoinHandle::is_finished) {
-                tokio::time::sleep(JOIN_INTERVAL).await;
-            }
-        };
         tokio::select! {
-            () = over => {}
+            () = self.ended() => {}
             () = tokio::time::sleep(within) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => tracing::warn!("second signal, dropping what is left"),
+        }
+    }
+
+    async fn ended(&self) {
+        while !self.workers.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(JOIN_INTERVAL).await;
         }
     }
 
@@ -306,6 +363,9 @@ impl Server {
     fn move_on(&self, to: Phase) {
         if to >= Phase::Draining {
             self.running.close();
+        }
+        if to >= Phase::Aborted {
+            self.answering.send_replace(Answering::NoMore);
         }
         self.phase.send_if_modified(|phase| {
             let moves = *phase < to;
@@ -352,10 +412,18 @@ impl Signals {
         let caught = runtime.enter();
         let ends = Ends { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
         let reopen = signal(SignalKind::user_defined1())?;
-        let hangup = signal(SignalKind::hangup())?;
+        let (upgrade, hangup) = (signal(SignalKind::user_defined2())?, signal(SignalKind::hangup())?);
         drop(caught);
-        Ok(Self { runtime, ends, reopen, hangup })
+        Ok(Self { runtime, ends, others: Others { reopen, hangup, upgrade } })
     }
+}
+
+/// Those that do not.
+#[derive(Debug)]
+struct Others {
+    reopen: Signal,
+    hangup: Signal,
+    upgrade: Signal,
 }
 
 /// The signals that end the process.
@@ -374,8 +442,9 @@ impl Ends {
     }
 }
 
-fn bind_admin(address: &Address) -> Result<Admin, StartError> {
-    Admin::bind(address).map_err(|source| StartError::Admin { address: address.clone(), source })
+fn bind_admin(address: &Address, inherited: &Inherited) -> Result<Admin, StartError> {
+    Admin::take_or_bind(address, inherited)
+        .map_err(|source| StartError::Admin { address: address.clone(), source })
 }
 
 /// The cores that this process may use, as far as affinity and cgroup say.

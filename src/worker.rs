@@ -3,6 +3,7 @@
 
 mod accepting;
 
+use std::future::pending;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use self::accepting::{Accepting, Held};
 use crate::ambient;
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Question;
 use crate::observe::metrics::{Registry, Shard};
 use crate::observe::panics::{Place, again};
 use crate::proxy::Worker;
@@ -46,6 +48,8 @@ pub struct Assignment {
     pub published: Arc<ArcSwap<Snapshot>>,
     /// What it accepts from.
     pub sockets: watch::Receiver<Sockets>,
+    /// Who asks for its connections.
+    pub questions: mpsc::Receiver<Question>,
     /// How far the end has come.
     pub phase: watch::Receiver<Phase>,
 }
@@ -56,10 +60,11 @@ pub struct Assignment {
 /// When the system has no thread to give.
 pub fn start(mut assignment: Assignment) -> io::Result<JoinHandle<()>> {
     let index = assignment.index;
-    let held = Arc::<Held>::default();
-    // Here, so that who connects before the thread runs is served even if it is to end by then.
-    held.take_up(&assignment.sockets.borrow_and_update(), index);
-    let mut lives = Employed { assignment, held };
+    // Here, so that who connects before the thread runs is served as was meant then, even if its listener is
+    // gone by that time, or everything is to end.
+    let snapshot = Some(assignment.published.load_full());
+    let held = Arc::new(Held::new(&assignment.sockets.borrow_and_update(), index));
+    let mut lives = Employed { assignment, held, snapshot };
     thread::Builder::new().name(format!("worker-{index}")).spawn(move || supervise(index, &mut lives))
 }
 
@@ -68,12 +73,14 @@ struct Employed {
     assignment: Assignment,
     /// Its sockets. Each life has duplicates of them.
     held: Arc<Held>,
+    /// What the first life begins with.
+    snapshot: Option<Arc<Snapshot>>,
 }
 
 impl Lives for Employed {
     fn live(&mut self) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let ended = runtime.block_on(run(&mut self.assignment, &self.held));
+        let ended = runtime.block_on(run(self));
         runtime.shutdown_background();
         ended
     }
@@ -97,27 +104,43 @@ impl Lives for Employed {
     }
 }
 
-async fn run(assignment: &mut Assignment, held: &Arc<Held>) -> io::Result<()> {
-    let Assignment { index, published, sockets, phase, .. } = assignment;
-    let worker = Worker::new(Shard::worker(*index), Arc::clone(published));
-    let mut accepting = Accepting::begin(&worker, held, phase.clone())?;
+async fn run(employed: &mut Employed) -> io::Result<()> {
+    let Employed { assignment, held, snapshot } = employed;
+    let snapshot = snapshot.take().unwrap_or_else(|| assignment.published.load_full());
+    let worker = Worker::new(Shard::worker(assignment.index), snapshot, Arc::clone(&assignment.published));
+    let mut accepting = Accepting::begin(&worker, held, assignment.phase.clone())?;
     let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let Assignment { index, sockets, questions, phase, .. } = assignment;
     // What came while there was no life, or has gone.
     sockets.mark_changed();
-    tokio::select! {
-        biased;
+    let serving = async {
+        let draining = phase.wait_for(|phase| *phase >= Phase::Draining);
         // The sender lives as long as the server; when it is gone, so is the reason to go on.
-        _ = phase.wait_for(|phase| *phase >= Phase::Draining) => {}
-        () = follow(sockets, &mut accepting, *index) => {}
-    }
-    accepting.end().await;
-    worker.drain();
-    tokio::select! {
-        () = worker.ended() => {}
-        _ = phase.wait_for(|phase| *phase >= Phase::Aborted) => {}
-    }
+        first(draining, follow(sockets, &mut accepting, *index)).await;
+        accepting.end().await;
+        worker.drain();
+        first(phase.wait_for(|phase| *phase >= Phase::Aborted), worker.ended()).await;
+    };
+    first(serving, answer(questions, &worker)).await;
     sweeping.abort();
     Ok(())
+}
+
+/// Completes with whichever does first.
+async fn first(one: impl Future, other: impl Future) {
+    tokio::select! {
+        biased;
+        _ = one => {}
+        _ = other => {}
+    }
+}
+
+/// Says which connections there are, to whoever asks, for ever.
+async fn answer(questions: &mut mpsc::Receiver<Question>, worker: &Worker) {
+    while let Some(question) = questions.recv().await {
+        worker.answer(question);
+    }
+    pending().await
 }
 
 /// Accepts from what is wanted at the time, as long as somebody may want something.

@@ -14,15 +14,16 @@ struct Layer {
 }
 
 const WORDS: &[&str] = &["model"];
-const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "cache", "route"];
-const MACHINERY: &[&str] =
-    &["model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe"];
+const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "cache", "discover", "route"];
+const MACHINERY: &[&str] = &[
+    "model", "wire", "balance", "health", "limit", "cache", "discover", "route", "ambient", "net", "observe",
+];
 const DATA: &[&str] = &[
     "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream",
 ];
 const CONTROL: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "cache", "route", "ambient", "net", "observe", "upstream",
-    "config",
+    "model", "wire", "balance", "health", "limit", "cache", "discover", "route", "ambient", "net", "observe",
+    "upstream", "config",
 ];
 const EVERYTHING: &[&str] = &["*"];
 
@@ -60,6 +61,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "health", uses: &["model", "wire", "balance"], never: IMPURE },
     Layer { module: "limit", uses: WORDS, never: IMPURE },
     Layer { module: "cache", uses: &["model", "wire"], never: IMPURE },
+    Layer { module: "discover", uses: WORDS, never: IMPURE },
     Layer { module: "route", uses: &["model", "limit"], never: IMPURE },
     Layer { module: "config", uses: JUDGEMENT, never: NO_RUNTIME },
     Layer { module: "ambient", uses: MACHINERY, never: &[] },

@@ -15,6 +15,7 @@ use crate::control::healthcheck::Unhealthy;
 use crate::model::Address;
 use crate::observe::log::LogError;
 use crate::server::StartError;
+use crate::server::handover::HandoverError;
 use crate::{config, demo};
 
 /// Why a command failed.
@@ -38,6 +39,12 @@ pub enum Failure {
     /// The configuration turns the admin listener off, so that there is nobody to ask.
     #[error("the configuration has no admin listener to ask")]
     NoAdmin,
+    /// Without it, nobody can be asked to make way.
+    #[error("the configuration has no upgrade socket")]
+    NoUpgradeSocket,
+    /// No process took the place of the one that runs.
+    #[error("the process was not replaced")]
+    Upgrade(#[from] HandoverError),
     /// The process that was asked is not ready, or is not there.
     #[error("not ready")]
     Unhealthy(#[from] Unhealthy),
@@ -148,6 +155,12 @@ impl Failure {
             Self::Unhealthy(Unhealthy::Ask(_)) | Self::Ask(_) => {
                 "is `forebay run` running, and with the same configuration file?"
             }
+            Self::NoUpgradeSocket => {
+                "add `[upgrade]` with `socket = \"/run/forebay/upgrade.sock\"`, and restart once"
+            }
+            Self::Upgrade(HandoverError::Gone) => {
+                "is `forebay run` running, with the same `[upgrade] socket`? Its log says more"
+            }
             Self::Start(error) if in_use(error) => {
                 "another process listens there: stop it, or bind elsewhere"
             }
@@ -168,6 +181,7 @@ impl Failure {
             Self::NothingToSimulate => "pools are matched by name: call them as they were called then",
             Self::Unhealthy(_)
             | Self::Start(_)
+            | Self::Upgrade(_)
             | Self::Config(_)
             | Self::Arguments(_)
             | Self::Demo(_)

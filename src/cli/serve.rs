@@ -6,6 +6,7 @@ use super::{Failure, Proxy, Run, read, variable};
 use crate::config::{self, Plan, Quick};
 use crate::control::reload::Source;
 use crate::observe;
+use crate::server::handover::Arrival;
 use crate::server::{Options, Server, Signals, StartError};
 
 /// Serves what a file says, until a signal ends it.
@@ -33,8 +34,9 @@ pub fn from_arguments(args: &Proxy) -> Result<ExitCode, Failure> {
 fn until_signal(plan: Plan, options: Options) -> Result<ExitCode, Failure> {
     observe::log::init(&plan.log.level, plan.log.format)?;
     observe::panics::tell_once();
+    let arrival = Arrival::receive(&plan.upgrade).map_err(StartError::Handover)?;
     let signals = Signals::catch().map_err(StartError::Thread)?;
-    let server = Server::start(plan, options)?;
+    let server = Server::start_with(plan, options, arrival)?;
     server.run_until_signal(signals);
     Ok(ExitCode::SUCCESS)
 }

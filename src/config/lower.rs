@@ -18,6 +18,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let state_dir = root.get::<String>("state_dir").map(|dir| cx.path(&dir));
     let log = process::log(root.section("log"));
     let drain = process::drain(root.section("drain"));
+    let upgrade = process::upgrade(root.section("upgrade"), cx);
     let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
 
@@ -25,6 +26,11 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let listeners = listener::listeners(&root, &mut binds, cx);
     let admin = process::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
+    if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
+        let fault = format!("`state_dir` is missing, and pool {} is to keep changes there", pool.name);
+        let hint = "write `state_dir = \"/var/lib/forebay\"`, or leave `api.keep` out";
+        root.missing("state_dir", fault, Some(hint.to_owned()));
+    }
     let routes = route::routes(&root, &listeners.names, &pools.names, cx);
     root.finish();
 
@@ -42,6 +48,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         pools: pools.plans,
         log,
         drain,
+        upgrade,
         reload,
         overload,
         zone,

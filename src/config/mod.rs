@@ -5,6 +5,7 @@
 mod attempt;
 mod binds;
 pub mod diff;
+mod endpoint_list;
 mod files;
 mod health;
 mod include;
@@ -30,7 +31,9 @@ mod tls;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+pub use endpoint_list::read_endpoints;
 pub use files::FileRead;
 use files::Files;
 use plan::Origin;
@@ -219,7 +222,23 @@ impl<'a> Cx<'a> {
 
     fn rooted(&self, address: Address, given: &Given<'_>) -> Option<Address> {
         let Address::Unix(path) = address else { return Some(address) };
-        let path = self.base_dir.join(path);
+        self.short_enough(self.base_dir.join(path), given).map(Address::Unix)
+    }
+
+    /// The path of a Unix socket that is no address to bind.
+    fn socket_path(&self, given: &Given<'_>) -> Option<Arc<Path>> {
+        let path = given.read::<String>()?;
+        if path.is_empty() || path.starts_with("unix:") {
+            given.fault(
+                "this is the path of a file",
+                Some("write it as in \"/run/forebay/upgrade.sock\"".into()),
+            );
+            return None;
+        }
+        self.short_enough(self.path(&path), given)
+    }
+
+    fn short_enough(&self, path: PathBuf, given: &Given<'_>) -> Option<Arc<Path>> {
         let length = path.as_os_str().len();
         if length > MAX_SOCKET_PATH {
             let fault = format!(
@@ -228,7 +247,7 @@ impl<'a> Cx<'a> {
             given.fault(fault, Some("move the socket to a folder with a shorter name".into()));
             return None;
         }
-        Some(Address::Unix(path.into()))
+        Some(path.into())
     }
 }
 

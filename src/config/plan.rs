@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use rustls_pki_types::ServerName;
 pub use super::origin::Origin;
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
+use crate::discover::{Question, Terms};
 use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
@@ -48,6 +49,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// How the process ends.
     pub drain: Drain,
+    /// How another process takes its place.
+    pub upgrade: UpgradePlan,
     /// When the files are read again by themselves.
     pub reload: ReloadPlan,
     /// When the process itself has too much to do.
@@ -66,6 +69,23 @@ pub struct AdminPlan {
 impl Default for AdminPlan {
     fn default() -> Self {
         Self { bind: Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))) }
+    }
+}
+
+/// How another process takes the place of this one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpgradePlan {
+    /// The Unix socket over which it asks for the listening sockets; nobody can when unset.
+    pub socket: Option<Arc<Path>>,
+    /// How long it may take to become ready.
+    pub start_timeout: Duration,
+    /// How long this one then stays for requests and tunnels under way.
+    pub timeout: Duration,
+}
+
+impl Default for UpgradePlan {
+    fn default() -> Self {
+        Self { socket: None, start_timeout: Duration::from_secs(60), timeout: Duration::from_secs(60 * 60) }
     }
 }
 
@@ -188,6 +208,8 @@ pub struct PoolPlan {
     pub fingerprint: Fingerprint,
     /// Those that the configuration names.
     pub endpoints: Vec<EndpointPlan>,
+    /// Where it has others from.
+    pub discovery: DiscoveryPlan,
     /// How one of them is chosen.
     pub policy: balance::Choice,
     /// What policies that hash bind a request by.
@@ -255,6 +277,30 @@ pub struct EndpointPlan {
     pub level: u32,
     /// Where it is.
     pub zone: Option<Name>,
+}
+
+/// Where a pool has endpoints from that the configuration does not name.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DiscoveryPlan {
+    /// What is asked of DNS.
+    pub dns: Vec<DnsPlan>,
+    /// A list that something else writes.
+    pub file: Option<PathBuf>,
+    /// Whether what the admin API changes outlives the process.
+    pub keep_changes: bool,
+}
+
+/// A name of DNS that stands for endpoints.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DnsPlan {
+    /// What is asked.
+    pub question: Arc<Question>,
+    /// The port of the endpoints, where the answer has none.
+    pub port: u16,
+    /// Whether the last good answer is given up once the answer is that there is nothing.
+    pub drop_when_empty: bool,
+    /// What holds for the endpoints, where the answer does not say more.
+    pub terms: Terms,
 }
 
 /// How a pool's endpoints are checked.

@@ -4,7 +4,8 @@ pub(super) mod adaptive;
 mod balance;
 mod breaker;
 mod degradation;
-mod endpoints;
+mod discovery;
+pub(super) mod endpoints;
 mod limits;
 mod outlier;
 pub(super) mod retry;
@@ -61,7 +62,8 @@ pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
 fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let mark = cx.files.mark();
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
-    let endpoints = endpoints::endpoints(&options, cx);
+    let (discovery, discovers) = discovery::discovery(&options, cx);
+    let endpoints = endpoints::endpoints(&options, discovers, cx);
     let balance = balance::balance(&options);
     let outlier = outlier::outlier(&options);
     let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
@@ -72,6 +74,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         name,
         fingerprint: cx.files.cover(options.fingerprint(), mark),
         endpoints,
+        discovery,
         policy: balance.policy,
         hash_key: balance.hash_key,
         balance_factor: balance.factor,

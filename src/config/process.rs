@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Cx;
 use super::binds::Binds;
-use super::plan::{AdminPlan, LogFormat, LogPlan, ReloadPlan};
+use super::plan::{AdminPlan, LogFormat, LogPlan, ReloadPlan, UpgradePlan};
 use crate::model::options::{Fault, FromValue, OneOf, Options, Value};
 use crate::model::settings::Drain;
 
@@ -70,6 +70,18 @@ pub(super) fn drain(options: Options<'_>) -> Drain {
     plan
 }
 
+/// `[upgrade]`
+pub(super) fn upgrade(options: Options<'_>, cx: &Cx<'_>) -> UpgradePlan {
+    let default = UpgradePlan::default();
+    let plan = UpgradePlan {
+        socket: options.given("socket").and_then(|given| cx.socket_path(&given)),
+        start_timeout: options.within("start_timeout", START, default.start_timeout),
+        timeout: options.within("timeout", WAIT, default.timeout),
+    };
+    options.finish();
+    plan
+}
+
 /// `[reload]`
 pub(super) fn reload(options: Options<'_>) -> ReloadPlan {
     let default = ReloadPlan::default();
@@ -82,6 +94,8 @@ pub(super) fn reload(options: Options<'_>) -> ReloadPlan {
 }
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+/// How long a process may take to become ready in the place of another.
+const START: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60 * 60);
 /// How long each part of a drain may take.
 const WAIT: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
 /// How long files have to be left alone before they are read.

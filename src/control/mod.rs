@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod assemble;
 pub mod client;
+pub mod discovery;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
@@ -20,6 +21,7 @@ use admin::{Admin, AdminState};
 use health::Health;
 use reload::{Orders, Reload};
 use running::Running;
+use tokio::sync::watch;
 
 use crate::observe::panics::{Place, again};
 
@@ -28,6 +30,8 @@ use crate::observe::panics::{Place, again};
 pub struct Control {
     /// The admin listener, if there is one.
     pub admin: Option<Admin>,
+    /// Whether it answers.
+    pub answering: watch::Receiver<Answering>,
     /// What it tells about.
     pub state: Arc<AdminState>,
     /// The health of all pools.
@@ -38,6 +42,17 @@ pub struct Control {
     pub reload: Arc<Reload>,
     /// What it is asked for.
     pub orders: Orders,
+}
+
+/// Whether the admin listener answers, when another process has its socket, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answering {
+    /// The other one does, until this one is ready.
+    NotYet,
+    /// This one does.
+    Now,
+    /// The other one does, which has taken this one's place.
+    NoMore,
 }
 
 impl Control {
@@ -51,7 +66,17 @@ impl Control {
         let load = Arc::clone(&published.load().pressure);
         let serving = async {
             match self.admin {
-                Some(admin) => admin.serve(self.state, shutdown).await,
+                Some(admin) => {
+                    let (mut begins, mut ends) = (self.answering.clone(), self.answering);
+                    let over = async {
+                        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
+                    };
+                    // Its sender lives for as long as there is somebody to answer for.
+                    let _ = begins.wait_for(|answering| *answering >= Answering::Now).await;
+                    admin.serve(self.state, over).await?;
+                    shutdown.await;
+                    Ok(())
+                }
                 None => {
                     shutdown.await;
                     Ok(())
@@ -65,6 +90,7 @@ impl Control {
             () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
             () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
             () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }

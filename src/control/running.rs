@@ -11,11 +11,14 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assemble, inherit, locate};
+use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assemble, inherit};
+use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
 use crate::model::{Address, Name};
+use crate::net::inherit::Inherited;
 use crate::net::sockets::Sockets;
+use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
 use crate::upstream::Snapshot;
 
@@ -49,6 +52,12 @@ pub struct Replaced {
     pub notes: Vec<String>,
 }
 
+impl RunError {
+    fn bind((address, source): (Address, io::Error)) -> Self {
+        Self::Bind { address, source }
+    }
+}
+
 /// What runs. Whatever replaces something may block, for as long as names are looked up: it is not for a
 /// thread that others wait for. All the rest is done at once.
 #[derive(Debug)]
@@ -58,6 +67,8 @@ pub struct Running {
     published: Arc<ArcSwap<Snapshot>>,
     sockets: watch::Sender<Sockets>,
     health: Arc<Health>,
+    discovery: Arc<Discovery>,
+    connections: Connections,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -84,13 +95,32 @@ impl Running {
     /// Binds every address of `plan` and has it run. Its number is the one that `registry` shows.
     ///
     /// # Errors
-    /// When an address cannot be bound, a name not be resolved, a log not be opened.
+    /// When an address cannot be bound or a log not be opened.
     pub fn start(plan: Plan, registry: Arc<Registry>, workers: usize) -> Result<Self, RunError> {
+        Self::start_with(plan, registry, workers, &Inherited::default())
+    }
+
+    /// As [`Self::start`], with the sockets that were `inherited` for the plan's addresses.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(
+        plan: Plan,
+        registry: Arc<Registry>,
+        workers: usize,
+        inherited: &Inherited,
+    ) -> Result<Self, RunError> {
         let plan = Arc::new(plan);
         let ids: Vec<usize> = (0..plan.listeners.len()).collect();
-        let sockets = open(&plan, &ids, &Sockets::default(), workers)?;
+        let sockets = Sockets::default().reopen_with(&wanted(&plan, &ids), workers, &|asked, listener| {
+            let owner = plan.listeners.get(listener).map_or("", |listener| listener.name.as_str());
+            inherited.take_or_bind(asked, owner, workers)
+        });
+        let sockets = sockets.map_err(RunError::bind)?;
+        let discovery = Discovery::new(Arc::clone(&registry));
+        let mut prepared = discovery.prepare(&plan);
         let state = State {
-            located: locate_all(&plan)?,
+            located: discovery.locate(&mut prepared),
             plan,
             next_id: ids.len(),
             ids,
@@ -100,6 +130,7 @@ impl Running {
         let notify = Arc::new(Notify::new());
         let ground = state.ground(&registry, workers, &notify);
         let Assembled { snapshot, watches } = assemble(&state.plan, &ground, None)?;
+        discovery.commit(prepared);
         let health = Health::new(watches, Arc::new(Record::new(Arc::clone(&registry))), notify);
         Ok(Self {
             registry,
@@ -107,6 +138,8 @@ impl Running {
             published: Arc::new(ArcSwap::from_pointee(snapshot)),
             sockets: watch::channel(sockets).0,
             health,
+            discovery,
+            connections: Connections::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             turn: Mutex::default(),
@@ -119,17 +152,21 @@ impl Running {
     /// # Errors
     /// As [`Self::start`], and when the process drains; then nothing has changed.
     pub fn replace(&self, mut plan: Plan) -> Result<Replaced, RunError> {
-        let located = locate_all(&plan)?;
+        // Names may take a while, during which what runs goes on to change.
+        let mut prepared = self.discovery.prepare(&plan);
         let _turn = self.turn();
+        let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
         inherit(&mut plan, &before.plan);
         let notes = notes(&plan, &before.plan);
         let plan = Arc::new(plan);
         let (ids, next_id) = before.number(&plan);
-        let sockets = open(&plan, &ids, &self.sockets.borrow(), self.workers)?;
+        let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
+        let sockets = sockets.map_err(RunError::bind)?;
         let generation = before.generation + 1;
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, Some(sockets))?;
+        self.discovery.commit(prepared);
         Ok(Replaced { generation, notes })
     }
 
@@ -158,6 +195,26 @@ impl Running {
         Ok(unknown)
     }
 
+    /// Has pools use the endpoints that were found for them by now.
+    ///
+    /// # Errors
+    /// As [`Self::relocate`].
+    pub fn follow(&self) -> Result<(), RunError> {
+        let _turn = self.turn();
+        let changed = self.discovery.take_changed();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let before = self.state().clone();
+        let mut after = before.clone();
+        for (index, located) in changed {
+            if let Some(own) = after.located.get_mut(index) {
+                *own = located;
+            }
+        }
+        self.publish(&before, after, None)
+    }
+
     /// What workers serve.
     #[must_use]
     pub fn published(&self) -> &Arc<ArcSwap<Snapshot>> {
@@ -180,6 +237,18 @@ impl Running {
     #[must_use]
     pub fn health(&self) -> &Arc<Health> {
         &self.health
+    }
+
+    /// Where endpoints come from.
+    #[must_use]
+    pub fn discovery(&self) -> &Arc<Discovery> {
+        &self.discovery
+    }
+
+    /// Clients' connections, of which workers tell.
+    #[must_use]
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// What is counted.
@@ -296,17 +365,10 @@ fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
         .collect()
 }
 
-/// The sockets of `plan`: those of `before` where the address is the same, and new ones.
-fn open(plan: &Plan, ids: &[usize], before: &Sockets, workers: usize) -> Result<Sockets, RunError> {
+/// What the listeners of `plan` ask for, each with its number.
+fn wanted<'a>(plan: &'a Plan, ids: &[usize]) -> Vec<(&'a Address, usize)> {
     let listeners = plan.listeners.iter().zip(ids);
-    let wanted: Vec<_> = listeners
-        .flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener)))
-        .collect();
-    before.reopen(&wanted, workers).map_err(|(address, source)| RunError::Bind { address, source })
-}
-
-fn locate_all(plan: &Plan) -> Result<Vec<Arc<[Located]>>, AssembleError> {
-    plan.pools.iter().map(|pool| Ok(locate(pool)?.into())).collect()
+    listeners.flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener))).collect()
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ impl FromStr for Target {
 
 /// Whether `host` can be a DNS name (RFC 1123 §2.1, underscores allowed as in practice) and is not
 /// an attempt at an IPv4 address: its last label has a letter.
-fn is_host_name(host: &str) -> bool {
+pub(crate) fn is_host_name(host: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.chars().all(plain);
     let last = host.rsplit('.').next().unwrap_or_default();

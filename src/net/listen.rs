@@ -4,11 +4,14 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::net::sockopt::socket_reuseport;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -28,7 +31,7 @@ pub struct Bound {
 #[derive(Debug)]
 pub enum BoundSocket {
     /// TCP.
-    Tcp(std::net::TcpListener),
+    Tcp(std::net::TcpListener, LivesOn),
     /// Unix, with its file.
     Unix(StdUnixListener, Arc<SocketFile>),
 }
@@ -37,7 +40,7 @@ pub enum BoundSocket {
 #[derive(Debug)]
 pub enum Listener {
     /// TCP.
-    Tcp(TcpListener),
+    Tcp(TcpListener, LivesOn),
     /// Unix, with its file.
     Unix(UnixListener, Arc<SocketFile>),
 }
@@ -48,7 +51,13 @@ pub struct SocketFile {
     path: Arc<Path>,
     /// Device and inode, because by the end the path may be another process's.
     identity: (u64, u64),
+    lives_on: LivesOn,
 }
+
+/// Whether another process listens on the same socket, so that whoever waits in its backlog is served
+/// there. Then no connection is held off when ours is closed, and a file stays where it is.
+#[derive(Clone, Debug, Default)]
+pub struct LivesOn(Arc<AtomicBool>);
 
 /// Binds `address` once for each of `workers`.
 ///
@@ -60,15 +69,15 @@ pub fn bind(address: &Address, workers: usize) -> io::Result<Bound> {
             drop(bind_tcp(*wanted, Port::Alone)?);
             let first = bind_tcp(*wanted, Port::Shared)?;
             let got = first.local_addr()?;
-            let mut sockets = vec![BoundSocket::Tcp(first)];
+            let mut sockets = vec![BoundSocket::Tcp(first, LivesOn::default())];
             for _ in 1..workers {
-                sockets.push(BoundSocket::Tcp(bind_tcp(got, Port::Shared)?));
+                sockets.push(BoundSocket::Tcp(bind_tcp(got, Port::Shared)?, LivesOn::default()));
             }
             Ok(Bound { address: Address::Inet(got), sockets })
         }
         Address::Unix(path) => {
             let first = bind_unix(path)?;
-            let file = Arc::new(SocketFile { path: Arc::clone(path), identity: identity(path)? });
+            let file = Arc::new(SocketFile::new(Arc::clone(path), LivesOn::default())?);
             let mut sockets = Vec::with_capacity(workers);
             for _ in 1..workers {
                 sockets.push(BoundSocket::Unix(first.try_clone()?, Arc::clone(&file)));
@@ -86,9 +95,39 @@ impl BoundSocket {
     /// When there are no descriptors to be had.
     pub fn try_clone(&self) -> io::Result<Self> {
         match self {
-            Self::Tcp(socket) => socket.try_clone().map(Self::Tcp),
+            Self::Tcp(socket, lives_on) => Ok(Self::Tcp(socket.try_clone()?, lives_on.clone())),
             Self::Unix(socket, file) => Ok(Self::Unix(socket.try_clone()?, Arc::clone(file))),
         }
+    }
+
+    /// One more socket for the same address: it lets connections begin only when it is told to
+    /// `listen`. Where it cannot be had, or has no need to be, it is the same socket once more.
+    ///
+    /// # Errors
+    /// When there are no descriptors to be had.
+    pub(super) fn beside(&self) -> io::Result<Self> {
+        if let Self::Tcp(socket, _) = self
+            && socket_reuseport(socket).unwrap_or(false)
+            && let Ok(more) = socket.local_addr().and_then(|address| bind_tcp(address, Port::Reserved))
+        {
+            return Ok(Self::Tcp(more, LivesOn::default()));
+        }
+        self.try_clone()
+    }
+
+    /// Whether another process listens on it as well.
+    #[must_use]
+    pub fn lives_on(&self) -> &LivesOn {
+        match self {
+            Self::Tcp(_, lives_on) => lives_on,
+            Self::Unix(_, file) => &file.lives_on,
+        }
+    }
+
+    /// Whether each worker has one of its own, rather than the same one.
+    #[must_use]
+    pub fn is_one_of_many(&self) -> bool {
+        matches!(self, Self::Tcp(socket, _) if socket_reuseport(socket).unwrap_or(false))
     }
 
     /// Makes the socket part of the current runtime.
@@ -97,9 +136,35 @@ impl BoundSocket {
     /// When the runtime cannot register it.
     pub fn listen(self) -> io::Result<Listener> {
         match self {
-            Self::Tcp(socket) => Ok(Listener::Tcp(TcpListener::from_std(socket)?)),
+            Self::Tcp(socket, lives_on) => {
+                // For one that was only reserved; to all others it says what they know.
+                rustix::net::listen(&socket, BACKLOG)?;
+                Ok(Listener::Tcp(TcpListener::from_std(socket)?, lives_on))
+            }
             Self::Unix(socket, file) => Ok(Listener::Unix(UnixListener::from_std(socket)?, file)),
         }
+    }
+}
+
+impl AsFd for BoundSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket, _) => socket.as_fd(),
+            Self::Unix(socket, _) => socket.as_fd(),
+        }
+    }
+}
+
+impl LivesOn {
+    /// Whether it does.
+    #[must_use]
+    pub fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// From now on it does, or does not.
+    pub fn set(&self, lives_on: bool) {
+        self.0.store(lives_on, Ordering::Release);
     }
 }
 
@@ -110,7 +175,7 @@ impl Listener {
     /// Those of `accept(2)`.
     pub async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (socket, peer) = listener.accept().await?;
                 Ok((Socket::Tcp(socket), Some(peer)))
             }
@@ -122,7 +187,8 @@ impl Listener {
     /// `accept`. Where the kernel does not support it, nothing changes.
     pub fn refuse_new(&self) {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(_, lives_on) if lives_on.get() => {}
+            Self::Tcp(listener, _) => {
                 if let Err(error) = drop_handshakes(listener) {
                     tracing::debug!(%error, "new connections are not held off before the socket is closed");
                 }
@@ -132,11 +198,13 @@ impl Listener {
     }
 
     /// Stops listening. Gives the connections that the kernel had accepted for us, which it would
-    /// reset otherwise.
+    /// reset otherwise; none when they are another process's as well.
     pub fn close(self) -> Vec<(Socket, Option<SocketAddr>)> {
         let mut left = Vec::new();
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(_, lives_on) if lives_on.get() => {}
+            Self::Unix(_, file) if file.lives_on.get() => {}
+            Self::Tcp(listener, _) => {
                 let Ok(listener) = listener.into_std() else { return left };
                 while let Ok((socket, peer)) = listener.accept() {
                     let socket = socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(socket));
@@ -156,8 +224,14 @@ impl Listener {
 }
 
 impl SocketFile {
+    /// The file at `path`, as it is now.
+    pub(super) fn new(path: Arc<Path>, lives_on: LivesOn) -> io::Result<Self> {
+        Ok(Self { identity: identity(&path)?, path, lives_on })
+    }
+
     fn remove(&self) {
-        if identity(&self.path).is_ok_and(|found| found == self.identity)
+        if !self.lives_on.get()
+            && identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::debug!(path = %self.path.display(), %error, "socket file was not removed");
@@ -207,6 +281,8 @@ fn drop_handshakes(_: &TcpListener) -> io::Result<()> {
 enum Port {
     Alone,
     Shared,
+    /// Shared, but not listening yet.
+    Reserved,
 }
 
 fn bind_tcp(address: SocketAddr, port: Port) -> io::Result<std::net::TcpListener> {
@@ -215,7 +291,7 @@ fn bind_tcp(address: SocketAddr, port: Port) -> io::Result<std::net::TcpListener
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(port == Port::Shared)?;
+    socket.set_reuse_port(port != Port::Alone)?;
     // Accepted sockets inherit it.
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;

@@ -3,7 +3,9 @@
 
 pub mod connect;
 pub mod http1;
+pub mod inherit;
 pub mod listen;
+pub mod pass;
 pub mod sockets;
 pub mod splice;
 pub mod stream;

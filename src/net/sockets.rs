@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use super::listen::{self, BoundSocket};
+use super::listen::{self, Bound, BoundSocket};
 use crate::model::Address;
 
 /// The sockets to accept from.
@@ -27,10 +27,15 @@ pub struct Opened {
     pub address: Address,
     /// The listener it belongs to, as the snapshot numbers them.
     pub listener: usize,
-    /// One for each worker; the same ones for as long as the address is wanted, even when it passes to
-    /// another listener.
+    /// At least one for each worker; the same ones for as long as the address is wanted, even when it
+    /// passes to another listener.
     pub sockets: Vec<Arc<BoundSocket>>,
+    /// How many workers there are to share them.
+    pub workers: usize,
 }
+
+/// Opens an address for the listener of a number.
+pub type Bind<'a> = &'a dyn Fn(&Address, usize) -> io::Result<Bound>;
 
 /// An address that was given up, and its sockets, which workers still hold until nobody waits there.
 #[derive(Clone, Debug)]
@@ -47,6 +52,19 @@ impl Sockets {
     /// # Errors
     /// The address that cannot be bound, and why.
     pub fn reopen(&self, wanted: &[(&Address, usize)], workers: usize) -> Result<Self, (Address, io::Error)> {
+        self.reopen_with(wanted, workers, &|asked, _| listen::bind(asked, workers))
+    }
+
+    /// As [`Self::reopen`], with new ones made by `bind`.
+    ///
+    /// # Errors
+    /// As [`Self::reopen`].
+    pub fn reopen_with(
+        &self,
+        wanted: &[(&Address, usize)],
+        workers: usize,
+        bind: Bind<'_>,
+    ) -> Result<Self, (Address, io::Error)> {
         let mut before: Vec<_> = self.opened.iter().map(Some).collect();
         let mut take = |is_it: &dyn Fn(&Opened) -> bool| {
             before.iter_mut().find(|place| place.is_some_and(is_it)).and_then(Option::take)
@@ -60,7 +78,12 @@ impl Sockets {
         for ((asked, listener), own) in wanted.iter().zip(own) {
             opened.push(match own.or_else(|| take(&|other| other.asked == **asked)) {
                 Some(kept) => Opened { listener: *listener, ..kept.clone() },
-                None => self.open(asked, *listener, workers).map_err(|error| ((*asked).clone(), error))?,
+                None => {
+                    let bound = self.open(asked, &|| bind(asked, *listener));
+                    let Bound { address, sockets } = bound.map_err(|error| ((*asked).clone(), error))?;
+                    let sockets = sockets.into_iter().map(Arc::new).collect();
+                    Opened { asked: (*asked).clone(), address, listener: *listener, sockets, workers }
+                }
             });
         }
         let left = before.into_iter().flatten().map(Leaving::new);
@@ -68,24 +91,30 @@ impl Sockets {
         Ok(Self { opened, leaving })
     }
 
-    fn open(&self, asked: &Address, listener: usize, workers: usize) -> io::Result<Opened> {
+    fn open(&self, asked: &Address, bind: &dyn Fn() -> io::Result<Bound>) -> io::Result<Bound> {
         let mut tries = REBIND_TRIES;
-        let bound = loop {
-            match listen::bind(asked, workers) {
+        loop {
+            match bind() {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 && self.leaves(asked) => {
                     tries -= 1;
                     thread::sleep(REBIND_PAUSE);
                 }
-                other => break other?,
+                other => break other,
             }
-        };
-        let sockets = bound.sockets.into_iter().map(Arc::new).collect();
-        Ok(Opened { asked: asked.clone(), address: bound.address, listener, sockets })
+        }
     }
 
     /// Whether the address was given up lately, whoever holds it by now.
     fn leaves(&self, asked: &Address) -> bool {
         self.leaving.iter().any(|leaving| leaving.asked == *asked)
+    }
+}
+
+impl Opened {
+    /// Those of the worker numbered `index`. Several when there are more of them than workers, as a
+    /// process of more workers may have passed on: none is left without somebody who accepts.
+    pub fn of_worker(&self, index: usize) -> impl Iterator<Item = &Arc<BoundSocket>> {
+        self.sockets.iter().skip(index).step_by(self.workers.max(1))
     }
 }
 

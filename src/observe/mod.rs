@@ -4,6 +4,7 @@
 pub mod access_log;
 mod buckets;
 pub mod civil;
+pub mod connections;
 pub mod log;
 pub mod metrics;
 pub mod panics;

@@ -20,6 +20,12 @@ impl Shard {
         Self(index.saturating_add(1))
     }
 
+    /// The index of the worker.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        self.0.saturating_sub(1)
+    }
+
     /// One of 64 bits, which up to 64 shards have for themselves.
     #[must_use]
     pub const fn bit(self) -> u64 {

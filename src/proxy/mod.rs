@@ -3,7 +3,9 @@
 
 pub mod http;
 pub mod listening;
+pub mod live;
 pub mod worker;
 
 pub use listening::Listening;
+pub use live::Live;
 pub use worker::Worker;

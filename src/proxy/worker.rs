@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -10,10 +11,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use super::Listening;
 use super::http::Scratch;
+use super::{Listening, Live};
 use crate::ambient;
 use crate::limit::pressure::Pace;
+use crate::observe::connections::Question;
 use crate::observe::metrics::Shard;
 use crate::upstream::{Local, Pressure, Snapshot};
 
@@ -30,7 +32,7 @@ pub struct Worker {
     local: RefCell<Rc<Local>>,
     draining: Cell<bool>,
     listening: RefCell<Vec<Weak<Listening>>>,
-    connections: RefCell<Vec<Option<Open>>>,
+    connections: RefCell<Vec<Option<Rc<Live>>>>,
     vacant: RefCell<Vec<usize>>,
     ended: RefCell<Option<Waker>>,
     #[expect(clippy::vec_box, reason = "a scratch is handed over as a pointer, not moved")]
@@ -41,22 +43,15 @@ pub struct Worker {
 #[derive(Debug)]
 pub struct Registered {
     worker: Rc<Worker>,
+    live: Rc<Live>,
     place: usize,
 }
 
-/// What the worker knows of it.
-#[derive(Debug)]
-struct Open {
-    listening: Rc<Listening>,
-    /// Once its task was polled.
-    waker: Option<Waker>,
-}
-
 impl Worker {
-    /// A worker that serves what is `published`.
+    /// A worker that serves `snapshot`, and then what is `published`.
     #[must_use]
-    pub fn new(shard: Shard, published: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
-        let local = Local::new(published.load_full(), None, shard);
+    pub fn new(shard: Shard, snapshot: Arc<Snapshot>, published: Arc<ArcSwap<Snapshot>>) -> Rc<Self> {
+        let local = Local::new(snapshot, None, shard);
         Rc::new(Self {
             shard,
             pressure: Arc::clone(&local.snapshot.pressure),
@@ -102,15 +97,15 @@ impl Worker {
             stays
         });
         if closes {
-            self.wake(|open| open.listening.is_closing());
+            self.wake(|live| live.listening.is_closing());
         }
         local
     }
 
-    /// The listener with this number, if it is configured.
+    /// The listener with this number, if the view has it that was last taken.
     #[must_use]
     pub fn listening(&self, id: usize) -> Option<Rc<Listening>> {
-        self.local().snapshot.listener(id)?;
+        self.local.borrow().snapshot.listener(id)?;
         let mut known = self.listening.borrow_mut();
         known.retain(|listening| listening.strong_count() > 0);
         let found = known.iter().filter_map(Weak::upgrade).find(|listening| listening.id == id);
@@ -133,11 +128,8 @@ impl Worker {
         self.wake(|_| true);
     }
 
-    fn wake(&self, which: impl Fn(&Open) -> bool) {
-        let connections = self.connections.borrow();
-        let wakers =
-            connections.iter().flatten().filter(|open| which(open)).filter_map(|open| open.waker.as_ref());
-        wakers.for_each(Waker::wake_by_ref);
+    fn wake(&self, which: impl Fn(&Live) -> bool) {
+        self.connections.borrow().iter().flatten().filter(|live| which(live)).for_each(|live| live.wake());
     }
 
     /// Tells idle connections that they are to go sooner, when it has come to that since this was last
@@ -179,16 +171,27 @@ impl Worker {
 
     /// Counts a connection, at once, so that a drain waits for it.
     #[must_use]
-    pub fn register(self: &Rc<Self>, listening: &Rc<Listening>) -> Registered {
+    pub fn register(self: &Rc<Self>, listening: &Rc<Listening>, peer: Option<SocketAddr>) -> Registered {
         let mut connections = self.connections.borrow_mut();
         let place = self.vacant.borrow_mut().pop().unwrap_or(connections.len());
         if place == connections.len() {
             connections.push(None);
         }
+        let live = Live::new(listening, peer, ambient::now());
         if let Some(open) = connections.get_mut(place) {
-            *open = Some(Open { listening: Rc::clone(listening), waker: None });
+            *open = Some(Rc::clone(&live));
         }
-        Registered { worker: Rc::clone(self), place }
+        Registered { worker: Rc::clone(self), live, place }
+    }
+
+    /// Says which connections are open.
+    pub fn answer(&self, question: Question) {
+        // Not held while they are shown, which may find that the snapshot has changed.
+        let open: Vec<_> = self.connections.borrow().iter().flatten().cloned().collect();
+        let now = ambient::now();
+        question.answer(open.len(), |most| {
+            open.iter().filter_map(|live| live.show(self, now)).take(most).collect()
+        });
     }
 
     /// Ready once no connection is left.
@@ -228,12 +231,16 @@ impl Registered {
     /// Has the calling task woken when a drain begins.
     pub async fn attend(&self) {
         poll_fn(|cx| {
-            if let Some(Some(open)) = self.worker.connections.borrow_mut().get_mut(self.place) {
-                open.waker = Some(cx.waker().clone());
-            }
+            self.live.attend(cx.waker());
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// What is known of the connection.
+    #[must_use]
+    pub fn live(&self) -> &Rc<Live> {
+        &self.live
     }
 }
 

@@ -115,7 +115,7 @@ mod tests {
 
     impl Lives for Clumsy {
         fn live(&mut self) -> io::Result<()> {
-            let BoundSocket::Tcp(socket) = self.socket.try_clone()? else { unreachable!() };
+            let BoundSocket::Tcp(socket, _) = self.socket.try_clone()? else { unreachable!() };
             self.left -= 1;
             assert!(self.left == 0, "dropped everything");
             socket.set_nonblocking(false)?;

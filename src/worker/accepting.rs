@@ -23,7 +23,7 @@ use crate::proxy::{self, Listening, Worker};
 
 /// The sockets of one worker, from when it takes them up until nobody waits there any more. They outlive
 /// its lives, so that clients that wait to be accepted are not lost between two.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Held(Mutex<Vec<Wanted>>);
 
 /// A socket to accept from.
@@ -35,9 +35,9 @@ pub(super) struct Wanted {
 }
 
 impl Held {
-    /// Holds what the worker called `index` is to accept from.
-    pub(super) fn take_up(&self, sockets: &Sockets, index: usize) {
-        self.lock().clone_from(&wanted(sockets, index));
+    /// What the worker called `index` is to accept from.
+    pub(super) fn new(sockets: &Sockets, index: usize) -> Self {
+        Self(Mutex::new(wanted(sockets, index)))
     }
 
     fn all(&self) -> Vec<Wanted> {
@@ -67,9 +67,9 @@ impl Wanted {
 
 /// What the worker called `index` is to accept from.
 pub(super) fn wanted(sockets: &Sockets, index: usize) -> Vec<Wanted> {
-    let own = sockets.opened.iter().filter_map(|opened| {
-        let socket = Arc::clone(opened.sockets.get(index)?);
-        Some(Wanted { socket, listener: opened.listener })
+    let own = sockets.opened.iter().flat_map(|opened| {
+        let own = opened.of_worker(index);
+        own.map(|socket| Wanted { socket: Arc::clone(socket), listener: opened.listener })
     });
     own.collect()
 }

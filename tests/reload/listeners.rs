@@ -12,6 +12,7 @@ use crate::gate::{Gate, answers_slow_requests_through};
 use crate::support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
+const LAST: &str = "GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
 const SLOW: &str = "GET /slow HTTP/1.1\r\nHost: test\r\n\r\n";
 
 /// These listeners by name, address and pool, each with a route of its own to one of these endpoints.
@@ -112,9 +113,9 @@ fn who_waits_to_be_accepted_by_a_removed_listener_is_served() {
         let tcp = proxy.address("tcp");
         let mut clients: Vec<_> = (0..20).map(|_| Link::to(tcp)).collect();
         let mut local: Vec<_> = (0..20).map(|_| UnixStream::connect(&path).unwrap()).collect();
-        clients.iter_mut().for_each(|client| client.send(GET));
+        clients.iter_mut().for_each(|client| client.send(LAST));
         for client in &mut local {
-            std::io::Write::write_all(client, GET.as_bytes()).unwrap();
+            std::io::Write::write_all(client, LAST.as_bytes()).unwrap();
         }
         proxy.reload(&config(&all[..1], &pools)).unwrap();
         for client in &mut clients {

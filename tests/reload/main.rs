@@ -6,6 +6,7 @@
 #[expect(dead_code, reason = "the tests of HTTP/2 use all of it")]
 #[path = "../http2/client.rs"]
 mod client;
+mod connections;
 mod gate;
 mod listeners;
 mod requests;

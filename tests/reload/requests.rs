@@ -99,6 +99,25 @@ fn tunnels_and_downloads_go_on_though_everything_they_used_is_gone() {
     assert_eq!(old.wait_end(0), Ended::Closed);
 }
 
+#[test]
+fn connections_to_endpoints_stay_until_the_endpoint_goes() {
+    let (one, two) = (answers("one"), answers("two"));
+    let toml = |route: &str, pool: &str, endpoint: &Origin| {
+        let pools = [("other", two.address()), ("app", endpoint.address())];
+        format!("{}{pool}", config(route, "app", &pools))
+    };
+    let proxy = Proxy::start(&toml("", "", &one));
+    let changes = [("", ""), ("max_fields = 50", ""), ("", "policy = \"least_requests\""), ("", "")];
+    for (listener, pool) in changes {
+        proxy.reload(&toml(listener, pool, &one)).unwrap();
+        assert_eq!(proxy.get("/").text(), "one");
+        assert_eq!(one.connections(), 1, "with {listener} {pool}");
+    }
+    proxy.reload(&toml("", "", &two)).unwrap();
+    assert_eq!(one.wait_end(0), Ended::Closed);
+    assert_eq!(proxy.get("/").text(), "two");
+}
+
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Tls {

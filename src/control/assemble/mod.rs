@@ -10,7 +10,6 @@ mod route;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -20,7 +19,7 @@ use super::health::Watch;
 use super::pressure;
 use crate::config::Plan;
 use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
-use crate::model::{Address, Name, Target};
+use crate::model::{Address, Name};
 use crate::observe::metrics::Registry;
 use crate::upstream::{Listener, Observed, Pool, Snapshot};
 
@@ -29,16 +28,6 @@ pub use inherit::inherit;
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
 pub enum AssembleError {
-    /// A host name has no address.
-    #[error("cannot resolve {target}, an endpoint of pool {pool}")]
-    Resolve {
-        /// The endpoint as written.
-        target: String,
-        /// Its pool.
-        pool: Name,
-        /// Why not.
-        source: io::Error,
-    },
     /// An endpoint's own name cannot be verified by TLS.
     #[error("{target}, an endpoint of pool {pool}, needs `tls.server_name`")]
     ServerName {
@@ -139,19 +128,6 @@ pub struct Located {
     pub address: Address,
 }
 
-/// The endpoints of a pool, of which the addresses are looked up here and now.
-///
-/// # Errors
-/// When a name cannot be resolved.
-pub fn locate(pool: &PoolPlan) -> Result<Vec<Located>, AssembleError> {
-    let mut located = Vec::with_capacity(pool.endpoints.len());
-    for plan in &pool.endpoints {
-        let addresses = resolve(plan, &pool.name)?;
-        located.extend(addresses.into_iter().map(|address| Located { plan: plan.clone(), address }));
-    }
-    Ok(located)
-}
-
 /// What a plan becomes.
 #[derive(Debug)]
 pub struct Assembled {
@@ -191,23 +167,6 @@ impl<'a> Known<'a> {
             listeners: listeners.collect(),
             observed: snapshot.observed.iter().map(|(route, observed)| (route, observed)).collect(),
             snapshot,
-        }
-    }
-}
-
-fn resolve(endpoint: &EndpointPlan, pool: &Name) -> Result<Vec<Address>, AssembleError> {
-    match &endpoint.target {
-        Target::Address(address) => Ok(vec![address.clone()]),
-        Target::Host { name, port } => {
-            let failed = |source| AssembleError::Resolve {
-                target: endpoint.target.to_string(),
-                pool: pool.clone(),
-                source,
-            };
-            let mut found: Vec<_> = (&**name, *port).to_socket_addrs().map_err(failed)?.collect();
-            found.sort_unstable();
-            found.dedup();
-            Ok(found.into_iter().map(Address::Inet).collect())
         }
     }
 }

@@ -146,7 +146,7 @@ impl<'a> Making<'a> {
         PoolSettings {
             name: plan.name.clone(),
             fingerprint: plan.fingerprint,
-            policy: plan.policy.clone(),
+            policy: plan.policy,
             hash_key: plan.hash_key.clone(),
             balance_factor: plan.balance_factor,
             sticky: plan.sticky.clone(),

@@ -1,6 +1,8 @@
 //! One endpoint: what keeps it from its traffic, and when that ends by itself. Knows nothing of its
 //! siblings; what depends on them is decided in the pool.
 
+mod change;
+
 use std::time::{Duration, Instant};
 
 use super::HealthSettings;
@@ -450,55 +452,6 @@ impl Endpoint {
     fn come_back(&mut self, now: Instant) {
         self.absence = None;
         self.offences.healthy_since = now;
-    }
-}
-
-/// What a change of its pool means to it.
-impl Endpoint {
-    /// The same at another place: its index in the pool and that of its level.
-    pub(super) fn moved(self, index: usize, level: usize) -> Self {
-        Self { index, level, counted: false, ..self }
-    }
-
-    /// It is new beside others, which may be busy: it starts slowly, and does not count before it was
-    /// checked.
-    pub(super) fn join(&mut self, settings: &HealthSettings, now: Instant) {
-        (self.starts_at_once, self.joining) = (false, self.checks.is_some());
-        if self.checks.is_none() {
-            self.begin_slowly(settings, now);
-        }
-    }
-
-    /// It is judged by other settings from `now` on. Checks that are new do not take it out before they
-    /// fail; what checks or detectors found that are no more ends.
-    pub(super) fn go_on(
-        &mut self,
-        before: &HealthSettings,
-        settings: &HealthSettings,
-        now: Instant,
-        log: &mut Vec<Event>,
-    ) {
-        let was_gone = self.down_since().is_some() || self.absence.is_some();
-        match (settings.checks.is_some(), self.checks) {
-            (true, None) => {
-                self.checks = Some(Checks::assumed(now));
-                self.starts_at_once = true;
-            }
-            (false, Some(_)) => (self.checks, self.joining) = (None, false),
-            _ => {}
-        }
-        if before.is_enforced() && !settings.is_enforced() {
-            self.absence = None;
-            (self.degraded_until, self.complained_at) = (None, None);
-        }
-        if was_gone && self.down_since().is_none() && self.absence.is_none() {
-            self.come_back(now);
-            self.begin_slowly(settings, now);
-            log.push(self.event(What::Returned { slow_start: settings.slow_start }));
-        }
-        if settings.slow_start.is_zero() {
-            self.warm_since = None;
-        }
     }
 }
 

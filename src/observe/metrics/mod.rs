@@ -3,6 +3,7 @@
 //! Label values come from the configuration only, so that their number is bounded by it.
 
 mod config;
+mod discovery;
 mod endpoint;
 mod exposition;
 mod health;
@@ -29,6 +30,7 @@ use rate::RateLabels;
 
 pub use super::shard::Shard;
 pub use config::{ConfigMetrics, ReloadResult};
+pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::Distribution;
@@ -61,6 +63,7 @@ pub struct Registry {
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
     pools: Kept<Name, PoolMetrics>,
+    discovery: Kept<Name, DiscoveryMetrics>,
     breakers: Kept<BreakerLabels, BreakerMetrics>,
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
@@ -82,6 +85,7 @@ impl Registry {
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
             pools: Kept::default(),
+            discovery: Kept::default(),
             breakers: Kept::default(),
             loops: Kept::default(),
             ladders: Kept::default(),
@@ -137,6 +141,12 @@ impl Registry {
     #[must_use]
     pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
+    }
+
+    /// What is counted of how a pool comes by its endpoints.
+    #[must_use]
+    pub fn discovery(&self, pool: &Name) -> Arc<DiscoveryMetrics> {
+        self.discovery.get_or_make(pool.clone(), DiscoveryMetrics::default)
     }
 
     /// What is shown of the breaker of a pool, or of an endpoint of it.
@@ -247,6 +257,8 @@ impl Registry {
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
         pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let discovery = self.discovery.review();
+        discovery::expose(discovery.iter().map(|(pool, metrics)| (pool, &**metrics)), &mut out);
         let rates = self.rates.review();
         rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
         self.expose_loops(&mut out);

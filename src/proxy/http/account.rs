@@ -16,6 +16,7 @@ use crate::model::field::Known;
 use crate::model::settings::Priority;
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
+use crate::proxy::live::UnderWay;
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Permit, Route};
 
@@ -66,14 +67,17 @@ pub(super) struct Account<'a> {
     pub(super) received: u64,
     /// Bytes of response body sent.
     pub(super) sent: u64,
+    /// Shows it to whoever asks.
+    pub(super) under_way: UnderWay<'a>,
     wall: Option<SystemTime>,
     settled: bool,
 }
 
 impl<'a> Account<'a> {
-    /// The account of a request that came to `listener` at `started`.
+    /// The account of a request that came to `listener` now.
     #[must_use]
-    pub(super) fn open(local: &'a Local, listener: &'a Listener, started: Instant) -> Self {
+    pub(super) fn open(cx: &'a Connection, local: &'a Rc<Local>, listener: &'a Listener) -> Self {
+        let started = ambient::now();
         Self {
             local,
             listener,
@@ -97,6 +101,7 @@ impl<'a> Account<'a> {
             error: None,
             received: 0,
             sent: 0,
+            under_way: cx.live.begin(local, started),
             wall: listener.access_log.as_ref().map(|_| ambient::wall()),
             settled: false,
         }
@@ -114,6 +119,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
+        self.under_way.ask(endpoint);
         self.error = None;
     }
 
@@ -196,8 +202,8 @@ impl<'a> Account<'a> {
                 endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
                 error: self.error.as_ref().map(|(error_type, _)| *error_type),
                 details: self.error.as_ref().map(|(_, details)| details.as_str()),
-                tls_version: cx.tls_version,
-                sni: cx.sni.as_deref(),
+                tls_version: cx.live.tls().and_then(|tls| tls.version),
+                sni: cx.live.tls().and_then(|tls| tls.sni.as_deref()),
             },
         );
     }

@@ -204,8 +204,9 @@ impl<'a> Down<'_, 'a> {
         client: &mut Client,
         account: &mut Account<'a>,
     ) -> Result<Option<Answer>, ProxyError> {
-        let place = account.local.snapshot.index_of(name);
-        let Some(other) = place.and_then(|index| account.local.pools.get(index)) else { return Ok(None) };
+        let Some(place) = account.local.snapshot.index_of(name) else { return Ok(None) };
+        let Some(other) = account.local.pools.get(place) else { return Ok(None) };
+        account.under_way.enter(place);
         match answer(self.onward, other, scratch, client, account).await {
             Ok(Answer::Exchange(exchange, _)) if is_broken(scratch.response.status) => {
                 let status = scratch.response.status.as_u16();

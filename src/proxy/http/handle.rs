@@ -37,7 +37,7 @@ pub(super) async fn handle(
 ) {
     let local = cx.local();
     let Some(listener) = local.snapshot.listener(cx.listening.id) else { return };
-    let mut account = Account::open(&local, listener, ambient::now());
+    let mut account = Account::open(cx, &local, listener);
     scratch.watch.start(account.started);
     if listener.access_log.is_some() {
         scratch.target.clear();
@@ -74,6 +74,7 @@ async fn answer<'a>(
     client.persist = asked.persist && !cx.is_ending();
     let route = find_route(listener, scratch)?;
     account.route = Some(route);
+    account.under_way.take(route);
     deadline::set(account, route, &scratch.request);
     scratch.watch.set_deadline(account.deadline);
     // Before the filters, which may change the host and what is told of the client.
@@ -96,6 +97,7 @@ async fn answer<'a>(
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;
     let pool = account.local.pools.get(branch.pool).ok_or(ProxyError::NoRoute)?;
     account.branch = Some(branch);
+    account.under_way.enter(branch.pool);
     let client_timeouts = &listener.timeouts;
     let upgrade = asked.upgrade;
     let onward = Onward { cx, route, branch, body, max_body, upgrade, client: client_timeouts };
@@ -172,6 +174,7 @@ async fn deliver(
     }
     // What happens in a tunnel is between the two: the endpoint has done its part.
     exchange.lease().complete(None, ambient::now());
+    account.under_way.tunnel();
     let idle = account.pool.map_or(Duration::MAX, |pool| pool.shared.settings.timeouts.tunnel);
     (account.received, account.sent) = tunnel::run(client, &mut exchange, &mut scratch.watch, idle).await;
     client.persist = false;

@@ -13,6 +13,7 @@ use crate::ambient;
 use crate::model::RequestHead;
 use crate::net::http1::Conn;
 use crate::net::timer::Timer;
+use crate::observe::connections::Protocol;
 use crate::observe::metrics::ClientTimeout;
 use crate::upstream::Listener;
 use crate::wire::parse::{self, HeadLimits};
@@ -47,6 +48,7 @@ pub(super) async fn speaks_http2(cx: &Connection, conn: &Conn) -> bool {
 
 /// Serves the connection until it ends.
 pub(super) async fn serve(cx: &Connection, conn: Rc<Conn>) {
+    cx.live.protocol.set(Protocol::Http1);
     let mut timer = Timer::default();
     let mut counted = (0, 0);
     loop {

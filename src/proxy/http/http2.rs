@@ -19,12 +19,14 @@ use super::{Connection, head2};
 use crate::ambient;
 use crate::net::stream::{Rewound, Stream, Traffic};
 use crate::net::timer::Timer;
+use crate::observe::connections::Protocol;
 use crate::observe::metrics::ClientTimeout;
 use crate::observe::panics::{Place, contain};
 use crate::wire::{Length, framing};
 
 /// Serves the connection, of which `first` was read already, until it ends.
 pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
+    cx.live.protocol.set(Protocol::Http2);
     let local = cx.local();
     let Some(listener) = local.snapshot.listener(cx.listening.id) else { return };
     let (limits, timeouts) = (&listener.limits, &listener.timeouts);

@@ -32,7 +32,7 @@ use std::time::Duration;
 use identity::Peer;
 pub use serve::serve;
 
-use super::{Listening, Worker};
+use super::{Listening, Live, Worker};
 use crate::model::{RequestHead, ResponseHead};
 use crate::upstream::Local;
 
@@ -41,14 +41,12 @@ use crate::upstream::Local;
 struct Connection {
     /// The worker.
     worker: Rc<Worker>,
+    /// What the worker knows of it.
+    live: Rc<Live>,
     /// What accepted it.
     listening: Rc<Listening>,
     /// Who is at the other end.
     peer: Peer,
-    /// The version of TLS, as in `TLSv1.3`; `None` without TLS.
-    tls_version: Option<&'static str>,
-    /// The server name that the client indicated.
-    sni: Option<Box<str>>,
 }
 
 impl Connection {

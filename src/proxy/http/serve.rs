@@ -16,6 +16,7 @@ use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
 use crate::observe::metrics::{ClientTimeout, ListenerMetrics};
 use crate::observe::panics::{Place, contain};
+use crate::proxy::live::Tls;
 use crate::proxy::{Listening, Worker};
 use crate::upstream::Listener;
 use crate::upstream::snapshot::Entered;
@@ -28,14 +29,19 @@ pub fn serve(
     socket: Socket,
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
-    let registered = worker.register(&listening);
+    let registered = worker.register(&listening, peer);
     let entrance = Entrance::new(&worker, &listening, socket);
     async move {
         registered.attend().await;
         match entrance {
             Entrance::Open(entry, socket, listener) => {
-                let via = (&worker, &listening, listener);
-                let served = pin!(accepted(via, (socket, peer)));
+                let cx = Connection {
+                    worker: Rc::clone(&worker),
+                    live: Rc::clone(registered.live()),
+                    listening: Rc::clone(&listening),
+                    peer: Peer::new(peer.map(|peer| peer.ip()), scheme_of(&listener)),
+                };
+                let served = pin!(accepted(cx, listener, socket));
                 if let Err(panic) = contain(Place::Connection, served).await {
                     let local = listening.local(&worker);
                     let listener =
@@ -52,33 +58,23 @@ pub fn serve(
 
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
-async fn accepted(
-    (worker, listening, listener): (&Rc<Worker>, &Rc<Listening>, Arc<Listener>),
-    (socket, peer): (Socket, Option<SocketAddr>),
-) {
-    let ip = peer.map(|peer| peer.ip());
-    let connection = |scheme| Connection {
-        worker: Rc::clone(worker),
-        listening: Rc::clone(listening),
-        peer: Peer::new(ip, scheme),
-        tls_version: None,
-        sni: None,
-    };
+async fn accepted(cx: Connection, listener: Arc<Listener>, socket: Socket) {
     let Some(config) = &listener.tls else {
         // Whatever is configured later is for the connection too: it holds nothing of before.
         drop(listener);
-        return plain(connection("http"), Stream::Plain(socket)).await;
+        return plain(cx, Stream::Plain(socket)).await;
     };
-    let mut cx = connection("https");
-    let Some((stream, is_http2)) = Box::pin(handshake(&mut cx, socket, &listener, config)).await else {
-        return;
-    };
+    let Some((stream, is_http2)) = Box::pin(handshake(&cx, socket, &listener, config)).await else { return };
     drop(listener);
     if is_http2 {
         Box::pin(http2::serve(Rc::new(cx), stream, Bytes::new())).await;
     } else {
         http1::serve(&cx, Rc::new(Conn::new(stream, Bytes::new()))).await;
     }
+}
+
+fn scheme_of(listener: &Listener) -> &'static str {
+    if listener.tls.is_some() { "https" } else { "http" }
 }
 
 /// Counts a connection for as long as it lives, in metrics and against what there may be.
@@ -136,7 +132,7 @@ async fn plain(cx: Connection, stream: Stream) {
 }
 
 async fn handshake(
-    cx: &mut Connection,
+    cx: &Connection,
     socket: Socket,
     listener: &Listener,
     config: &Arc<rustls::ServerConfig>,
@@ -159,8 +155,8 @@ async fn handshake(
     listener.metrics.tls_established(shard);
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    cx.tls_version = session.protocol_version().and_then(tls_version);
-    cx.sni = session.server_name().map(Into::into);
+    let version = session.protocol_version().and_then(tls_version);
+    cx.live.secured(Tls { version, sni: session.server_name().map(Into::into) });
     Some((Stream::ServerTls(Box::new(stream)), is_http2))
 }
 
