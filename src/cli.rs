@@ -330,6 +330,10 @@ mod tests {
             "forebay endpoint undrain a:1 --for 5m",
             "forebay simulate",
             "forebay completions tcsh",
+            "forebay config",
+            "forebay config rollback last",
+            "forebay apply --no-wait",
+            "forebay apply --auto-rollback soon",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

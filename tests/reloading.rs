@@ -398,7 +398,8 @@ fn a_plan_shows_what_would_change_and_changes_nothing() {
     fs::write(site.path("next.toml"), says_unwatched("two") + &more).expect("the folder takes a file");
     let done = site.command(&["plan", "-c", "next.toml"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
-    for wanted in ["against generation 1", "route all", "pool new", "late", "cannot listen on", "keep their"]
+    for wanted in
+        ["against generation 1", "route all", "pool new", "late", "cannot listen on", "kept: 1 listener"]
     {
         assert!(done.out.contains(wanted), "{wanted}: {}", done.out);
     }
@@ -438,7 +439,7 @@ fn what_is_applied_is_in_force_until_the_file_is_read_again() {
     let done = site.command(&["apply", "-c", "next.toml"]);
     assert_eq!(done.code, Some(1));
     assert!(done.err.contains("next.toml:1"), "{}", done.err);
-    assert_eq!(site.body(), "one");
+    assert_eq!((site.body().as_str(), site.process.ask_admin("/readyz").text().as_str()), ("one", "ready\n"));
 }
 
 #[test]
@@ -522,4 +523,43 @@ fn a_state_folder_that_cannot_be_written_is_a_warning() {
     site.replace("f.toml", &format!("state_dir = \"f.toml\"\n{}", says_unwatched("two")));
     assert_eq!(site.command(&["reload"]).code, Some(0));
     assert_eq!(site.body(), "two");
+}
+
+#[test]
+fn a_plan_warns_of_what_is_too_small_for_the_load() {
+    let origin = never_answers();
+    let pool = |limits: &str, timeout: &str| {
+        let text = says_unwatched("one");
+        format!(
+            "{text}[[route]]\nname = \"app\"\npath = \"/app\"\npool = \"app\"\n{timeout}\n\
+             [pool.app]\nendpoints = [\"{}\"]\n[pool.app.limits]\n{limits}\n\
+             [[listener]]\nname = \"second\"\nbind = \"127.0.0.1:0\"\n",
+            origin.address()
+        )
+    };
+    let site = Site::start(&pool("", ""));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = site.process.connect();
+            client.send("GET /app HTTP/1.1\r\nHost: test\r\n\r\n");
+            client
+        })
+        .collect();
+    let in_flight = || site.metric("forebay_pool_in_flight");
+    eventually("the load", || in_flight() == 3.0);
+    let other = Link::to(site.process.address("second"));
+    let active = || Metrics::parse(&site.process.ask_admin("/metrics").text());
+    let of_second = [("listener", "second")];
+    eventually("the connection", || active().sum("forebay_connections_active", &of_second) == 1.0);
+    let next = pool("in_flight = 2", "").replace("name = \"second\"", "name = \"third\"");
+    fs::write(site.path("next.toml"), next).expect("the folder takes a file");
+    let done = site.command(&["plan", "-c", "next.toml"]);
+    for wanted in [
+        "pool.app.limits.in_flight: 2 is below the 3 requests under way now",
+        "listener second: 1 connection to drain",
+        "kept: 1 pool with connections, health",
+    ] {
+        assert!(done.out.contains(wanted), "{wanted}: {} {}", done.out, done.err);
+    }
+    drop((clients, other));
 }

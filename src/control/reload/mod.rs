@@ -344,6 +344,9 @@ impl Reload {
             Outcome::Failed(_) => Some(ReloadResult::Failed),
             Outcome::Refused(_) => None,
         };
+        // Who sends something bad is told so; what runs is what is configured all the same.
+        let sent = matches!(attempt.cause, Cause::Apply | Cause::Rollback);
+        let result = result.filter(|_| !sent || attempt.outcome.is_good());
         if let Some(result) = result {
             metrics.ended(result, attempt.took);
             if result != ReloadResult::Failed {

@@ -61,17 +61,17 @@ impl Reload {
                 diff.warnings.push(Warning::new(format!("pool.{}.limits.in_flight", pool.name), words));
             }
         }
+        let p99s = self.running.registry().route_p99s();
         for route in &plan.routes {
-            let p99 = self.running.registry().route_p99(&route.name);
-            if let (Some(limit), Some(p99)) = (route.timeouts.request, p99) {
-                if limit < p99 {
-                    let words = format!(
-                        "{} is below the {} within which 99% of requests have ended so far",
-                        units::show(limit),
-                        units::show(p99)
-                    );
-                    diff.warnings.push(Warning::new(format!("route.{}.timeouts.request", route.name), words));
-                }
+            if let (Some(limit), Some(p99)) = (route.timeouts.request, p99s.get(&route.name))
+                && limit < *p99
+            {
+                let words = format!(
+                    "{} is below the {} within which 99% of requests have ended so far",
+                    units::show(limit),
+                    units::show(*p99)
+                );
+                diff.warnings.push(Warning::new(format!("route.{}.timeouts.request", route.name), words));
             }
         }
         let bound: Vec<&Address> = before.listeners.iter().flat_map(|listener| &listener.bind).collect();
@@ -87,14 +87,14 @@ impl Reload {
     /// The listeners whose connections would drain, with how many there are.
     fn drains(&self, diff: &Diff) -> Vec<String> {
         let registry = self.running.registry();
-        let open = |name: &Name| registry.listener(name).active();
+        let open = |name: &Name| counted(registry.listener(name).active(), "connection");
         let removed = diff.listeners.removed.iter();
-        let removed = removed.map(|name| format!("listener {name}: {} connections drain", open(name)));
+        let removed = removed.map(|name| format!("listener {name}: {} to drain", open(name)));
         let changed = diff.listeners.changed.iter().filter(|change| !change.binds_removed.is_empty());
         let changed = changed.map(|change| {
             let addresses: Vec<_> = change.binds_removed.iter().map(ToString::to_string).collect();
             let of = open(&change.name);
-            format!("listener {}: those of {} of {of} connections drain", change.name, addresses.join(", "))
+            format!("listener {}: of {of}, those to {} to drain", change.name, addresses.join(", "))
         });
         let leaving = diff.pools.changed.iter().filter(|change| !change.endpoints_removed.is_empty());
         let leaving = leaving.map(|change| {
@@ -112,13 +112,17 @@ fn kept(plan: &Plan, diff: &Diff) -> Vec<String> {
     let pools: Vec<_> = plan.pools.iter().filter(|pool| stays(&pool.name)).collect();
     let joined: usize = diff.pools.changed.iter().map(|change| change.endpoints_added.len()).sum();
     let endpoints = pools.iter().map(|pool| pool.endpoints.len()).sum::<usize>().saturating_sub(joined);
+    let (listeners, endpoints) = (counted(listeners, "listener"), counted(endpoints, "endpoint"));
+    let pools = counted(pools.len(), "pool");
     vec![
-        format!("{listeners} listeners keep their sockets and connections"),
-        format!(
-            "{} pools keep the connections, health, latency estimates and counters of {endpoints} endpoints",
-            pools.len()
-        ),
+        format!("kept: {listeners} with sockets and connections"),
+        format!("kept: {pools} with connections, health, latency estimates and counters of {endpoints}"),
     ]
+}
+
+fn counted(count: impl TryInto<u64>, noun: &str) -> String {
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Why an address cannot be bound now, if so. Unix sockets are not tried, for trying leaves a file.

@@ -97,10 +97,10 @@ impl Probation {
 
     /// Whether the earlier configuration could be put in force again.
     pub(super) fn went_back(&mut self, done: bool) {
-        if let (Some(OnTrial { end: Some(end), .. }), false) = (&mut self.shown, done) {
-            if let TrialEnd::TakenBack(reason) = end {
-                *end = TrialEnd::Stuck(std::mem::take(reason));
-            }
+        if let (Some(OnTrial { end: Some(end), .. }), false) = (&mut self.shown, done)
+            && let TrialEnd::TakenBack(reason) = end
+        {
+            *end = TrialEnd::Stuck(std::mem::take(reason));
         }
     }
 

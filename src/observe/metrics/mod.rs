@@ -211,12 +211,18 @@ impl Registry {
         sums
     }
 
-    /// How long a route's requests take at most but for one in a hundred, if it has had any, whatever
-    /// listener and pool they had.
+    /// How long the requests of each route take at most but for one in a hundred, over all listeners and
+    /// pools, where there were enough to say.
     #[must_use]
-    pub fn route_p99(&self, route: &Name) -> Option<Duration> {
-        let own = self.routes.all().into_iter().filter(|(labels, _)| labels.route == *route);
-        own.filter_map(|(_, metrics)| metrics.p99()).max()
+    pub fn route_p99s(&self) -> BTreeMap<Name, Duration> {
+        let mut found: BTreeMap<Name, Duration> = BTreeMap::new();
+        for (labels, metrics) in self.routes.all() {
+            if let Some(p99) = metrics.p99() {
+                let known = found.entry(labels.route).or_default();
+                *known = p99.max(*known);
+            }
+        }
+        found
     }
 
     /// The number of the configuration in force, or of the one to begin with.
