@@ -8,11 +8,16 @@ pub mod endpoint;
 mod failure;
 pub mod healthcheck;
 pub mod history;
+pub mod log_level;
 pub mod plan;
+pub mod pools;
 pub mod reload;
 pub mod running;
 pub mod serve;
 pub mod simulate;
+pub mod status;
+mod table;
+pub mod top;
 pub mod upgrade;
 pub mod why;
 
@@ -63,6 +68,18 @@ pub enum Command {
     /// List the endpoints of a running Forebay
     #[command(after_help = endpoint::LIST_HELP)]
     Endpoints(endpoint::Endpoints),
+    /// Say what a running Forebay is doing, and what someone should look at
+    #[command(after_help = status::HELP)]
+    Status(status::Status),
+    /// List the pools of a running Forebay
+    #[command(after_help = pools::HELP)]
+    Pools(pools::Pools),
+    /// Watch a running Forebay: requests, errors, latency and states, live
+    #[command(after_help = top::HELP)]
+    Top(top::Top),
+    /// Show the log level of a running Forebay, or set another one for a while
+    #[command(after_help = log_level::HELP)]
+    LogLevel(log_level::LogLevel),
     /// Try other thresholds on what was recorded
     #[command(after_help = simulate::HELP)]
     Simulate(simulate::Simulate),
@@ -214,6 +231,11 @@ fn shown(report: &Report) -> String {
     if io::stderr().is_terminal() && !unwanted { report.coloured() } else { report.to_string() }
 }
 
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn complain(text: &str) {
     // Standard error may be closed, and then nobody is left to be told.
     let _ = io::stderr().write_all(text.as_bytes());
@@ -242,6 +264,7 @@ Examples:
   forebay demo                                                   see it at work
   forebay proxy --from 127.0.0.1:8080 --to 127.0.0.1:9001        no file needed
   forebay check -c forebay.toml && forebay run -c forebay.toml   from a file
+  forebay top                                                    watch one that runs
   forebay why 127.0.0.1:9001                                     what happened to an endpoint
 
 Exit codes: 0 all is well, 1 it failed or found a problem, 2 the arguments make no sense.";
@@ -329,6 +352,9 @@ mod tests {
             "forebay endpoint drain a:1 --for soon",
             "forebay endpoint undrain a:1 --for 5m",
             "forebay simulate",
+            "forebay log-level --for 5m",
+            "forebay log-level debug --for soon",
+            "forebay top --interval 0s",
             "forebay completions tcsh",
             "forebay config",
             "forebay config rollback last",

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use self::handover::{Arrival, HandoverError};
 use self::upgrade::Upgrades;
 use crate::config::Plan;
+use crate::config::plan::AdminPlan;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
 use crate::control::reload::{Cause, History, Orders, Reload, Source};
@@ -93,7 +94,7 @@ pub struct Signals {
 /// A running server. Dropping it ends it at once.
 #[derive(Debug)]
 pub struct Server {
-    admin: Option<Address>,
+    admin: Vec<Address>,
     running: Arc<Running>,
     readiness: Arc<Readiness>,
     answering: watch::Sender<Answering>,
@@ -121,11 +122,9 @@ impl Server {
     /// As [`Self::start`], and when the other process does not let go; then that one goes on.
     pub fn start_with(plan: Plan, options: Options, arrival: Arrival) -> Result<Self, StartError> {
         let upgrade = plan.upgrade.clone();
-        let asked = plan.admin.as_ref().map(|admin| admin.bind.clone());
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
-        let admin =
-            plan.admin.as_ref().map(|admin| bind_admin(&admin.bind, &arrival.inherited)).transpose()?;
+        let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, &arrival.inherited)).transpose()?;
         let history = History::open(plan.state_dir.as_deref());
         registry.set_config_generation(history.number_for(&plan.origin.fingerprint.to_string()));
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
@@ -134,7 +133,7 @@ impl Server {
         let (reload, orders) =
             Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source, history);
         let mut server = Self {
-            admin: None,
+            admin: Vec::new(),
             running,
             readiness,
             reload,
@@ -144,13 +143,9 @@ impl Server {
             workers: Vec::with_capacity(workers),
             control: None,
         };
-        let shared = admin
-            .as_ref()
-            .zip(asked)
-            .map(|(admin, asked)| io::Result::Ok((asked, admin.local_addr()?, admin.share()?)));
-        let shared = shared.transpose().map_err(StartError::Thread)?;
+        let shared = admin.as_ref().map(Admin::share).transpose().map_err(StartError::Thread)?;
         server.start_threads(workers, admin, orders).map_err(StartError::Thread)?;
-        server.settle_in(arrival, upgrade, shared.into_iter().collect())?;
+        server.settle_in(arrival, upgrade, shared.unwrap_or_default())?;
         Ok(server)
     }
 
@@ -178,10 +173,10 @@ impl Server {
         &self.running
     }
 
-    /// The address of the admin listener, if there is one.
+    /// The first address of the admin listener, if there is one.
     #[must_use]
     pub fn admin(&self) -> Option<&Address> {
-        self.admin.as_ref()
+        self.admin.first()
     }
 
     /// Everything that is counted.
@@ -258,7 +253,7 @@ impl Server {
                 tracing::info!(listener = %name, %address, workers = self.workers.len(), "listening");
             }
         }
-        if let Some(address) = &self.admin {
+        for address in &self.admin {
             tracing::info!(%address, "serving metrics and readiness");
         }
         Ok(())
@@ -266,7 +261,7 @@ impl Server {
 
     /// Starts the control thread. It outlives the workers, so that a drain can be watched.
     fn start_control(&mut self, admin: Option<Admin>, orders: Orders) -> io::Result<()> {
-        self.admin = admin.as_ref().map(Admin::local_addr).transpose()?;
+        self.admin = admin.as_ref().map(Admin::addresses).transpose()?.unwrap_or_default();
         let state = AdminState::new(Arc::clone(&self.running), Arc::clone(&self.readiness));
         let state = Arc::new(state.with_reload(Arc::clone(&self.reload)));
         let answering = self.answering.subscribe();
@@ -442,9 +437,13 @@ impl Ends {
     }
 }
 
-fn bind_admin(address: &Address, inherited: &Inherited) -> Result<Admin, StartError> {
-    Admin::take_or_bind(address, inherited)
-        .map_err(|source| StartError::Admin { address: address.clone(), source })
+fn bind_admin(plan: &AdminPlan, inherited: &Inherited) -> Result<Admin, StartError> {
+    let mut admin = Admin::default();
+    for address in &plan.bind {
+        let failed = |source| StartError::Admin { address: address.clone(), source };
+        admin.open(address, plan.mode, inherited).map_err(failed)?;
+    }
+    Ok(admin)
 }
 
 /// The cores that this process may use, as far as affinity and cgroup say.

@@ -10,11 +10,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use forebay::config::{self, Plan};
-use forebay::control::assemble::{Located, locate};
+use forebay::control::assemble::Located;
 use forebay::control::health::journal::Entry;
 use forebay::health::State;
 use forebay::health::journal::{Command, Order, What};
-use forebay::model::Name;
+use forebay::model::{Address, Name};
 use support::*;
 
 /// The usual proxy in front of these endpoints, with these lines of the pool `app`.
@@ -48,7 +48,10 @@ fn relocate(proxy: &Proxy, located: Vec<Located>) {
 
 fn located(endpoints: &[SocketAddr]) -> Vec<Located> {
     let plan = plan(&text(endpoints, ""));
-    locate(plan.pools.first().expect("a pool")).expect("addresses need no look-up")
+    let endpoints = plan.pools.first().expect("a pool").endpoints.iter().zip(endpoints);
+    let located =
+        endpoints.map(|(plan, address)| Located { plan: plan.clone(), address: Address::Inet(*address) });
+    located.collect()
 }
 
 fn state(proxy: &Proxy, endpoint: SocketAddr) -> State {

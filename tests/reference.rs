@@ -131,6 +131,9 @@ impl Folder {
         }
         fs::create_dir(folder.path().join("conf.d")).unwrap();
         fs::write(folder.path().join("conf.d/empty.toml"), "# Nothing yet.\n").unwrap();
+        for token in ["read.token", "write.token"] {
+            fs::write(folder.path().join(token), "0123456789abcdef0123456789abcdef\n").unwrap();
+        }
         Self(folder)
     }
 

@@ -40,7 +40,7 @@ pub struct Apply {
 /// # Errors
 /// When the file cannot be read, nobody answers, or orders are not taken.
 pub fn apply(args: &Apply) -> Result<ExitCode, Failure> {
-    let (running, mut body) = (args.sent.running()?, args.sent.body()?);
+    let (running, mut body) = (args.sent.running(), args.sent.body()?);
     if let Value::Object(fields) = &mut body {
         fields.insert("if_generation".to_owned(), json!(args.if_generation));
         fields.insert("auto_rollback".to_owned(), json!(args.auto_rollback.map(units::show)));

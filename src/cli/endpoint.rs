@@ -1,14 +1,15 @@
 //! `endpoint` and `endpoints`: orders for endpoints of a running Forebay, and a table of them.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::Failure;
 use super::running::{Running, Which, full_name, names, path_of};
+use super::table::{brief, of_limit, table};
+use super::{Failure, print};
 use crate::model::{json, units};
 
 /// `forebay endpoint`.
@@ -57,6 +58,9 @@ pub struct Plain {
 /// `forebay endpoints`.
 #[derive(Debug, Args)]
 pub struct Endpoints {
+    /// Print what the admin listener answers, as JSON
+    #[arg(long)]
+    pub json: bool,
     /// Of which running Forebay.
     #[command(flatten)]
     pub running: Running,
@@ -91,42 +95,32 @@ pub fn order(args: &Endpoint) -> Result<ExitCode, Failure> {
 /// When nobody answers.
 pub fn list(args: &Endpoints) -> Result<ExitCode, Failure> {
     let listing = args.running.ask("GET", "/endpoints")?;
+    if args.json {
+        return print(&format!("{listing:#}\n"));
+    }
     let endpoints = json::list(&listing, "endpoints");
     let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(endpoints.iter().map(row)).collect();
-    io::stdout().write_all(table(&rows).as_bytes()).map_err(Failure::Output)?;
-    Ok(ExitCode::SUCCESS)
+    print(&table(&rows))
 }
 
-fn row(shown: &Value) -> [String; 8] {
+fn row(shown: &Value) -> [String; 9] {
     let (pool, endpoint) = names(shown);
-    let number = |name: &str| json::number::<u64>(shown, name).unwrap_or_default();
+    let number = |name: &str| json::number::<u64>(shown, name);
+    let count = |name: &str| number(name).unwrap_or_default();
     let text = |name: &str| json::text(shown, name).unwrap_or("-").to_owned();
     let last = shown.get("last_event").and_then(|event| json::text(event, "words"));
+    let p99 = shown.get("first_byte_seconds").and_then(|times| times.get("p99")).and_then(Value::as_f64);
     [
         pool.to_owned(),
         endpoint.to_owned(),
         text("state"),
         text("since"),
-        number("in_flight").to_string(),
-        number("requests").to_string(),
-        (number("failures") + number("server_errors")).to_string(),
+        of_limit(count("in_flight"), number("in_flight_limit")),
+        brief(p99),
+        count("requests").to_string(),
+        (count("failures") + count("server_errors")).to_string(),
         last.unwrap_or("-").to_owned(),
     ]
-}
-
-/// Lines of columns, the last of which is as long as it is.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: [usize; N] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 /// What `endpoint --help` ends with.
@@ -137,25 +131,17 @@ Examples:
   forebay endpoint disable unix:/run/app.sock --pool app
   forebay endpoint enable app/unix:/run/app.sock
 
-The admin listener takes orders when it is bound to loopback or to a Unix socket.
+The admin listener takes orders on loopback, over Unix sockets, and with a token of [admin.write].
 Orders do not outlive the process.";
 
 /// What `endpoints --help` ends with.
 pub(super) const LIST_HELP: &str = "\
 Examples:
   forebay endpoints
-  forebay endpoints --admin unix:/run/forebay/admin.sock";
+  forebay endpoints --json | jq '.endpoints[] | select(.in_flight > 0)'
+  forebay endpoints --admin unix:/run/forebay/admin.sock
 
-const HEAD: [&str; 8] =
-    ["POOL", "ENDPOINT", "STATE", "SINCE", "IN FLIGHT", "REQUESTS", "FAILED", "LAST EVENT"];
+P99 is of the time to the first byte, since the process started.";
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [["A".to_owned(), "B".to_owned()], ["long".to_owned(), "words of any length".to_owned()]];
-        assert_eq!(table(&rows), "A     B\nlong  words of any length\n");
-    }
-}
+const HEAD: [&str; 9] =
+    ["POOL", "ENDPOINT", "STATE", "SINCE", "IN FLIGHT", "P99", "REQUESTS", "FAILED", "LAST EVENT"];

@@ -85,9 +85,9 @@ pub enum Failure {
         /// The pools.
         pools: String,
     },
-    /// A file cannot be read.
+    /// A file that was named on the command line cannot be read.
     #[error("cannot read {file}")]
-    Unreadable {
+    File {
         /// The file.
         file: String,
         /// Why not.
@@ -182,10 +182,10 @@ impl Failure {
             Self::Unhealthy(_)
             | Self::Start(_)
             | Self::Upgrade(_)
+            | Self::File { .. }
             | Self::Config(_)
             | Self::Arguments(_)
             | Self::Demo(_)
-            | Self::Unreadable { .. }
             | Self::Output(_) => return None,
         };
         Some(remedy.into())

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::running::{Running, admin_of};
+use super::running::Running;
 use super::{DEFAULT_CONFIG, Failure, complain};
 use crate::control::client::Question;
 use crate::model::{Address, json};
@@ -34,19 +34,24 @@ pub struct Sent {
     /// The admin listener to ask [default: the one that the file names]
     #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<Address>,
+    /// A file with the token to show there [default: FOREBAY_ADMIN_TOKEN, or the configured one]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Use TLS, and believe who shows a certificate in this file, or one signed by it [default: as configured]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 impl Sent {
     /// The running Forebay.
-    ///
-    /// # Errors
-    /// When the file turns its admin listener off.
-    pub fn running(&self) -> Result<Running, Failure> {
-        let admin = match &self.admin {
-            Some(admin) => admin.clone(),
-            None => admin_of(&self.config)?,
-        };
-        Ok(Running { config: self.config.clone(), admin: Some(admin) })
+    #[must_use]
+    pub fn running(&self) -> Running {
+        Running {
+            config: self.config.clone(),
+            admin: self.admin.clone(),
+            token_file: self.token_file.clone(),
+            ca: self.ca.clone(),
+        }
     }
 
     /// What is sent: the file's text and where it stands.
@@ -54,7 +59,7 @@ impl Sent {
     /// # Errors
     /// When it cannot be read.
     pub fn body(&self) -> Result<Value, Failure> {
-        let failed = |source| Failure::Unreadable { file: self.config.display().to_string(), source };
+        let failed = |source| Failure::File { file: self.config.display().to_string(), source };
         let text = fs::read_to_string(&self.config).map_err(failed)?;
         let path = std::path::absolute(&self.config).map_err(failed)?;
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
@@ -67,7 +72,7 @@ impl Sent {
 /// # Errors
 /// When the file cannot be read, nobody answers, or it is not told.
 pub fn plan(args: &Plan) -> Result<ExitCode, Failure> {
-    let (running, body) = (args.sent.running()?, args.sent.body()?.to_string());
+    let (running, body) = (args.sent.running(), args.sent.body()?.to_string());
     let question = Question { method: "POST", target: "/v1/plan", json: &body };
     let (_, told) = running.send(&question, PATIENCE)?;
     let code = match json::text(&told, "result") {

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
 
 use super::{DEFAULT_CONFIG, Failure, variable};
 use crate::config::{self, plan::AdminPlan};
-use crate::control::client::{Question, send};
+use crate::control::client::tls::believing;
+use crate::control::client::{Destination, Question, send};
 use crate::model::{Address, expand, json, percent};
 
 /// Which running Forebay to ask.
@@ -23,6 +26,12 @@ pub struct Running {
     /// The admin listener to ask, whatever the file says
     #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
     pub admin: Option<Address>,
+    /// A file with the token to show there [default: FOREBAY_ADMIN_TOKEN, or the configured one]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Use TLS, and believe who shows a certificate in this file, or one signed by it [default: as configured]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// An endpoint as it is named on the command line.
@@ -37,15 +46,27 @@ pub struct Which {
 }
 
 impl Running {
-    /// Where the admin listener is.
+    /// Where the admin listener is, and what to show there.
     ///
     /// # Errors
-    /// When the configuration turns it off.
-    pub fn address(&self) -> Result<Address, Failure> {
-        match &self.admin {
-            Some(address) => Ok(address.clone()),
-            None => admin_of(&self.config),
+    /// When the configuration turns it off, or a file cannot be read.
+    pub fn destination(&self) -> Result<Destination, Failure> {
+        let mut to = match &self.admin {
+            Some(address) => address.clone().into(),
+            None => admin_of(&self.config)?,
+        };
+        let given = variable(TOKEN).filter(|token| !token.is_empty());
+        if let Some(file) = &self.token_file {
+            to.token = Some(read(file)?.trim().to_owned());
+        } else if given.is_some() {
+            to.token = given;
         }
+        if let Some(file) = &self.ca {
+            let text = read(file)?;
+            let certificates = CertificateDer::pem_slice_iter(text.as_bytes());
+            to.tls = Some(believing(certificates.filter_map(Result::ok).collect()));
+        }
+        Ok(to)
     }
 
     /// What it answers to `method` and `target`, as JSON.
@@ -65,11 +86,11 @@ impl Running {
     /// # Errors
     /// When it does not answer, or answers something else.
     pub fn send(&self, question: &Question<'_>, timeout: Duration) -> Result<(u16, Value), Failure> {
-        let address = self.address()?;
-        let answer = send(&address, question, timeout)?;
+        let to = self.destination()?;
+        let answer = send(&to, question, timeout)?;
         match serde_json::from_str(&answer.body) {
             Ok(body) => Ok((answer.status, body)),
-            Err(_) => Err(Failure::Garbled { address, status: answer.status }),
+            Err(_) => Err(Failure::Garbled { address: to.address, status: answer.status }),
         }
     }
 
@@ -77,8 +98,8 @@ impl Running {
     #[must_use]
     pub fn refused(&self, body: &Value) -> Failure {
         let part = |name: &str| json::text(body, name).unwrap_or_default().to_owned();
-        match self.address() {
-            Ok(address) => Failure::Refused { address, error: part("error"), hint: part("hint") },
+        match self.destination() {
+            Ok(to) => Failure::Refused { address: to.address, error: part("error"), hint: part("hint") },
             Err(failure) => failure,
         }
     }
@@ -141,29 +162,55 @@ pub(super) fn path_of(shown: &Value) -> String {
     format!("/endpoints/{}/{}", percent::encode(pool), percent::encode(endpoint))
 }
 
-/// Where the file says that the admin listener is. A file that no longer makes sense is searched
-/// for its `admin.bind` only.
-pub(super) fn admin_of(file: &Path) -> Result<Address, Failure> {
+/// Where the file says that the admin listener is, and what it wants to be shown. A file that no longer
+/// makes sense is searched for its `admin.bind` only.
+fn admin_of(file: &Path) -> Result<Destination, Failure> {
     match config::load(file, &variable) {
-        Ok(plan) => plan.admin.map(|admin| admin.bind).ok_or(Failure::NoAdmin),
-        Err(_) => Ok(fs::read_to_string(file).ok().and_then(|text| bind_in(&text)).unwrap_or_else(usual)),
+        Ok(plan) => plan.admin.as_ref().map(nearest).ok_or(Failure::NoAdmin),
+        Err(_) => {
+            let written = fs::read_to_string(file).ok().map(|text| binds_in(&text)).unwrap_or_default();
+            let bind = if written.is_empty() { AdminPlan::default().bind } else { written };
+            Ok(nearest(&AdminPlan { bind, ..AdminPlan::default() }))
+        }
     }
 }
 
-fn bind_in(text: &str) -> Option<Address> {
-    let table: toml::Table = text.parse().ok()?;
-    let written = table.get("admin")?.get("bind")?.as_str()?;
-    let expanded = expand::expand(written, &variable).ok()?;
-    expanded.as_deref().unwrap_or(written).parse().ok()
+/// The address of several that asks for least: a Unix socket, then loopback, then any.
+fn nearest(plan: &AdminPlan) -> Destination {
+    let far = |address: &&Address| (address.inet().is_some(), !address.is_local());
+    let address = plan.bind.iter().min_by_key(far).cloned();
+    let address = address.unwrap_or_else(|| Address::Inet(([127, 0, 0, 1], 9900).into()));
+    // Who may write may read.
+    let token = plan.write.tokens.first().or_else(|| plan.read.tokens.first());
+    let token = token.filter(|_| address.inet().is_some()).map(|token| token.text().to_owned());
+    let tls = plan.tls.as_ref().map(|tls| believing(tls.shown.clone()));
+    Destination { address, token, tls }
 }
 
-/// Where the admin listener is unless a file says otherwise.
-fn usual() -> Address {
-    AdminPlan::default().bind
+fn binds_in(text: &str) -> Vec<Address> {
+    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
+    let written = table.get("admin").and_then(|admin| admin.get("bind"));
+    let items = match written {
+        Some(toml::Value::Array(items)) => items.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    };
+    let address = |item: &toml::Value| {
+        let written = item.as_str()?;
+        expand::expand(written, &variable).ok()?.as_deref().unwrap_or(written).parse().ok()
+    };
+    items.iter().filter_map(address).collect()
 }
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file).map_err(|source| Failure::File { file: file.display().to_string(), source })
+}
+
+/// The environment variable with the secret to show.
+const TOKEN: &str = "FOREBAY_ADMIN_TOKEN";
 
 /// How long a question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many endpoints are named to those who name none of them.
 const MOST_NAMED: usize = 20;
@@ -177,8 +224,25 @@ mod tests {
     #[test]
     fn a_broken_file_still_names_its_admin_listener() {
         let broken = "wrokers = 1\n[admin]\nbind = \"127.0.0.1:1\"\n";
-        assert_eq!(bind_in(broken), Some("127.0.0.1:1".parse().unwrap()));
-        assert_eq!(bind_in("[admin\n"), None);
+        assert_eq!(binds_in(broken), ["127.0.0.1:1".parse().unwrap()]);
+        let two = "[admin]\nbind = [\"0.0.0.0:1\", \"unix:/s\"]\n";
+        assert_eq!(binds_in(two).len(), 2);
+        assert!(binds_in("[admin\n").is_empty());
+    }
+
+    #[test]
+    fn a_unix_socket_is_asked_before_an_address() {
+        let plan = |binds: &[&str]| AdminPlan {
+            bind: binds.iter().map(|bind| bind.parse().unwrap()).collect(),
+            ..AdminPlan::default()
+        };
+        for (binds, asked) in [
+            (&["0.0.0.0:1", "127.0.0.1:1", "unix:/s"][..], "unix:/s"),
+            (&["0.0.0.0:1", "127.0.0.1:1"], "127.0.0.1:1"),
+            (&["0.0.0.0:1"], "0.0.0.0:1"),
+        ] {
+            assert_eq!(nearest(&plan(binds)).address.to_string(), asked);
+        }
     }
 
     #[test]

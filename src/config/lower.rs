@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, listener, overload, pool, process, route};
+use super::{Cx, admin, listener, overload, pool, process, route};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -24,7 +24,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
 
     let mut binds = Binds::default();
     let listeners = listener::listeners(&root, &mut binds, cx);
-    let admin = process::admin(root.section("admin"), &mut binds, cx);
+    let admin = admin::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
     if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
         let fault = format!("`state_dir` is missing, and pool {} is to keep changes there", pool.name);

@@ -1,7 +1,6 @@
 //! What a configuration means: valid by construction and inert. A route cannot name a missing
 //! pool, a pool cannot be empty, a certificate has its key. Nothing here is running yet.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use rustls_pki_types::ServerName;
 
+pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
 pub use super::origin::Origin;
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
@@ -57,19 +57,6 @@ pub struct Plan {
     pub overload: Overload,
     /// Where the process runs, for pools that prefer endpoints nearby.
     pub zone: Option<Name>,
-}
-
-/// Where metrics and readiness are served.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdminPlan {
-    /// The address to bind.
-    pub bind: Address,
-}
-
-impl Default for AdminPlan {
-    fn default() -> Self {
-        Self { bind: Address::Inet(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900))) }
-    }
 }
 
 /// How another process takes the place of this one.

@@ -1,4 +1,4 @@
-//! What concerns the process as a whole: the admin listener, its own log, and its end.
+//! What concerns the process as a whole: its own log, and its end.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,28 +6,13 @@ use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
 use super::Cx;
-use super::binds::Binds;
-use super::plan::{AdminPlan, LogFormat, LogPlan, ReloadPlan, UpgradePlan};
+use super::plan::{LogFormat, LogPlan, ReloadPlan, UpgradePlan};
 use crate::model::options::{Fault, FromValue, OneOf, Options, Value};
 use crate::model::settings::Drain;
 
 impl OneOf for LogFormat {
     const NOUN: &'static str = "log format";
     const WORDS: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
-}
-
-/// `[admin]`
-pub(super) fn admin<'a>(options: Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Option<AdminPlan> {
-    let enabled = options.get_or("enabled", true);
-    let given = options.given("bind");
-    let bind = given.as_ref().and_then(|given| cx.address(given));
-    let plan = bind.map_or_else(AdminPlan::default, |bind| AdminPlan { bind });
-    options.finish();
-    if !enabled {
-        return None;
-    }
-    binds.take(&plan.bind, given.as_ref(), cx.sink);
-    Some(plan)
 }
 
 /// `[log]`

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(plan.listeners[0].bind[0].to_string(), "127.0.0.1:8080");
         assert_eq!(plan.pools[0].endpoints[1].target.to_string(), "[::1]:2");
         assert_eq!(plan.pools[0].policy.name(), "random");
-        assert_eq!(plan.admin.unwrap().bind.to_string(), "127.0.0.1:1");
+        assert_eq!(plan.admin.unwrap().bind[0].to_string(), "127.0.0.1:1");
         assert_eq!(plan.routes.len(), 1);
     }
 

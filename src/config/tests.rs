@@ -22,7 +22,7 @@ const SMALL: &str = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:8080\"\n\
 fn what_is_left_out_is_the_default() {
     let plan = plan(SMALL);
     assert_eq!(plan.workers, None);
-    assert_eq!(plan.admin.unwrap().bind.to_string(), "127.0.0.1:9900");
+    assert_eq!(plan.admin.unwrap().bind[0].to_string(), "127.0.0.1:9900");
     assert_eq!(plan.drain, Drain::default());
     let listener = &plan.listeners[0];
     assert!(listener.tls.is_none() && listener.access_log.is_none());
@@ -76,7 +76,7 @@ const LARGE: &str = r#"
 fn listeners_and_the_process_are_as_written() {
     let plan = plan(LARGE);
     assert_eq!(plan.workers.map(usize::from), Some(3));
-    assert_eq!(plan.admin, None);
+    assert!(plan.admin.is_none());
     assert_eq!((plan.drain.delay, plan.drain.timeout), (Duration::from_secs(1), Duration::from_secs(60)));
     assert_eq!((plan.log.level.as_str(), plan.log.format), ("info,forebay=debug", LogFormat::Json));
     let [one, two] = plan.listeners.as_slice() else { panic!("{:?}", plan.listeners) };

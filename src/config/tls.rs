@@ -14,7 +14,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
 
-pub(super) use server::server;
+pub(super) use server::{admin, clients, server};
 pub(super) use upstream::{Trust, client};
 
 use crate::model::options::OneOf;

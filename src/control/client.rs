@@ -1,10 +1,16 @@
 //! Asks the admin listener of a running Forebay. Blocking and without a runtime; knows of the listener
-//! no more than its address and that it answers in HTTP/1.1, one request per connection.
+//! no more than its address, what it wants to be shown, and that it answers in HTTP/1.1, one request per
+//! connection.
+
+pub mod tls;
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
 use socket2::{Domain, SockAddr, Socket, Type};
 use thiserror::Error;
 
@@ -34,13 +40,15 @@ pub enum AskError {
     Foreign(Address),
 }
 
-/// Asks the admin listener at `address` for `target` by `method`, within `timeout`. Where it listens
-/// on every address, loopback is asked.
-///
-/// # Errors
-/// When there is no answer in time.
-pub fn ask(address: &Address, method: &str, target: &str, timeout: Duration) -> Result<Answer, AskError> {
-    send(address, &Question { method, target, json: "" }, timeout)
+/// Whom to ask, and what to show there.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Where the admin listener is. Where that is every address, loopback is asked.
+    pub address: Address,
+    /// The secret to send along.
+    pub token: Option<String>,
+    /// TLS, where it is no Unix socket.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 /// What is asked.
@@ -54,28 +62,78 @@ pub struct Question<'a> {
     pub json: &'a str,
 }
 
-/// As [`ask`], with a body.
+impl From<Address> for Destination {
+    /// Without a secret and without TLS.
+    fn from(address: Address) -> Self {
+        Self { address, token: None, tls: None }
+    }
+}
+
+/// Asks the admin listener, within `timeout`.
 ///
 /// # Errors
 /// When there is no answer in time.
-pub fn send(address: &Address, asked: &Question<'_>, timeout: Duration) -> Result<Answer, AskError> {
-    let Question { method, target, json } = asked;
+pub fn send(to: &Destination, asked: &Question<'_>, timeout: Duration) -> Result<Answer, AskError> {
     let deadline = ambient::now() + timeout;
-    let failed = |error| AskError::Connect(address.clone(), error);
-    let socket = connect(address, timeout).map_err(failed)?;
-    let fields = if json.is_empty() {
-        String::new()
-    } else {
-        format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len())
-    };
-    let request =
-        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n{json}");
-    let answer = exchange(socket, request.as_bytes(), deadline);
+    let address = &to.address;
+    let socket = connect(address, timeout).map_err(|error| AskError::Connect(address.clone(), error))?;
+    let link = encrypted(socket, to).map_err(|error| AskError::Connect(address.clone(), error))?;
+    let answer = exchange(link, request(to, asked).as_bytes(), deadline);
     let answer = answer.map_err(|error| AskError::Answer(address.clone(), error))?;
     let answer = String::from_utf8_lossy(&answer);
     let Some(status) = status(&answer) else { return Err(AskError::Foreign(address.clone())) };
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
     Ok(Answer { status, body })
+}
+
+fn request(to: &Destination, asked: &Question<'_>) -> String {
+    let Question { method, target, json } = asked;
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    if let Some(token) = &to.token {
+        text.push_str(&format!("Authorization: Bearer {token}\r\n"));
+    }
+    if !json.is_empty() {
+        text.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", json.len()));
+    }
+    text.push_str("\r\n");
+    text.push_str(json);
+    text
+}
+
+/// A connection to the admin listener.
+enum Link {
+    Plain(Socket),
+    Tls(Box<StreamOwned<ClientConnection, Socket>>),
+}
+
+fn encrypted(socket: Socket, to: &Destination) -> io::Result<Link> {
+    let (Some(tls), Some(address)) = (&to.tls, to.address.inet()) else { return Ok(Link::Plain(socket)) };
+    let name = ServerName::from(reachable(address).ip());
+    let connection = ClientConnection::new(Arc::clone(tls), name).map_err(io::Error::other)?;
+    Ok(Link::Tls(Box::new(StreamOwned::new(connection, socket))))
+}
+
+impl Link {
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(chunk),
+            Self::Tls(stream) => stream.read(chunk),
+        }
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(bytes),
+            Self::Tls(stream) => stream.write_all(bytes),
+        }
+    }
 }
 
 fn connect(address: &Address, timeout: Duration) -> io::Result<Socket> {
@@ -100,19 +158,21 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 }
 
 /// Sends the request and reads until the answer is whole, the connection ends or time is up.
-fn exchange(mut socket: Socket, request: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
+fn exchange(mut link: Link, request: &[u8], deadline: Instant) -> io::Result<Vec<u8>> {
     let left = || match deadline.saturating_duration_since(ambient::now()) {
         Duration::ZERO => Err(io::Error::from(io::ErrorKind::TimedOut)),
         left => Ok(Some(left)),
     };
-    socket.set_write_timeout(left()?)?;
-    socket.write_all(request)?;
+    link.socket().set_write_timeout(left()?)?;
+    // A handshake reads, too.
+    link.socket().set_read_timeout(left()?)?;
+    link.write_all(request)?;
     let mut answer = Vec::new();
     let mut chunk = [0; 16 * 1024];
     while answer.len() < MAX_ANSWER && !is_whole(&answer) {
         let read = left().and_then(|left| {
-            socket.set_read_timeout(left)?;
-            socket.read(&mut chunk)
+            link.socket().set_read_timeout(left)?;
+            link.read(&mut chunk)
         });
         match read {
             Ok(0) => break,

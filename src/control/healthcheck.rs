@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::client::{AskError, ask};
+use super::client::{AskError, Destination, Question, send};
 use crate::model::Address;
 
 /// Why a process is not healthy.
@@ -25,18 +25,17 @@ pub enum Unhealthy {
     },
 }
 
-/// Asks the admin listener at `address` for `/readyz`, within `timeout`. Where it listens on every
-/// address, loopback is asked.
+/// Asks the admin listener for `/readyz`, within `timeout`.
 ///
 /// # Errors
 /// When it does not answer 200 in time.
-pub fn healthcheck(address: &Address, timeout: Duration) -> Result<(), Unhealthy> {
-    let answer = ask(address, "GET", "/readyz", timeout)?;
+pub fn healthcheck(of: &Destination, timeout: Duration) -> Result<(), Unhealthy> {
+    let answer = send(of, &Question { method: "GET", target: "/readyz", json: "" }, timeout)?;
     if answer.status == 200 {
         return Ok(());
     }
     let reason = answer.body.lines().next().unwrap_or_default().to_owned();
-    Err(Unhealthy::NotReady { address: address.clone(), status: answer.status, reason })
+    Err(Unhealthy::NotReady { address: of.address.clone(), status: answer.status, reason })
 }
 
 #[cfg(test)]
@@ -49,6 +48,10 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn ask(address: &Address, timeout: Duration) -> Result<(), Unhealthy> {
+        healthcheck(&address.clone().into(), timeout)
+    }
 
     /// An address where one connection is answered with `says`, whatever it asks.
     fn scripted(says: &'static [u8]) -> Address {
@@ -66,12 +69,12 @@ mod tests {
 
     #[test]
     fn only_200_is_healthy() {
-        assert!(healthcheck(&scripted(b"HTTP/1.1 200 OK\r\n\r\nready\n"), PATIENCE).is_ok());
+        assert!(ask(&scripted(b"HTTP/1.1 200 OK\r\n\r\nready\n"), PATIENCE).is_ok());
         let draining = scripted(b"HTTP/1.1 503 Service Unavailable\r\n\r\ndraining\n");
-        let error = healthcheck(&draining, PATIENCE).unwrap_err();
+        let error = ask(&draining, PATIENCE).unwrap_err();
         assert_eq!(error.to_string(), format!("{draining} answered 503: draining"));
         for foreign in [b"".as_slice(), b"SSH-2.0-x\r\n", b"HTTP/1.1", b"HTTP/1.1 2", b"HTTP/1.1 abc d\r\n"] {
-            let error = healthcheck(&scripted(foreign), PATIENCE).unwrap_err();
+            let error = ask(&scripted(foreign), PATIENCE).unwrap_err();
             assert!(matches!(error, Unhealthy::Ask(AskError::Foreign(_))), "{error}");
         }
     }
@@ -81,9 +84,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = Address::Inet(listener.local_addr().unwrap());
         drop(listener);
-        assert!(matches!(healthcheck(&address, PATIENCE), Err(Unhealthy::Ask(AskError::Connect(..)))));
+        assert!(matches!(ask(&address, PATIENCE), Err(Unhealthy::Ask(AskError::Connect(..)))));
         let nowhere = "unix:/nonexistent/forebay.sock".parse().unwrap();
-        assert!(matches!(healthcheck(&nowhere, PATIENCE), Err(Unhealthy::Ask(AskError::Connect(..)))));
+        assert!(matches!(ask(&nowhere, PATIENCE), Err(Unhealthy::Ask(AskError::Connect(..)))));
     }
 
     #[test]
@@ -92,7 +95,7 @@ mod tests {
         let path = home.path().join("admin.sock");
         let _silent = UnixListener::bind(&path).unwrap();
         let address = Address::Unix(path.into());
-        let error = healthcheck(&address, Duration::from_millis(50)).unwrap_err();
+        let error = ask(&address, Duration::from_millis(50)).unwrap_err();
         assert!(matches!(error, Unhealthy::Ask(AskError::Answer(..))), "{error}");
     }
 }

@@ -64,6 +64,7 @@ impl Control {
         let (published, running) = (self.running.published(), &self.running);
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
+        let state = Arc::clone(&self.state);
         let serving = async {
             match self.admin {
                 Some(admin) => {
@@ -91,6 +92,7 @@ impl Control {
             () = again(Place::Control, "watched files", async || self.reload.watch().await) => Ok(()),
             () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
+            () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
             () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
         }

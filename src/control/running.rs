@@ -15,6 +15,7 @@ use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assembl
 use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
+use crate::config::plan::AdminPlan;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
 use crate::net::sockets::Sockets;
@@ -251,6 +252,12 @@ impl Running {
         &self.connections
     }
 
+    /// The threads of the data plane.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// What is counted.
     #[must_use]
     pub fn registry(&self) -> &Arc<Registry> {
@@ -353,11 +360,11 @@ impl State {
 
 /// What of `plan` is not put into force while the process runs.
 fn notes(plan: &Plan, before: &Plan) -> Vec<String> {
-    let admin = plan.admin != before.admin;
+    let admin = plan.admin.as_ref().map(AdminPlan::place) != before.admin.as_ref().map(AdminPlan::place);
     let rows = [
         ("workers", plan.workers != before.workers),
         ("log.format", plan.log.format != before.log.format),
-        ("admin", admin),
+        ("admin.bind", admin),
     ];
     let changed = rows.into_iter().filter(|(_, changed)| *changed);
     changed

@@ -58,6 +58,12 @@ impl Address {
             Self::Unix(_) => None,
         }
     }
+
+    /// Whether only this machine reaches it: loopback and Unix sockets.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.inet().is_none_or(|address| address.ip().to_canonical().is_loopback())
+    }
 }
 
 impl FromStr for Address {

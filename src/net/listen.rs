@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use rustix::net::sockopt::socket_reuseport;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -51,6 +52,8 @@ pub struct SocketFile {
     path: Arc<Path>,
     /// Device and inode, because by the end the path may be another process's.
     identity: (u64, u64),
+    /// Set once it was removed: the next file of that path may get the same inode.
+    removed: AtomicBool,
     lives_on: LivesOn,
 }
 
@@ -183,6 +186,21 @@ impl Listener {
         }
     }
 
+    /// As [`Self::accept`].
+    ///
+    /// # Errors
+    /// Those of `accept(2)`.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Option<SocketAddr>)>> {
+        match self {
+            Self::Tcp(listener, _) => {
+                listener.poll_accept(cx).map_ok(|(socket, peer)| (Socket::Tcp(socket), Some(peer)))
+            }
+            Self::Unix(listener, _) => {
+                listener.poll_accept(cx).map_ok(|(socket, _)| (Socket::Unix(socket), None))
+            }
+        }
+    }
+
     /// Lets no new connection begin; those of which the handshake has begun still come through
     /// `accept`. Where the kernel does not support it, nothing changes.
     pub fn refuse_new(&self) {
@@ -226,11 +244,12 @@ impl Listener {
 impl SocketFile {
     /// The file at `path`, as it is now.
     pub(super) fn new(path: Arc<Path>, lives_on: LivesOn) -> io::Result<Self> {
-        Ok(Self { identity: identity(&path)?, path, lives_on })
+        Ok(Self { identity: identity(&path)?, path, removed: AtomicBool::new(false), lives_on })
     }
 
     fn remove(&self) {
         if !self.lives_on.get()
+            && !self.removed.swap(true, Ordering::Relaxed)
             && identity(&self.path).is_ok_and(|found| found == self.identity)
             && let Err(error) = fs::remove_file(&self.path)
         {
@@ -321,3 +340,22 @@ fn bind_unix(path: &Path) -> io::Result<StdUnixListener> {
 
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_removed_once_even_if_the_next_one_has_its_inode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("a.sock"), folder.path().join("other"));
+        fs::write(&path, "").unwrap();
+        let file = SocketFile::new(path.as_path().into(), LivesOn::default()).unwrap();
+        fs::hard_link(&path, &other).unwrap();
+        file.remove();
+        assert!(!path.exists());
+        fs::hard_link(&other, &path).unwrap();
+        drop(file);
+        assert!(path.exists());
+    }
+}

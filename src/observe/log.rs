@@ -1,7 +1,8 @@
 //! The process's own log: `tracing` events to standard error, as text or JSON. Which of them is a
-//! filter's matter, from the configuration or from the environment.
+//! filter's matter, from the configuration or from the environment, and for a while from elsewhere.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -44,6 +45,15 @@ pub enum BadFilter {
     },
 }
 
+/// Which lines there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Level {
+    /// The filter in force.
+    pub current: String,
+    /// The one that comes back when a change is over.
+    pub usual: String,
+}
+
 /// Sets up the log for the whole process. `level` is used when [`VARIABLE`] is unset or empty; see
 /// [`filter`] for what both may be.
 ///
@@ -52,13 +62,70 @@ pub enum BadFilter {
 pub fn init(level: &str, format: LogFormat) -> Result<(), LogError> {
     let variable = std::env::var(VARIABLE).ok();
     let filter = in_force(variable.as_deref(), level)?;
+    let usual = filter.to_string();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
-    let done = match format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    let (done, put): (_, Put) = match format {
+        LogFormat::Text => {
+            let builder = builder.with_ansi(io::stderr().is_terminal()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.finish().try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
+        LogFormat::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            (builder.finish().try_init(), Box::new(move |filter| handle.reload(filter).is_ok()))
+        }
     };
-    done.map_err(LogError::Twice)
+    done.map_err(LogError::Twice)?;
+    let level = Level { current: usual.clone(), usual };
+    // Whoever has set up the log is the only one to come here.
+    let _ = IN_FORCE.set(InForce { put, level: Mutex::new(level) });
+    Ok(())
 }
+
+/// The level in force, when this process has set up its log.
+#[must_use]
+pub fn level() -> Option<Level> {
+    IN_FORCE.get().map(|log| log.level().clone())
+}
+
+/// Replaces the filter in force until [`reset`]; whether there is a log to do so.
+///
+/// # Errors
+/// When `text` is no filter.
+pub fn set(text: &str) -> Result<bool, BadFilter> {
+    let filter = filter(text)?;
+    let Some(log) = IN_FORCE.get() else { return Ok(false) };
+    let (mut level, current) = (log.level(), filter.to_string());
+    if (log.put)(filter) {
+        level.current = current;
+    }
+    Ok(true)
+}
+
+/// Has the usual filter come back; whether that changed anything.
+pub fn reset() -> bool {
+    let Some(level) = level() else { return false };
+    level.current != level.usual && set(&level.usual).is_ok()
+}
+
+/// Takes another filter.
+type Put = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
+/// The log that was set up.
+struct InForce {
+    put: Put,
+    level: Mutex<Level>,
+}
+
+impl InForce {
+    fn level(&self) -> MutexGuard<'_, Level> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// There is one log for the whole process.
+static IN_FORCE: OnceLock<InForce> = OnceLock::new();
 
 fn in_force(variable: Option<&str>, level: &str) -> Result<EnvFilter, LogError> {
     match variable {
@@ -113,5 +180,12 @@ mod tests {
     fn there_is_one_log() {
         let _first = init("off", LogFormat::Json);
         assert!(matches!(init("off", LogFormat::Text), Err(LogError::Twice(_))));
+        assert!(set("inof").is_err());
+        assert_eq!(set("forebay=debug").ok(), Some(true));
+        assert_eq!(
+            level().map(|level| (level.current, level.usual)).unwrap(),
+            ("forebay=debug".into(), "off".into())
+        );
+        assert!(reset() && !reset());
     }
 }

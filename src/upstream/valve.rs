@@ -58,6 +58,16 @@ impl Valve {
         matches!(self.state.load(Ordering::Relaxed), OPEN | TAKEN)
     }
 
+    /// Its state, for those who show it.
+    #[must_use]
+    pub fn shown(&self) -> &'static str {
+        match self.state.load(Ordering::Relaxed) {
+            CLOSED => "closed",
+            OPEN => "open",
+            _ => "half-open",
+        }
+    }
+
     /// Takes the one trial there may be.
     #[must_use]
     pub fn take_trial(&self) -> bool {

@@ -151,6 +151,15 @@ impl Process {
         ticks / rustix::param::clock_ticks_per_second() as f64
     }
 
+    /// Memory that it has in use, in kB.
+    #[track_caller]
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("Linux tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("this too");
+        line.trim().trim_end_matches(" kB").parse().expect("as a number")
+    }
+
     /// Sends a signal.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::ServerSessionMemoryCache;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::DnsName;
 use webpki::EndEntityCert;
 
 use super::sni::Certificates;
+use super::upstream::given_roots;
 use super::{H2, HTTP11, MinTls, PROVIDER, VERSIONS_FIT, pem};
 use crate::config::Cx;
+use crate::config::plan::AdminTls;
 use crate::model::options::{Fault, FromValue, Given, Options, Problem, Value};
 
 /// Reads the TLS keys of a listener, which only an `https` listener may have.
@@ -37,6 +40,41 @@ pub(crate) fn server(options: &Options<'_>, https: bool, cx: &Cx<'_>) -> Option<
         }
         (false, None) => None,
     }
+}
+
+/// TLS of the admin listener. Clients may show a certificate of one of these authorities.
+pub(crate) fn admin<'r>(
+    given: &Given<'_>,
+    roots: impl Iterator<Item = &'r RootCertStore>,
+    cx: &Cx<'_>,
+) -> Option<AdminTls> {
+    let certificates = read(given, cx)?;
+    let shown = certificates.leaves().cloned().collect();
+    let mut all = RootCertStore::empty();
+    roots.for_each(|roots| all.roots.extend(roots.roots.iter().cloned()));
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(MinTls::default().versions())
+        .expect(VERSIONS_FIT);
+    let builder = if all.is_empty() {
+        builder.with_no_client_auth()
+    } else {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(all), Arc::clone(&PROVIDER))
+            .allow_unauthenticated();
+        builder.with_client_cert_verifier(verifier.build().expect(ROOTS_ARE_THERE))
+    };
+    let mut server = builder.with_cert_resolver(Arc::new(certificates));
+    server.alpn_protocols = vec![HTTP11.to_vec()];
+    Some(AdminTls { server: Arc::new(server), shown })
+}
+
+/// The authorities in the file that `given` names, and who verifies certificates of theirs.
+pub(crate) fn clients(
+    given: &Given<'_>,
+    cx: &Cx<'_>,
+) -> Option<(Arc<RootCertStore>, Arc<dyn ClientCertVerifier>)> {
+    let roots = given_roots(given, cx)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&PROVIDER));
+    Some((roots, verifier.build().expect(ROOTS_ARE_THERE)))
 }
 
 fn config(certificates: Certificates, min_tls: MinTls) -> ServerConfig {
@@ -106,5 +144,7 @@ impl FromValue for CertificateName {
     }
 }
 
+/// Why making a verifier cannot fail.
+const ROOTS_ARE_THERE: &str = "there is at least one root, and no list of what was revoked";
 /// Sessions to remember for clients that take no tickets (TLS 1.2 only).
 const SESSIONS: usize = 4096;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::CertificateDer;
 
 /// The certificates of one listener.
 pub(super) struct Certificates {
@@ -29,6 +30,11 @@ impl Certificates {
             all.push(certificate);
         }
         Self { all, by_name }
+    }
+
+    /// What each shows of itself, without those who signed it.
+    pub(super) fn leaves(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.all.iter().filter_map(|pair| pair.cert.first())
     }
 
     /// Those for `name`, in lower case; all when there is none for it, or no name.

@@ -88,7 +88,7 @@ fn verifier(options: &Options<'_>, cx: &Cx<'_>) -> Option<Arc<dyn ServerCertVeri
 }
 
 /// The certificates of a file, each a root; at least one.
-fn given_roots(given: &Given<'_>, cx: &Cx<'_>) -> Option<Arc<RootCertStore>> {
+pub(super) fn given_roots(given: &Given<'_>, cx: &Cx<'_>) -> Option<Arc<RootCertStore>> {
     let mut roots = RootCertStore::empty();
     for certificate in pem::certificates(given, cx)? {
         if roots.add(certificate).is_err() {

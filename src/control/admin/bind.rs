@@ -1,16 +1,20 @@
-//! The admin listener's socket, over IP or a Unix path: one, whatever the number of workers. It may be
-//! one that another process passed on.
+//! The admin listener's sockets, over IP or a Unix path: one each, whatever the number of workers. They
+//! may be such that another process passed on.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::task::{Context, Poll};
 
 use crate::model::Address;
 use crate::net::inherit::Inherited;
 use crate::net::listen::{self, BoundSocket};
-pub(super) use crate::net::stream::Socket as Stream;
+use crate::net::stream::Socket;
 
 /// A bound socket that belongs to no runtime yet.
 #[derive(Debug)]
 pub(super) struct Bound {
+    asked: Address,
     address: Address,
     sockets: Vec<BoundSocket>,
 }
@@ -20,13 +24,19 @@ pub(super) struct Bound {
 pub(super) struct Listener(listen::Listener);
 
 impl Bound {
-    pub(super) fn new(address: &Address, inherited: &Inherited) -> io::Result<Self> {
-        let listen::Bound { address, sockets } = inherited.take_or_bind(address, super::OWNER, 1)?;
-        Ok(Self { address, sockets })
+    /// Takes the socket that was inherited for `asked`, or binds one: the file of a Unix socket with these
+    /// permissions.
+    pub(super) fn new(asked: &Address, mode: Option<u32>, inherited: &Inherited) -> io::Result<Self> {
+        let listen::Bound { address, sockets } = inherited.take_or_bind(asked, super::OWNER, 1)?;
+        if let (Address::Unix(path), Some(mode)) = (asked, mode) {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(Self { asked: asked.clone(), address, sockets })
     }
 
-    pub(super) fn local_addr(&self) -> &Address {
-        &self.address
+    /// As it was asked for, and as it was bound.
+    pub(super) fn addresses(&self) -> (&Address, &Address) {
+        (&self.asked, &self.address)
     }
 
     /// The socket once more, to pass on.
@@ -35,7 +45,7 @@ impl Bound {
     }
 
     pub(super) fn listen(self) -> io::Result<Listener> {
-        self.first()?.try_clone()?.listen().map(Listener)
+        self.share()?.listen().map(Listener)
     }
 
     fn first(&self) -> io::Result<&BoundSocket> {
@@ -44,7 +54,7 @@ impl Bound {
 }
 
 impl Listener {
-    pub(super) async fn accept(&self) -> io::Result<Stream> {
-        self.0.accept().await.map(|(stream, _)| stream)
+    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
+        self.0.poll_accept(cx).map_ok(|(socket, _)| socket)
     }
 }

@@ -136,11 +136,13 @@ fn list(pools: &[PoolReading]) -> Value {
     })
 }
 
-fn shown(reading: &Reading) -> Value {
+pub(super) fn shown(reading: &Reading) -> Value {
     let gauge = &reading.endpoint.gauge;
     let totals = reading.endpoint.metrics.totals();
     let estimate = gauge.estimate().map(|(estimate, _)| estimate.as_secs_f64());
     let [.., server_errors] = totals.responses;
+    let limits = &reading.pool.settings.limits;
+    let seconds = |share: f64| totals.first_byte.quantile(share).map(|took| took.as_secs_f64());
     let (passed, failed) = reading.checks;
     let last = reading.last.as_ref();
     json!({
@@ -152,7 +154,12 @@ fn shown(reading: &Reading) -> Value {
         "weight": gauge.base_weight(),
         "factor": f64::from(gauge.factor()) / f64::from(FULL),
         "in_flight": gauge.in_flight(),
+        "in_flight_limit": limits.endpoint_in_flight,
+        "connections": reading.endpoint.metrics.open_connections(),
+        "connections_limit": limits.endpoint_connections,
+        "breaker": reading.endpoint.breaker.shown(),
         "latency_estimate_seconds": estimate,
+        "first_byte_seconds": { "p50": seconds(0.5), "p99": seconds(0.99) },
         "requests": totals.requests,
         "failures": totals.failures,
         "server_errors": server_errors,

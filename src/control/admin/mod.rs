@@ -6,17 +6,21 @@ mod asked;
 mod bind;
 mod changes;
 mod endpoints;
+mod guard;
+mod logging;
 mod pages;
+mod pools;
+mod process;
 mod reloading;
 mod router;
-mod writes;
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -26,25 +30,31 @@ use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls_pki_types::UnixTime;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time;
+use tokio_rustls::TlsAcceptor;
 
 use asked::Asked;
-use bind::{Bound, Listener, Stream};
+use bind::{Bound, Listener};
+use guard::Caller;
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
 
 use super::reload::Reload;
 use super::running::Running;
 use crate::ambient;
+use crate::config::plan::AdminPlan;
 use crate::model::Address;
 use crate::net::inherit::Inherited;
 use crate::net::listen::BoundSocket;
+use crate::net::stream::Socket;
 use crate::observe::panics::{Place, again, catching, contain};
 
-/// A bound admin listener that does not serve yet.
-#[derive(Debug)]
-pub struct Admin(Bound);
+/// The bound sockets of an admin listener that does not serve yet.
+#[derive(Debug, Default)]
+pub struct Admin(Vec<Bound>);
 
 /// What the admin listener tells about.
 #[derive(Debug)]
@@ -52,6 +62,7 @@ pub struct AdminState {
     running: Arc<Running>,
     readiness: Arc<Readiness>,
     reload: Option<Arc<Reload>>,
+    log: logging::Return,
     started: SystemTime,
 }
 
@@ -71,52 +82,50 @@ pub enum Phase {
 }
 
 impl Admin {
-    /// Binds `address`. The file of a Unix socket that nobody listens on any more is replaced.
+    /// Binds `address` as well, the file of a Unix socket with the permissions in `mode`. A file that
+    /// nobody listens on any more is replaced.
     ///
     /// # Errors
     /// What the system says when it cannot be bound.
-    pub fn bind(address: &Address) -> io::Result<Self> {
-        Self::take_or_bind(address, &Inherited::default())
+    pub fn open(&mut self, address: &Address, mode: Option<u32>, inherited: &Inherited) -> io::Result<()> {
+        self.0.push(Bound::new(address, mode, inherited)?);
+        Ok(())
     }
 
-    /// As [`Self::bind`], or takes the socket that was `inherited` for the address.
-    ///
-    /// # Errors
-    /// As [`Self::bind`].
-    pub fn take_or_bind(address: &Address, inherited: &Inherited) -> io::Result<Self> {
-        Bound::new(address, inherited).map(Self)
-    }
-
-    /// Its socket once more, to pass on.
+    /// Its sockets once more, to pass on, with their addresses as they were asked for and as bound.
     ///
     /// # Errors
     /// When there are no descriptors to be had.
-    pub fn share(&self) -> io::Result<BoundSocket> {
-        self.0.share()
+    pub fn share(&self) -> io::Result<Vec<(Address, Address, BoundSocket)>> {
+        let shared = |bound: &Bound| {
+            let (asked, address) = bound.addresses();
+            Ok((asked.clone(), address.clone(), bound.share()?))
+        };
+        self.0.iter().map(shared).collect()
     }
 
-    /// The address that was bound, with the port that was given for port 0.
+    /// The addresses that were bound, with the ports that were given for port 0.
     ///
     /// # Errors
     /// None at present.
-    pub fn local_addr(&self) -> io::Result<Address> {
-        Ok(self.0.local_addr().clone())
+    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+        Ok(self.0.iter().map(|bound| bound.addresses().1.clone()).collect())
     }
 
     /// Answers until `shutdown` completes, and then for as long as the requests under way take, at
     /// most one second. To be called on a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// When the runtime does not take the socket.
+    /// When the runtime does not take a socket.
     pub async fn serve(self, state: Arc<AdminState>, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let shared = Shared { state, bound: Arc::new(self.local_addr()?) };
-        let listener = self.0.listen()?;
+        let listening = |bound: Bound| Ok((bound.addresses().1.clone(), bound.listen()?));
+        let listeners = self.0.into_iter().map(listening).collect::<io::Result<Vec<_>>>()?;
         let mut connections = JoinSet::new();
         tokio::select! {
-            () = again(Place::Control, "admin", async || accept_all(&listener, &shared, &mut connections).await) => {}
+            () = again(Place::Control, "admin", async || accept_all(&listeners, &state, &mut connections).await) => {}
             () = shutdown => {}
         }
-        drop(listener);
+        drop(listeners);
         let ended = async { while connections.join_next().await.is_some() {} };
         // What takes longer is cut off when the set is dropped.
         let _ = time::timeout(PARTING, ended).await;
@@ -128,13 +137,25 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
-        Self { running, readiness, reload: None, started: ambient::wall() }
+        let log = logging::Return::default();
+        Self { running, readiness, reload: None, log, started: ambient::wall() }
     }
 
     /// The same, of a process whose configuration can be replaced.
     #[must_use]
     pub fn with_reload(self, reload: Arc<Reload>) -> Self {
         Self { reload: Some(reload), ..self }
+    }
+
+    /// Does what is due at some time, for as long as it is polled.
+    pub async fn run(&self) {
+        self.log.run().await;
+    }
+
+    /// Who may do what, as the configuration in force has it.
+    fn plan(&self) -> AdminPlan {
+        let (plan, _) = self.running.plan();
+        plan.admin.clone().unwrap_or_default()
     }
 }
 
@@ -155,15 +176,22 @@ impl Readiness {
     }
 }
 
-async fn accept_all(listener: &Listener, shared: &Shared, connections: &mut JoinSet<()>) {
+/// An accepted connection, and where.
+type Accepted = io::Result<(Socket, Address)>;
+
+async fn accept_all(
+    listeners: &[(Address, Listener)],
+    state: &Arc<AdminState>,
+    connections: &mut JoinSet<()>,
+) {
     loop {
         while connections.try_join_next().is_some() {}
         if connections.len() >= MAX_CONNECTIONS {
             connections.join_next().await;
         }
-        match listener.accept().await {
-            Ok(stream) => {
-                let answer = converse(stream, shared.clone());
+        match poll_fn(|cx| accept_any(listeners, cx)).await {
+            Ok((socket, bound)) => {
+                let answer = answer(socket, bound, Arc::clone(state));
                 connections.spawn(async {
                     if let Err(panic) = contain(Place::Control, pin!(time::timeout(DEADLINE, answer))).await {
                         tracing::error!(%panic, "a panic ended an admin connection");
@@ -178,12 +206,39 @@ async fn accept_all(listener: &Listener, shared: &Shared, connections: &mut Join
     }
 }
 
-/// What all connections share.
+fn accept_any(listeners: &[(Address, Listener)], cx: &mut Context<'_>) -> Poll<Accepted> {
+    for (bound, listener) in listeners {
+        if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+            return Poll::Ready(accepted.map(|socket| (socket, bound.clone())));
+        }
+    }
+    Poll::Pending
+}
+
+/// Answers a connection, by TLS where the configuration in force has it.
+async fn answer(socket: Socket, bound: Address, state: Arc<AdminState>) {
+    let plan = state.plan();
+    let tls = plan.tls.filter(|_| bound.inet().is_some());
+    let came = ambient::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut caller = Caller { bound, certificates: Vec::new(), came: UnixTime::since_unix_epoch(came) };
+    let Some(tls) = tls else {
+        return converse(socket, Shared { state, caller: Arc::new(caller) }).await;
+    };
+    match TlsAcceptor::from(tls.server).accept(socket).await {
+        Ok(stream) => {
+            let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            caller.certificates = shown.iter().map(|shown| shown.clone().into_owned()).collect();
+            converse(stream, Shared { state, caller: Arc::new(caller) }).await;
+        }
+        Err(error) => tracing::debug!(%error, "admin handshake failed"),
+    }
+}
+
+/// What the requests of a connection share.
 #[derive(Clone, Debug)]
 struct Shared {
     state: Arc<AdminState>,
-    /// Where the listener is bound.
-    bound: Arc<Address>,
+    caller: Arc<Caller>,
 }
 
 impl Shared {
@@ -201,9 +256,7 @@ impl Shared {
     async fn lead(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let found = router::find(&head.method, head.uri.path())?;
-        if found.row.access == Access::Write {
-            writes::permitted(&head.headers, &self.bound)?;
-        }
+        guard::permitted(found.row.access, &head.headers, &self.caller, &self.state.plan())?;
         let body = if found.row.access == Access::Write { whole(body).await? } else { Bytes::new() };
         let asked = Arc::new(Asked {
             parts: found.parts,
@@ -243,7 +296,7 @@ async fn whole(body: Incoming) -> Result<Bytes, Refusal> {
 }
 
 /// Answers one request.
-async fn converse(stream: Stream, shared: Shared) {
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, shared: Shared) {
     let answer = service_fn(|request: Request<Incoming>| {
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(shared.answer(request).await) }

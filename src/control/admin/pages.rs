@@ -116,7 +116,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
     page(status, "text/plain; charset=utf-8", body)
 }
 
-fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Page {
+pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Page {
     let mut page = Response::new(Full::new(body.into()));
     *page.status_mut() = status;
     page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

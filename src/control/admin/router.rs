@@ -11,11 +11,19 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, changes, endpoints, reloading};
+use super::{AdminState, Asked, changes, endpoints, logging, pools, process, reloading};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.
-const TABLE: &[&[Row]] = &[pages::ROWS, endpoints::ROWS, changes::ROWS, reloading::ROWS];
+const TABLE: &[&[Row]] = &[
+    pages::ROWS,
+    process::ROWS,
+    pools::ROWS,
+    endpoints::ROWS,
+    changes::ROWS,
+    logging::ROWS,
+    reloading::ROWS,
+];
 
 /// A way to ask for something.
 #[derive(Debug)]

@@ -24,8 +24,9 @@ struct Served {
 }
 
 fn run(address: &str) -> Served {
-    let admin = Admin::bind(&address.parse().unwrap()).unwrap();
-    let address = admin.local_addr().unwrap();
+    let mut admin = Admin::default();
+    admin.open(&address.parse().unwrap(), None, &Inherited::default()).unwrap();
+    let address = admin.addresses().unwrap().remove(0);
     let (registry, readiness) = (Registry::new(1), Arc::<Readiness>::default());
     let plan = config::from_str("t.toml", PLAN, &|_| None, Path::new(".")).unwrap();
     let running = Running::start(plan, Arc::clone(&registry), 1).unwrap();
@@ -120,7 +121,7 @@ fn readiness_follows_the_life_of_the_process() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{answer}");
             assert!(answer.ends_with(&format!("\r\n\r\n{body}\n")), "{answer}");
             let (address, timeout) = (admin.address.clone(), Duration::from_secs(10));
-            let healthy = tokio::task::spawn_blocking(move || healthcheck(&address, timeout).is_ok());
+            let healthy = tokio::task::spawn_blocking(move || healthcheck(&address.into(), timeout).is_ok());
             assert_eq!(healthy.await.unwrap(), status == "200 OK");
             assert!(ask(&admin.address, "GET", "/livez").await.starts_with("HTTP/1.1 200 "));
         }
@@ -137,7 +138,7 @@ fn a_socket_left_behind_is_replaced_and_a_live_one_is_not() {
     on_one_thread(async {
         let admin = run(&address);
         assert!(ask(&admin.address, "GET", "/livez").await.ends_with("live\n"));
-        let second = Admin::bind(&admin.address).unwrap_err();
+        let second = Admin::default().open(&admin.address, None, &Inherited::default()).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
         admin.stop.send(()).unwrap();
         admin.served.await.unwrap().unwrap();
