@@ -2,13 +2,16 @@
 //! is well, 1 when something failed or a problem was found, 2 when the arguments make no sense.
 //! Knows no configuration keys: those are `config`'s.
 
+pub mod apply;
 pub mod change;
 pub mod check;
 pub mod connections;
 pub mod endpoint;
 mod failure;
 pub mod healthcheck;
+pub mod history;
 pub mod log_level;
+pub mod plan;
 pub mod pools;
 pub mod reload;
 pub mod running;
@@ -91,6 +94,15 @@ pub enum Command {
     /// Have a running Forebay read its configuration again, and say what came of it
     #[command(after_help = reload::HELP)]
     Reload(reload::Reload),
+    /// Show what a configuration file would change of a running Forebay
+    #[command(after_help = plan::HELP)]
+    Plan(plan::Plan),
+    /// Put a configuration file in force, and take it back by itself if that goes badly
+    #[command(after_help = apply::HELP)]
+    Apply(apply::Apply),
+    /// List the configurations that were in force, compare them, go back to one
+    #[command(after_help = history::HELP)]
+    Config(history::Config),
     /// Ask a running Forebay on this machine whether it is ready
     #[command(after_help = HEALTHCHECK_HELP)]
     Healthcheck(Healthcheck),
@@ -351,6 +363,10 @@ mod tests {
             "forebay log-level debug --for soon",
             "forebay top --interval 0s",
             "forebay completions tcsh",
+            "forebay config",
+            "forebay config rollback last",
+            "forebay apply --no-wait",
+            "forebay apply --auto-rollback soon",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -27,6 +27,9 @@ fn main() -> ExitCode {
         Command::Simulate(args) => cli::simulate::simulate(&args),
         Command::Upgrade(args) => cli::upgrade::upgrade(&args),
         Command::Reload(args) => cli::reload::reload(&args),
+        Command::Plan(args) => cli::plan::plan(&args),
+        Command::Apply(args) => cli::apply::apply(&args),
+        Command::Config(args) => cli::history::config(&args),
         Command::Healthcheck(args) => cli::healthcheck::ask(&args),
         Command::Completions(args) => cli::completions(args.shell),
     };

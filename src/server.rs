@@ -22,7 +22,7 @@ use crate::config::Plan;
 use crate::config::plan::AdminPlan;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
-use crate::control::reload::{Cause, Orders, Reload, Source};
+use crate::control::reload::{Cause, History, Orders, Reload, Source};
 use crate::control::running::{RunError, Running};
 use crate::control::{Answering, Control};
 use crate::model::settings::Drain;
@@ -125,11 +125,14 @@ impl Server {
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
         let registry = Registry::new(workers);
         let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, &arrival.inherited)).transpose()?;
+        let history = History::open(plan.state_dir.as_deref());
+        registry.set_config_generation(history.number_for(&plan.origin.fingerprint.to_string()));
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
         arrival.repeat_orders(running.health());
         let (phase, _) = watch::channel(Phase::Serving);
         let readiness = Arc::<Readiness>::default();
-        let (reload, orders) = Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source);
+        let (reload, orders) =
+            Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source, history);
         let mut server = Self {
             admin: Vec::new(),
             running,

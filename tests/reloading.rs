@@ -110,8 +110,8 @@ impl Site {
     /// That a reload has failed because of `why`, told wherever one may look, and `body` goes on.
     #[track_caller]
     fn is_loud(&self, why: &str, body: &str) {
-        let log = self.process.err();
-        assert!(log.contains("ERROR") && log.contains("was not replaced") && log.contains(why), "{log}");
+        let logged = |words: &str| self.process.err().contains(words);
+        eventually(why, || logged("ERROR") && logged("was not replaced") && logged(why));
         assert_eq!(self.metric("forebay_config_last_reload_successful"), 0.0, "{why}");
         assert!(self.metric("forebay_config_last_reload_success_timestamp_seconds") > 1e9);
         let ready = self.process.ask_admin("/readyz");
@@ -244,8 +244,9 @@ fn an_editors_rename_is_noticed_again_and_again() {
     for (generation, body) in (2..).zip(["two", "three", "four"]) {
         site.replace("f.toml", &says(body, ""));
         site.becomes(body);
-        eventually("the end of the reload", || site.status()["generation"] == generation);
-        assert_eq!(site.status()["last_reload"]["cause"], "file");
+        let status = || site.status();
+        eventually("the generation", || status()["generation"] == generation);
+        eventually("the end of the reload", || status()["last_reload"]["cause"] == "file");
     }
 }
 
@@ -378,5 +379,187 @@ fn what_needs_a_restart_is_said() {
     site.replace("f.toml", &says_unwatched("one").replace("workers = 1", "workers = 2"));
     let done = site.command(&["reload"]);
     assert_eq!(done.code, Some(0), "{}", done.err);
-    assert!(done.out.contains("workers: has no effect before a restart"), "{}", done.out);
+    assert!(
+        done.out.contains("`workers` has changed, which takes effect when forebay is restarted"),
+        "{}",
+        done.out
+    );
+}
+
+#[test]
+fn a_plan_shows_what_would_change_and_changes_nothing() {
+    let site = Site::start(&says_unwatched("one"));
+    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let more = format!(
+        "[[listener]]\nname = \"late\"\nbind = \"{}\"\n[pool.new]\nendpoints = [\"127.0.0.1:1\"]\n\
+         [[route]]\nname = \"more\"\npath_prefix = \"/more\"\npool = \"new\"\n",
+        taken.local_addr().expect("it is bound")
+    );
+    fs::write(site.path("next.toml"), says_unwatched("two") + &more).expect("the folder takes a file");
+    let done = site.command(&["plan", "-c", "next.toml"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    for wanted in
+        ["against generation 1", "route all", "pool new", "late", "cannot listen on", "kept: 1 listener"]
+    {
+        assert!(done.out.contains(wanted), "{wanted}: {}", done.out);
+    }
+    assert!(!done.out.contains('\x1b'), "no colours where there is no terminal");
+    let done = site.command(&["plan", "-c", "next.toml", "--json"]);
+    let told: Value = serde_json::from_str(&done.out).expect("JSON");
+    assert_eq!((&told["result"], &told["generation"]), (&"valid".into(), &1.into()));
+    assert_eq!(told["diff"]["pools"]["added"][0], "new");
+    assert_eq!((site.body().as_str(), site.metric("forebay_config_generation")), ("one", 1.0));
+
+    let done = site.command(&["plan", "-c", "f.toml"]);
+    assert_eq!(done.code, Some(0));
+    assert!(done.out.contains("nothing changes"), "{}", done.out);
+    fs::write(site.path("next.toml"), "wrokers = 1").expect("the folder takes a file");
+    let done = site.command(&["plan", "-c", "next.toml"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("did you mean `workers`?"), "{}", done.err);
+    assert_eq!(site.process.ask_admin("/readyz").text(), "ready\n", "asking is no failure");
+}
+
+#[test]
+fn what_is_applied_is_in_force_until_the_file_is_read_again() {
+    let site = Site::start(&says_unwatched("one"));
+    fs::write(site.path("next.toml"), says_unwatched("two")).expect("the folder takes a file");
+    let done = site.command(&["apply", "-c", "next.toml", "--if-generation", "7"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("generation 1 is in force, not 7"), "{}", done.err);
+    assert_eq!(site.body(), "one");
+    let done = site.command(&["apply", "-c", "next.toml", "--if-generation", "1"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.starts_with("generation 2 is in force\n"), "{}", done.out);
+    assert!(done.err.contains("comes back"), "{}", done.err);
+    assert_eq!((site.body().as_str(), &site.status()["cause"]), ("two", &"apply".into()));
+    assert_eq!(site.command(&["reload"]).code, Some(0));
+    assert_eq!(site.body(), "one");
+    fs::write(site.path("next.toml"), "[[route").expect("the folder takes a file");
+    let done = site.command(&["apply", "-c", "next.toml"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("next.toml:1"), "{}", done.err);
+    assert_eq!((site.body().as_str(), site.process.ask_admin("/readyz").text().as_str()), ("one", "ready\n"));
+}
+
+#[test]
+fn what_makes_requests_fail_is_taken_back_and_what_does_not_is_kept() {
+    let site = Site::start(&says("one", ""));
+    let bad = says("two", "").replace("status = 200", "status = 500");
+    fs::write(site.path("next.toml"), bad).expect("the folder takes a file");
+    for _ in 0..50 {
+        assert_eq!(site.body(), "one");
+    }
+    let apply = ["apply", "-c", "next.toml", "--auto-rollback"];
+    let args = [&apply[..], &["30s", "--admin", &site.admin]].concat();
+    let mut command = Process::spawn(site.folder.path(), &args);
+    let mut saw = false;
+    eventually("the end of the trial", || {
+        saw |= site.body() == "two";
+        command.has_ended()
+    });
+    assert_eq!((command.wait().code(), saw), (Some(1), true));
+    assert!(command.err().contains("generation 2 was taken back"), "{}", command.err());
+    site.becomes("one");
+    let status = site.status();
+    assert_eq!((&status["generation"], &status["cause"]), (&3.into(), &"auto_rollback".into()));
+    assert_eq!(status["trial"]["state"], "taken_back");
+    eventually("the log", || site.process.err().contains("is taken back"));
+    assert_eq!(site.metric("forebay_config_auto_rollbacks_total"), 1.0);
+    let history = site.command(&["config", "history"]);
+    assert!(history.out.contains("taken back"), "{}", history.out);
+
+    fs::write(site.path("next.toml"), says("two", "")).expect("the folder takes a file");
+    let done = site.command(&[&apply[..], &["1s"]].concat());
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("generation 4 is kept"), "{}", done.out);
+    assert_eq!(site.body(), "two");
+}
+
+#[test]
+fn history_and_rollback_outlive_the_process() {
+    let state = |body: &str| {
+        format!("state_dir = \"state\"\ninclude = [\"conf.d/*.toml\"]\n{}", says_unwatched(body))
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::create_dir(folder.path().join("conf.d")).expect("which takes a folder");
+    let part = "[[route]]\nname = \"part\"\npath = \"/part\"\nfilters = [{ respond = { status = 204 } }]\n";
+    fs::write(folder.path().join("conf.d/a.toml"), part).expect("and a file");
+    fs::write(folder.path().join("f.toml"), state("one")).expect("and another");
+    let site = Site::start_in(folder);
+    site.replace("f.toml", &state("two"));
+    assert_eq!(site.command(&["reload"]).code, Some(0));
+    let diff = site.command(&["config", "diff"]);
+    assert!(diff.out.contains("route all"), "{} {}", diff.out, diff.err);
+
+    let Site { mut process, folder, .. } = site;
+    process.signal(Signal::TERM);
+    assert!(process.wait().success());
+    // The same configuration goes on under the same number.
+    let site = Site::start_in(folder);
+    assert_eq!(site.metric("forebay_config_generation"), 2.0);
+    assert_eq!(site.command(&["config", "history"]).out.lines().count(), 2);
+    // The part that is gone comes back with the configuration that it belonged to.
+    fs::remove_file(site.path("conf.d/a.toml")).expect("it was there");
+    let done = site.command(&["config", "rollback"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.starts_with("generation 3 is in force"), "{}", done.out);
+    assert_eq!(site.body(), "one");
+    let mut client = site.process.connect();
+    client.send("GET /part HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(client.response().status(), 204);
+    let done = site.command(&["config", "rollback", "9"]);
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("generation 9 is not known"), "{}", done.err);
+    let one: Value = serde_json::from_slice(&site.process.ask_admin("/v1/config/2").body).expect("JSON");
+    assert_eq!((&one["generation"], &one["cause"]), (&2.into(), &"request".into()));
+    assert_eq!(site.process.ask_admin("/v1/config/77").status(), 404);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_a_warning() {
+    let site = Site::start(&format!("state_dir = \"f.toml\"\n{}", says_unwatched("one")));
+    assert!(site.process.err().contains("cannot be kept"), "{}", site.process.err());
+    site.replace("f.toml", &format!("state_dir = \"f.toml\"\n{}", says_unwatched("two")));
+    assert_eq!(site.command(&["reload"]).code, Some(0));
+    assert_eq!(site.body(), "two");
+}
+
+#[test]
+fn a_plan_warns_of_what_is_too_small_for_the_load() {
+    let origin = never_answers();
+    let pool = |limits: &str, timeout: &str| {
+        let text = says_unwatched("one");
+        format!(
+            "{text}[[route]]\nname = \"app\"\npath = \"/app\"\npool = \"app\"\n{timeout}\n\
+             [pool.app]\nendpoints = [\"{}\"]\n[pool.app.limits]\n{limits}\n\
+             [[listener]]\nname = \"second\"\nbind = \"127.0.0.1:0\"\n",
+            origin.address()
+        )
+    };
+    let site = Site::start(&pool("", ""));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut client = site.process.connect();
+            client.send("GET /app HTTP/1.1\r\nHost: test\r\n\r\n");
+            client
+        })
+        .collect();
+    let in_flight = || site.metric("forebay_pool_in_flight");
+    eventually("the load", || in_flight() == 3.0);
+    let other = Link::to(site.process.address("second"));
+    let active = || Metrics::parse(&site.process.ask_admin("/metrics").text());
+    let of_second = [("listener", "second")];
+    eventually("the connection", || active().sum("forebay_connections_active", &of_second) == 1.0);
+    let next = pool("in_flight = 2", "").replace("name = \"second\"", "name = \"third\"");
+    fs::write(site.path("next.toml"), next).expect("the folder takes a file");
+    let done = site.command(&["plan", "-c", "next.toml"]);
+    for wanted in [
+        "pool.app.limits.in_flight: 2 is below the 3 requests under way now",
+        "listener second: 1 connection to drain",
+        "kept: 1 pool with connections, health",
+    ] {
+        assert!(done.out.contains(wanted), "{wanted}: {} {}", done.out, done.err);
+    }
+    drop((clients, other));
 }

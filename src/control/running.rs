@@ -97,7 +97,7 @@ struct State {
 }
 
 impl Running {
-    /// Binds every address of `plan` and has it run.
+    /// Binds every address of `plan` and has it run. Its number is the one that `registry` shows.
     ///
     /// # Errors
     /// When an address cannot be bound or a log not be opened.
@@ -129,14 +129,13 @@ impl Running {
             plan,
             next_id: ids.len(),
             ids,
-            generation: 1,
+            generation: registry.config_generation(),
             closed: false,
         };
         let notify = Arc::new(Notify::new());
         let ground = state.ground(&registry, workers, &notify);
         let Assembled { snapshot, watches } = assemble(&state.plan, &ground, None)?;
         discovery.commit(prepared);
-        registry.set_config_generation(1);
         let health = Health::new(watches, Arc::new(Record::new(Arc::clone(&registry))), notify);
         Ok(Self {
             registry,

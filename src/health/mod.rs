@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod pool;
 pub mod probe;
 pub mod sample;
+pub mod trial;
 
 pub use latency::Latencies;
 pub use outcome::{Failure, Outcome};

@@ -1,25 +1,35 @@
 //! Reloading: what is configured is read again, off the control thread, and put in force or not at all.
-//! One attempt at a time, whoever asks; what became of the last one is kept for those who ask later.
-//! Does not know how a plan is put in force: that is `running`'s.
+//! One attempt at a time, whoever asks; what became of the last one is kept for those who ask later, and a
+//! configuration may be on trial. Does not know how a plan is put in force: that is `running`'s.
 
-mod changes;
+mod history;
 mod outcome;
+mod preview;
+mod status;
+mod trial;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::sleep;
 
+pub use history::{Generation, History};
 pub use outcome::{Cause, Outcome, Refused, Replaced};
+pub use preview::Preview;
+pub use status::Status;
+use trial::Probation;
+pub use trial::{OnTrial, TrialEnd};
 
 use super::admin::{Phase, Readiness};
 use super::running::{self, Running};
 use crate::ambient;
+use crate::config::diff::diff;
 use crate::config::plan::Origin;
-use crate::config::{self, Reading};
+use crate::config::{self, Plan, Reading};
 use crate::model::Fingerprint;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::panics::{Place, catching};
@@ -45,6 +55,7 @@ pub struct Reload {
     running: Arc<Running>,
     readiness: Arc<Readiness>,
     source: Source,
+    history: History,
     orders: mpsc::Sender<Order>,
     state: Mutex<State>,
     /// Told after every attempt.
@@ -54,23 +65,6 @@ pub struct Reload {
 /// What was asked for and is not done yet. Belongs to the control thread.
 #[derive(Debug)]
 pub struct Orders(mpsc::Receiver<Order>);
-
-/// What is known of the configuration in force, and of the last attempt to replace it.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The number of the configuration in force.
-    pub generation: u64,
-    /// Its digest.
-    pub hash: Fingerprint,
-    /// The file that is read again, if there is one.
-    pub file: Option<PathBuf>,
-    /// When it was put in force.
-    pub loaded_at: SystemTime,
-    /// Why.
-    pub cause: Cause,
-    /// The last attempt since the start.
-    pub last: Option<Attempt>,
-}
 
 /// An attempt to replace the configuration.
 #[derive(Clone, Debug)]
@@ -94,19 +88,49 @@ struct State {
     seen: Fingerprint,
     /// The files and folders that were looked at then.
     looked_at: BTreeSet<PathBuf>,
+    probation: Probation,
 }
 
 #[derive(Debug)]
 struct Order {
-    cause: Cause,
+    wish: Wish,
     reply: Option<oneshot::Sender<Outcome>>,
 }
 
+/// What is to be put in force.
+#[derive(Clone, Debug)]
+enum Wish {
+    /// What the file says.
+    Read(Cause),
+    /// What was sent.
+    Apply(Application),
+    /// What was in force once: the one with this number.
+    GoBack(u64, Cause),
+}
+
+/// A configuration that was sent.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// The absolute path of the file in whose place it stands.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: String,
+    /// The number that the one in force has to have, if any.
+    pub if_generation: Option<u64>,
+    /// For how long it is on trial, if it is.
+    pub trial: Option<Duration>,
+}
+
 impl Reload {
-    /// The reloading of what runs, as it was read from `source`.
+    /// The reloading of what runs, as it was read from `source`, with what was in force before.
     #[must_use]
-    pub fn new(running: Arc<Running>, readiness: Arc<Readiness>, source: Source) -> (Arc<Self>, Orders) {
-        let (plan, _) = running.plan();
+    pub fn new(
+        running: Arc<Running>,
+        readiness: Arc<Readiness>,
+        source: Source,
+        history: History,
+    ) -> (Arc<Self>, Orders) {
+        let (plan, number) = running.plan();
         let now = ambient::wall();
         running.registry().config().succeeded(&plan.origin.fingerprint.to_string(), now);
         let (orders, inbox) = mpsc::channel(WAITING);
@@ -117,60 +141,111 @@ impl Reload {
             last: None,
             seen: *fingerprint,
             looked_at: files.iter().chain(folders).cloned().collect(),
+            probation: Probation::default(),
         };
-        let reload =
-            Self { running, readiness, source, orders, state: Mutex::new(state), attempted: Notify::new() };
+        if history.get(number).is_none() {
+            history.add(generation(&plan.origin, number, Cause::Start, String::new()));
+        }
+        let reload = Self {
+            running,
+            readiness,
+            source,
+            history,
+            orders,
+            state: Mutex::new(state),
+            attempted: Notify::new(),
+        };
         (Arc::new(reload), Orders(inbox))
     }
 
     /// Reads the configuration again and has it in force, or says why not. Goes on when the caller stops
-    /// waiting.
+    /// waiting, as all the others do.
     pub async fn reload(&self, cause: Cause) -> Outcome {
+        self.ask(Wish::Read(cause)).await
+    }
+
+    /// As [`Self::reload`], for those who do not wait.
+    pub fn request(&self, cause: Cause) {
+        // Those that wait already will read what is there now.
+        let _ = self.orders.try_send(Order { wish: Wish::Read(cause), reply: None });
+    }
+
+    /// Has a configuration in force that was sent, on trial if so wanted.
+    pub async fn apply(&self, application: Application) -> Outcome {
+        self.ask(Wish::Apply(application)).await
+    }
+
+    /// Has a configuration in force again that was once: the one with this number, or the one before the
+    /// one in force.
+    pub async fn go_back(&self, to: Option<u64>) -> Outcome {
+        let (_, number) = self.running.plan();
+        let to = to.or_else(|| self.history.before(number).map(|before| before.number));
+        match to {
+            Some(to) => self.ask(Wish::GoBack(to, Cause::Rollback)).await,
+            None => {
+                Outcome::Refused(Refused::new("there is no configuration to go back to", "this is the first"))
+            }
+        }
+    }
+
+    /// The configurations that were in force.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What the one with this number means, if it is known and still means something: files that it names,
+    /// such as certificates, are as they are now.
+    #[must_use]
+    pub fn read_generation(&self, number: u64) -> Option<Arc<Plan>> {
+        let (plan, now) = self.running.plan();
+        if now == number {
+            return Some(plan);
+        }
+        let known = self.history.get(number)?;
+        config::read_kept(&known.texts, &self.source.env).plan.map(Arc::new)
+    }
+
+    async fn ask(&self, wish: Wish) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        let sent = self.orders.send(Order { cause, reply: Some(reply) }).await;
+        let sent = self.orders.send(Order { wish, reply: Some(reply) }).await;
         match (sent, answer.await) {
             (Ok(()), Ok(outcome)) => outcome,
             _ => Outcome::Refused(Refused::ending()),
         }
     }
 
-    /// As [`Self::reload`], for those who do not wait.
-    pub fn request(&self, cause: Cause) {
-        // Those that wait already will read what is there now.
-        let _ = self.orders.try_send(Order { cause, reply: None });
-    }
-
-    /// What is in force, and what became of the last attempt to replace it.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let (plan, generation) = self.running.plan();
-        let state = self.state();
-        Status {
-            generation,
-            hash: plan.origin.fingerprint,
-            file: self.source.file.clone(),
-            loaded_at: state.loaded_at,
-            cause: state.cause,
-            last: state.last.clone(),
-        }
-    }
-
-    /// Does what is asked for, one after the other; does not end.
+    /// Does what is asked for, one after the other, and watches what is on trial; does not end.
     pub async fn run(self: &Arc<Self>, orders: &mut Orders) {
-        while let Some(Order { cause, reply }) = orders.0.recv().await {
-            let reload = Arc::clone(self);
-            let attempt = move || catching(Place::Control, || reload.attempt(cause));
-            let outcome = match tokio::task::spawn_blocking(attempt).await {
-                Ok(Ok(outcome)) => outcome,
-                Ok(Err(panic)) => self.note_panic(cause, &panic.to_string()),
-                Err(_) => Outcome::Refused(Refused::ending()),
-            };
-            self.attempted.notify_one();
-            if let Some(reply) = reply {
-                // Who asked may have left.
-                let _ = reply.send(outcome);
+        loop {
+            tokio::select! {
+                order = orders.0.recv() => {
+                    let Some(Order { wish, reply }) = order else { return };
+                    let outcome = self.carry_out(wish).await;
+                    if let Some(reply) = reply {
+                        // Who asked may have left.
+                        let _ = reply.send(outcome);
+                    }
+                }
+                () = sleep(self.state().probation.pause()) => {}
+            }
+            if let Some(to) = self.look_at_trial() {
+                let outcome = self.carry_out(Wish::GoBack(to, Cause::AutoRollback)).await;
+                self.state().probation.went_back(outcome.is_good());
             }
         }
+    }
+
+    async fn carry_out(self: &Arc<Self>, wish: Wish) -> Outcome {
+        let (reload, cause) = (Arc::clone(self), wish.cause());
+        let attempt = move || catching(Place::Control, || reload.attempt(&wish));
+        let outcome = match tokio::task::spawn_blocking(attempt).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => self.note_panic(cause, &panic.to_string()),
+            Err(_) => Outcome::Refused(Refused::ending()),
+        };
+        self.attempted.notify_one();
+        outcome
     }
 
     /// Has a reload begin whenever the files have changed; does not end.
@@ -178,18 +253,42 @@ impl Reload {
         watch::run(self).await;
     }
 
-    fn attempt(&self, cause: Cause) -> Outcome {
-        let began = ambient::now();
-        let outcome = match self.refused() {
-            Some(refused) => Outcome::Refused(refused),
-            None => self.read().map_or(Outcome::Refused(Refused::no_file()), |reading| {
-                self.state().saw(&reading);
-                self.put(reading, cause)
-            }),
+    fn attempt(&self, wish: &Wish) -> Outcome {
+        let (began, cause) = (ambient::now(), wish.cause());
+        let outcome = match self.refused().map_or_else(|| self.read_for(wish), Err) {
+            Err(refused) => Outcome::Refused(refused),
+            Ok(reading) => self.put(reading, wish),
         };
         let took = ambient::now().saturating_duration_since(began);
         self.note(Attempt { at: ambient::wall(), cause, took, outcome: outcome.clone() });
         outcome
+    }
+
+    fn read_for(&self, wish: &Wish) -> Result<Reading, Refused> {
+        match wish {
+            Wish::Read(_) => {
+                let reading = self.read().ok_or_else(Refused::no_file)?;
+                self.state().saw(&reading);
+                Ok(reading)
+            }
+            Wish::Apply(Application { path, text, if_generation, .. }) => {
+                let (_, number) = self.running.plan();
+                match if_generation.filter(|wanted| *wanted != number) {
+                    Some(wanted) => {
+                        let error = format!("generation {number} is in force, not {wanted}");
+                        Err(Refused::new(error, "`forebay config diff` shows what was changed meanwhile"))
+                    }
+                    None => Ok(self.read_as(path, text)),
+                }
+            }
+            Wish::GoBack(to, _) => match self.history.get(*to) {
+                Some(known) => Ok(config::read_kept(&known.texts, &self.source.env)),
+                None => {
+                    let error = format!("generation {to} is not known");
+                    Err(Refused::new(error, "`forebay config history` lists those that are"))
+                }
+            },
+        }
     }
 
     /// What keeps everything from being replaced now.
@@ -202,23 +301,37 @@ impl Reload {
         self.source.file.as_deref().map(|file| config::read(file, &self.source.env))
     }
 
-    fn put(&self, reading: Reading, cause: Cause) -> Outcome {
+    fn read_as(&self, path: &Path, text: &str) -> Reading {
+        config::read_as(path, text, &self.source.env)
+    }
+
+    fn put(&self, reading: Reading, wish: &Wish) -> Outcome {
         let Reading { plan, report, .. } = reading;
         let Some(plan) = plan else { return Outcome::Failed(report.to_string()) };
-        let (before, generation) = self.running.plan();
         let warnings = if report.is_empty() { String::new() } else { report.to_string() };
+        let (before, number) = self.running.plan();
         if plan.origin.fingerprint == before.origin.fingerprint {
-            return Outcome::Unchanged { generation };
+            return Outcome::Unchanged { generation: number };
         }
-        let changes = changes::changes(&before, &plan);
-        match self.running.replace(plan) {
-            Ok(running::Replaced { generation, restart }) => {
-                let mut state = self.state();
-                (state.loaded_at, state.cause) = (ambient::wall(), cause);
-                Outcome::Replaced(Replaced { generation, changes, restart, warnings })
-            }
-            Err(error) => Outcome::Failed(outcome::explain(&error)),
+        let changes = diff(&before, &plan, ambient::now()).to_string();
+        let counted = self.counted();
+        let running::Replaced { generation: now, restart } = match self.running.replace(plan) {
+            Ok(replaced) => replaced,
+            Err(error) => return Outcome::Failed(outcome::explain(&error)),
+        };
+        let (plan, _) = self.running.plan();
+        self.history.add(generation(&plan.origin, now, wish.cause(), changes.clone()));
+        let mut state = self.state();
+        (state.loaded_at, state.cause) = (ambient::wall(), wish.cause());
+        let lasts = match wish {
+            Wish::Apply(application) => application.trial,
+            Wish::Read(_) | Wish::GoBack(..) => None,
+        };
+        if wish.cause() != Cause::AutoRollback {
+            state.probation.replaced((number, now), lasts, counted);
         }
+        let restart = restart.into_iter().map(str::to_owned).collect();
+        Outcome::Replaced(Replaced { generation: now, changes, restart, warnings })
     }
 
     /// Keeps, counts and logs what became of an attempt.
@@ -232,6 +345,9 @@ impl Reload {
             Outcome::Failed(_) => Some(ReloadResult::Failed),
             Outcome::Refused(_) => None,
         };
+        // Who sends something bad is told so; what runs is what is configured all the same.
+        let sent = matches!(attempt.cause, Cause::Apply | Cause::Rollback);
+        let result = result.filter(|_| !sent || attempt.outcome.is_good());
         if let Some(result) = result {
             metrics.ended(result, attempt.took);
             if result != ReloadResult::Failed {
@@ -270,6 +386,27 @@ impl State {
             self.looked_at.clear();
         }
         self.looked_at.extend(reading.files.iter().chain(&reading.folders).cloned());
+    }
+}
+
+impl Wish {
+    fn cause(&self) -> Cause {
+        match self {
+            Self::Read(cause) | Self::GoBack(_, cause) => *cause,
+            Self::Apply(_) => Cause::Apply,
+        }
+    }
+}
+
+fn generation(origin: &Origin, number: u64, cause: Cause, changes: String) -> Generation {
+    Generation {
+        number,
+        hash: origin.fingerprint.to_string(),
+        at: ambient::wall(),
+        cause: cause.name().to_owned(),
+        changes,
+        taken_back: None,
+        texts: history::texts(origin),
     }
 }
 

@@ -8,9 +8,8 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::{Attempt, Status};
+use super::Attempt;
 use crate::control::running::RunError;
-use crate::observe::civil;
 
 /// Who wanted the configuration replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +22,12 @@ pub enum Cause {
     Signal,
     /// The admin listener, or `forebay reload`.
     Request,
+    /// A configuration was sent.
+    Apply,
+    /// An earlier one was wanted again.
+    Rollback,
+    /// More requests failed under the one before.
+    AutoRollback,
 }
 
 impl Cause {
@@ -34,6 +39,9 @@ impl Cause {
             Self::File => "file",
             Self::Signal => "signal",
             Self::Request => "request",
+            Self::Apply => "apply",
+            Self::Rollback => "rollback",
+            Self::AutoRollback => "auto_rollback",
         }
     }
 }
@@ -59,10 +67,10 @@ pub enum Outcome {
 pub struct Replaced {
     /// Its number.
     pub generation: u64,
-    /// What is different, a line each.
-    pub changes: Vec<String>,
-    /// What is written differently and has no effect before the process starts anew.
-    pub restart: Vec<&'static str>,
+    /// What is different, in lines.
+    pub changes: String,
+    /// What of it takes effect only when the process is started again, a line each.
+    pub restart: Vec<String>,
     /// Warnings about what is written; empty when there are none.
     pub warnings: String,
 }
@@ -119,7 +127,7 @@ impl Outcome {
             Self::Replaced(done) => json!({
                 "result": "replaced",
                 "generation": done.generation,
-                "changes": done.changes,
+                "changes": done.changes.lines().collect::<Vec<_>>(),
                 "needs_restart": done.restart,
                 "warnings": done.warnings,
             }),
@@ -129,36 +137,6 @@ impl Outcome {
                 json!({ "result": "refused", "error": error, "hint": hint })
             }
         }
-    }
-}
-
-impl Status {
-    /// Whether the last attempt failed, so that what runs is not what is configured.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.last.as_ref().is_some_and(|last| !last.outcome.is_good())
-    }
-
-    /// As the admin listener shows it.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let last = self.last.as_ref().map(|last| {
-            json!({
-                "at": civil::rfc3339(last.at),
-                "cause": last.cause.name(),
-                "ok": last.outcome.is_good(),
-                "problems": last.outcome.problems(),
-                "took_seconds": last.took.as_secs_f64(),
-            })
-        });
-        json!({
-            "generation": self.generation,
-            "hash": self.hash.to_string(),
-            "file": self.file,
-            "loaded_at": civil::rfc3339(self.loaded_at),
-            "cause": self.cause.name(),
-            "last_reload": last,
-        })
     }
 }
 
@@ -186,10 +164,10 @@ pub(super) fn log(attempt: &Attempt, generation: u64) {
     let (cause, took) = (attempt.cause.name(), attempt.took);
     match &attempt.outcome {
         Outcome::Replaced(Replaced { changes, restart, warnings, .. }) => {
-            let changes = changes.join("; ");
-            tracing::info!(generation, cause, ?took, %changes, "the configuration was replaced");
-            for key in restart {
-                tracing::warn!(key, "a change of this key has no effect before a restart");
+            let changes = changes.trim_end();
+            tracing::info!(generation, cause, ?took, changes = %format_args!("\n{changes}"), "the configuration was replaced");
+            for note in restart {
+                tracing::warn!("{note}");
             }
             if !warnings.is_empty() {
                 tracing::warn!(warnings = %format_args!("\n{warnings}"), "the configuration has warnings");

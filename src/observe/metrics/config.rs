@@ -35,7 +35,7 @@ pub struct ConfigMetrics {
 impl Default for ConfigMetrics {
     fn default() -> Self {
         Self {
-            generation: AtomicU64::new(0),
+            generation: AtomicU64::new(1),
             hash: Mutex::default(),
             last_failed: AtomicBool::new(false),
             succeeded_at: AtomicU64::new(0),
@@ -50,6 +50,12 @@ impl ConfigMetrics {
     /// The configuration with this number is in force.
     pub fn set_generation(&self, generation: u64) {
         self.generation.store(generation, Ordering::Relaxed);
+    }
+
+    /// The number of the configuration in force; that of the first to be, before there is one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// A configuration with this digest was put in force at `at`, or found to be in force.

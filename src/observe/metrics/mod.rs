@@ -21,6 +21,7 @@ mod status;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
@@ -197,10 +198,37 @@ impl Registry {
         &self.config
     }
 
-    /// Requests so far, by route and class of status, from 1xx to 5xx.
+    /// Requests of all routes so far, by class of status, from 1xx to 5xx. Routes that are gone and
+    /// forgotten do not count.
     #[must_use]
-    pub fn requests_by_route(&self) -> Vec<(RouteLabels, [u64; 5])> {
-        self.routes.all().into_iter().map(|(labels, metrics)| (labels, metrics.requests())).collect()
+    pub fn requests_by_class(&self) -> [u64; 5] {
+        let mut sums = [0; 5];
+        for (_, metrics) in self.routes.all() {
+            for (sum, count) in sums.iter_mut().zip(metrics.requests()) {
+                *sum += count;
+            }
+        }
+        sums
+    }
+
+    /// How long the requests of each route take at most but for one in a hundred, over all listeners and
+    /// pools, where there were enough to say.
+    #[must_use]
+    pub fn route_p99s(&self) -> BTreeMap<Name, Duration> {
+        let mut found: BTreeMap<Name, Duration> = BTreeMap::new();
+        for (labels, metrics) in self.routes.all() {
+            if let Some(p99) = metrics.p99() {
+                let known = found.entry(labels.route).or_default();
+                *known = p99.max(*known);
+            }
+        }
+        found
+    }
+
+    /// The number of the configuration in force, or of the one to begin with.
+    #[must_use]
+    pub fn config_generation(&self) -> u64 {
+        self.config.generation()
     }
 
     /// A worker that had ended before its time begins again.

@@ -62,7 +62,16 @@ impl RouteMetrics {
     pub fn requests(&self) -> [u64; 5] {
         self.0.totals(|cells| cells.classes.counts())
     }
+
+    /// How long requests took at most but for one in a hundred, if there were enough to say.
+    pub(super) fn p99(&self) -> Option<Duration> {
+        let durations = Distribution::of(&self.0, |cells| &cells.duration);
+        if durations.count() < ENOUGH { None } else { durations.quantile(0.99) }
+    }
 }
+
+/// Requests without which a quantile says nothing.
+const ENOUGH: u64 = 100;
 
 /// The labels of requests by class. `route` and `pool` are empty for those refused before a route
 /// was known.
