@@ -24,7 +24,7 @@ fn a_thousand_reloads_under_load_fail_nobody() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("there are threads");
     let origins = [(); 2].map(|()| origin(&runtime));
-    let process = Process::run(&config(0, origins));
+    let process = Process::run_on_small_pages(&config(0, origins));
     let extra = process.folder().join("extra.sock");
     let began = ambient::now();
     let load = Load::start(&runtime, process.address("web"));
@@ -56,7 +56,6 @@ fn a_thousand_reloads_under_load_fail_nobody() {
         "{RELOADS} reloads in {took:?}, {requests} requests, {messages} messages, {pieces} pieces of downloads, \
          {settled} kB after a tenth, {resident} kB at the end"
     );
-    println!("{figures}");
     let enough = u64::try_from(RELOADS).unwrap_or_default();
     assert!(requests > enough && messages > enough && pieces > enough, "there was load: {figures}");
     assert!(resident < settled * 105 / 100, "{figures}");
@@ -97,8 +96,9 @@ const RELOADS: usize = 1000;
 fn config(number: usize, origins: [SocketAddr; 2]) -> String {
     let extra =
         if has_extra(number) { "[[listener]]\nname = \"extra\"\nbind = \"unix:extra.sock\"\n" } else { "" };
-    let policy = if number / 4 % 2 == 0 { "round_robin" } else { "least_requests" };
-    let second = if (number + 1) / 4 % 2 == 0 { format!(", \"{}\"", origins[1]) } else { String::new() };
+    let policy = if (number / 4).is_multiple_of(2) { "round_robin" } else { "least_requests" };
+    let second =
+        if ((number + 1) / 4).is_multiple_of(2) { format!(", \"{}\"", origins[1]) } else { String::new() };
     format!(
         "workers = 2\n[admin]\nbind = \"127.0.0.1:0\"\n[reload]\nwatch = false\n\
          [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n{extra}\
@@ -306,9 +306,11 @@ fn origin(runtime: &Runtime) -> SocketAddr {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("there is a free port");
     let address = listener.local_addr().expect("a bound socket has an address");
     runtime.spawn(async move {
+        let mut answering = JoinSet::new();
         while let Ok((tcp, _)) = listener.accept().await {
             // Who leaves is of no interest here: the other side tells.
-            tokio::spawn(async move { drop(answer(Wire { tcp, unread: Vec::new() }).await) });
+            answering.spawn(answer(Wire { tcp, unread: Vec::new() }));
+            while answering.try_join_next().is_some() {}
         }
     });
     address

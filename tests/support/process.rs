@@ -58,6 +58,17 @@ impl Process {
         process
     }
 
+    /// As [`Self::run`], without huge pages: a step of its memory in use would be 2 MiB with them.
+    #[track_caller]
+    pub(crate) fn run_on_small_pages(toml: &str) -> Self {
+        let folder = folder_with(toml);
+        let variables = [("MIMALLOC_ALLOW_THP", "0")];
+        let mut process = Self::spawn_with(folder.path(), &["run", "-c", "f.toml"], &variables);
+        process.folder = Some(folder);
+        process.wait_until_up();
+        process
+    }
+
     /// As [`Self::run`], with so many descriptors at most.
     #[track_caller]
     pub(crate) fn run_limited(toml: &str, descriptors: u32) -> Self {
