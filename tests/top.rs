@@ -78,3 +78,29 @@ fn a_log_level_comes_and_goes() {
     // The usual one is no change that has to end.
     assert_eq!(running.ask(&["log-level", "info"]), "info\n");
 }
+
+#[test]
+fn a_reload_changes_the_usual_log_level() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let write = |level: &str| {
+        let text = format!(
+            "workers = 1\n[log]\nlevel = \"{level}\"\n[reload]\nwatch = false\n[admin]\nbind = \"127.0.0.1:0\"\n\
+             [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+             [[route]]\nfilters = [{{ respond = {{ status = 200 }} }}]\n"
+        );
+        std::fs::write(folder.path().join("f.toml"), text).expect("it takes a file");
+    };
+    write("info");
+    let mut process = Process::spawn(folder.path(), &["run", "-c", "f.toml"]);
+    process.wait_until_up();
+    let running = Running { process, origin: answers("hello") };
+    write("warn");
+    let told = running.ask(&["reload"]);
+    assert!(!told.contains("restart"), "{told}");
+    assert_eq!(running.ask(&["log-level"]), "warn\n");
+    running.ask(&["log-level", "debug"]);
+    write("error");
+    running.ask(&["reload"]);
+    let level = running.ask(&["log-level"]);
+    assert!(level.starts_with("debug until ") && level.ends_with(", then error\n"), "{level}");
+}

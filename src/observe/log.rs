@@ -60,7 +60,7 @@ pub struct Level {
 /// # Errors
 /// When the filter in force is wrong, or a log was set up before.
 pub fn init(level: &str, format: LogFormat) -> Result<(), LogError> {
-    let variable = std::env::var(VARIABLE).ok();
+    let variable = std::env::var(VARIABLE).ok().filter(|text| !text.is_empty());
     let filter = in_force(variable.as_deref(), level)?;
     let usual = filter.to_string();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -79,7 +79,7 @@ pub fn init(level: &str, format: LogFormat) -> Result<(), LogError> {
     done.map_err(LogError::Twice)?;
     let level = Level { current: usual.clone(), usual };
     // Whoever has set up the log is the only one to come here.
-    let _ = IN_FORCE.set(InForce { put, level: Mutex::new(level) });
+    let _ = IN_FORCE.set(InForce { put, by_variable: variable.is_some(), level: Mutex::new(level) });
     Ok(())
 }
 
@@ -103,6 +103,23 @@ pub fn set(text: &str) -> Result<bool, BadFilter> {
     Ok(true)
 }
 
+/// Has another filter be the usual one, at once unless one of [`set`] is in force. [`VARIABLE`] comes first
+/// as ever.
+///
+/// # Errors
+/// When `text` is no filter.
+pub fn set_usual(text: &str) -> Result<(), BadFilter> {
+    let filter = filter(text)?;
+    let Some(log) = IN_FORCE.get().filter(|log| !log.by_variable) else { return Ok(()) };
+    let (mut level, usual) = (log.level(), filter.to_string());
+    if level.current != level.usual {
+        level.usual = usual;
+    } else if (log.put)(filter) {
+        *level = Level { current: usual.clone(), usual };
+    }
+    Ok(())
+}
+
 /// Has the usual filter come back; whether that changed anything.
 pub fn reset() -> bool {
     let Some(level) = level() else { return false };
@@ -115,6 +132,8 @@ type Put = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
 /// The log that was set up.
 struct InForce {
     put: Put,
+    /// Whether the environment says which filter is the usual one.
+    by_variable: bool,
     level: Mutex<Level>,
 }
 
@@ -129,8 +148,8 @@ static IN_FORCE: OnceLock<InForce> = OnceLock::new();
 
 fn in_force(variable: Option<&str>, level: &str) -> Result<EnvFilter, LogError> {
     match variable {
-        Some(text) if !text.is_empty() => filter(text).map_err(LogError::Variable),
-        _ => filter(level).map_err(LogError::Level),
+        Some(text) => filter(text).map_err(LogError::Variable),
+        None => filter(level).map_err(LogError::Level),
     }
 }
 
@@ -171,7 +190,6 @@ mod tests {
     #[test]
     fn the_environment_overrides() {
         assert!(matches!(in_force(None, "inof"), Err(LogError::Level(_))));
-        assert!(matches!(in_force(Some(""), "inof"), Err(LogError::Level(_))));
         assert!(matches!(in_force(Some("inof"), "info"), Err(LogError::Variable(_))));
         assert_eq!(in_force(Some("debug"), "inof").unwrap().to_string(), "debug");
     }
@@ -186,6 +204,13 @@ mod tests {
             level().map(|level| (level.current, level.usual)).unwrap(),
             ("forebay=debug".into(), "off".into())
         );
+        assert!(set_usual("inof").is_err());
+        set_usual("warn").unwrap();
+        let now = || level().map(|level| (level.current, level.usual)).unwrap();
+        assert_eq!(now(), ("forebay=debug".into(), "warn".into()), "until it is over");
         assert!(reset() && !reset());
+        assert_eq!(now(), ("warn".into(), "warn".into()));
+        set_usual("off").unwrap();
+        assert_eq!(now(), ("off".into(), "off".into()));
     }
 }

@@ -13,10 +13,12 @@ pub(super) fn process(pair: &Pair<'_>) -> Vec<KeyChange> {
     let mut differing = Differing::default();
     differing.tables(&Place::default(), before, after, &ELSEWHERE);
     let mut found = differing.found;
+    let comes_or_goes = pair.before.admin.is_some() != pair.after.admin.is_some();
     for change in &mut found {
-        change.restart = AT_START.iter().any(|key| {
+        let below = |key: &str| {
             change.key.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        });
+        };
+        change.restart = AT_START.into_iter().any(below) || (comes_or_goes && below("admin"));
     }
     found
 }
@@ -102,5 +104,6 @@ fn same(a: &Data, b: &Data) -> bool {
 /// What has its own place in a diff, or none.
 const ELSEWHERE: [&str; 4] = ["listener", "route", "pool", "include"];
 
-/// What has an effect only when the process starts, with all that is below.
-const AT_START: [&str; 5] = ["workers", "log.format", "admin", "state_dir", "upgrade"];
+/// What has an effect only when the process starts, with all that is below. Besides these, whether there is
+/// an admin listener.
+const AT_START: [&str; 6] = ["workers", "log.format", "admin.bind", "admin.mode", "state_dir", "upgrade"];

@@ -69,6 +69,13 @@ fn the_process_says_what_waits_for_a_restart() {
         "~ workers: unset -> 2  (after a restart)\n~ log.level: \"info\" (default) -> \"debug\"\n"
     );
     assert_eq!(diff.needs_restart().collect::<Vec<_>>(), ["workers"]);
+    let admin = |text: &str| format!("{text}{SMALL}");
+    let token = "[admin]\nread.token = \"0123456789abcdef\"\n";
+    let other = "[admin]\nread.token = \"0123456789abcdeg\"\nbind = \"127.0.0.1:9901\"\n";
+    let restart = |before: &str, after: &str| -> Vec<String> {
+        between(before, after).needs_restart().map(str::to_owned).collect()
+    };
+    assert_eq!(restart(&admin(token), &admin(other)), ["admin.bind"]);
 }
 
 #[test]

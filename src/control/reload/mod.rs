@@ -31,6 +31,7 @@ use crate::config::diff::diff;
 use crate::config::plan::Origin;
 use crate::config::{self, Plan, Reading};
 use crate::model::Fingerprint;
+use crate::observe::log;
 use crate::observe::metrics::ReloadResult;
 use crate::observe::panics::{Place, catching};
 
@@ -313,6 +314,9 @@ impl Reload {
         if plan.origin.fingerprint == before.origin.fingerprint {
             return Outcome::Unchanged { generation: number };
         }
+        if let Err(error) = log::filter(&plan.log.level) {
+            return Outcome::Failed(format!("error: log.level: {error}\n"));
+        }
         let changes = diff(&before, &plan, ambient::now()).to_string();
         let counted = self.counted();
         let running::Replaced { generation: now, restart } = match self.running.replace(plan) {
@@ -320,6 +324,10 @@ impl Reload {
             Err(error) => return Outcome::Failed(outcome::explain(&error)),
         };
         let (plan, _) = self.running.plan();
+        if plan.log.level != before.log.level {
+            // It was seen to be good before anything was replaced.
+            let _ = log::set_usual(&plan.log.level);
+        }
         self.history.add(generation(&plan.origin, now, wish.cause(), changes.clone()));
         let mut state = self.state();
         (state.loaded_at, state.cause) = (ambient::wall(), wish.cause());

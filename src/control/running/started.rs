@@ -5,14 +5,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::config::Plan;
-use crate::config::plan::{AdminPlan, LogPlan, UpgradePlan};
+use crate::config::plan::{AdminPlan, UpgradePlan};
+use crate::model::settings::LogFormat;
 
 /// As it was when the process began.
 #[derive(Debug)]
 pub(super) struct Started {
     workers: Option<NonZeroUsize>,
     admin: Option<AdminPlan>,
-    log: LogPlan,
+    log_format: LogFormat,
     state_dir: Option<PathBuf>,
     upgrade: UpgradePlan,
 }
@@ -23,7 +24,7 @@ impl Started {
         Self {
             workers: plan.workers,
             admin: plan.admin.clone(),
-            log: plan.log.clone(),
+            log_format: plan.log.format,
             state_dir: plan.state_dir.clone(),
             upgrade: plan.upgrade.clone(),
         }
@@ -34,7 +35,7 @@ impl Started {
         let rows = [
             ("workers", self.workers != plan.workers),
             ("admin", self.admin.as_ref().map(AdminPlan::place) != plan.admin.as_ref().map(AdminPlan::place)),
-            ("log", self.log != plan.log),
+            ("log.format", self.log_format != plan.log.format),
             ("state_dir", self.state_dir != plan.state_dir),
             ("upgrade", self.upgrade != plan.upgrade),
         ];

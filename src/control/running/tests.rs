@@ -158,10 +158,10 @@ fn endpoints_of_several_pools_move_at_once() {
 #[test]
 fn what_waits_for_a_restart_is_named() {
     let running = start(TWO);
-    let changed = format!("workers = 3\n{TWO}[log]\nformat = \"json\"\n");
+    let changed = format!("workers = 3\n{TWO}[log]\nlevel = \"debug\"\nformat = \"json\"\n");
     let restart = |text: &str| running.replace(plan(text)).unwrap().restart;
-    assert_eq!(restart(&changed), ["workers", "log"]);
-    assert_eq!(restart(&changed), ["workers", "log"], "as long as that is not what runs");
+    assert_eq!(restart(&changed), ["workers", "log.format"]);
+    assert_eq!(restart(&changed), ["workers", "log.format"], "as long as that is not what runs");
     assert!(restart(TWO).is_empty());
 }
 
