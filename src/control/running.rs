@@ -207,18 +207,20 @@ impl Running {
     /// As [`Self::relocate`].
     pub fn follow(&self) -> Result<(), RunError> {
         let _turn = self.turn();
-        let changed = self.discovery.take_changed();
+        let changed = self.discovery.changed();
         if changed.is_empty() {
             return Ok(());
         }
         let before = self.state().clone();
         let mut after = before.clone();
-        for (index, located) in changed {
-            if let Some(own) = after.located.get_mut(index) {
-                *own = located;
+        for (index, located) in &changed {
+            if let Some(own) = after.located.get_mut(*index) {
+                *own = Arc::clone(located);
             }
         }
-        self.publish(&before, after, None)
+        let published = self.publish(&before, after, None);
+        self.discovery.on_followed(changed, published.is_ok());
+        published
     }
 
     /// What workers serve.

@@ -150,10 +150,10 @@ impl Discovery {
         Some(sources.readings(&state.known, state.changes.get(&sources.name)))
     }
 
-    /// Of each pool that has other endpoints now, the place in the plan and these. They count as used from
-    /// here on.
+    /// Of each pool that has other endpoints now, the place in the plan and these. Whether they are used is
+    /// to be told to [`Self::on_followed`] before another plan runs.
     #[must_use]
-    pub fn take_changed(&self) -> Vec<(usize, Arc<[Located]>)> {
+    pub fn changed(&self) -> Vec<(usize, Arc<[Located]>)> {
         let mut state = self.state();
         let State { known, pools, changes, .. } = &mut *state;
         let mut changed = Vec::new();
@@ -161,11 +161,22 @@ impl Discovery {
             sources.is_stale = false;
             let located = sources.located(known, changes.get(&sources.name));
             if *located != *sources.applied {
-                sources.applied = Arc::clone(&located);
                 changed.push((index, located));
             }
         }
         changed
+    }
+
+    /// What had `changed` is used, or could not be and is to be tried again.
+    pub fn on_followed(&self, changed: Vec<(usize, Arc<[Located]>)>, used: bool) {
+        let mut state = self.state();
+        for (index, located) in changed {
+            match state.pools.get_mut(index) {
+                Some(sources) if used => sources.applied = located,
+                Some(sources) => sources.is_stale = true,
+                None => {}
+            }
+        }
     }
 
     /// Whether a pool may have other endpoints now.

@@ -3,6 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config;
+use crate::control::discovery::Wish;
 use crate::route::filter::FilterCx;
 use crate::upstream::{Listener, Pool, Route};
 
@@ -153,6 +154,17 @@ fn endpoints_of_several_pools_move_at_once() {
     assert!(!changes.has_changed().unwrap());
     assert_eq!(running.relocate(vec![(name("a"), Vec::new())]).unwrap(), []);
     assert!(pool(&running.published().load_full(), "a").endpoints.is_empty());
+}
+
+#[test]
+fn endpoints_that_could_not_be_used_are_tried_again() {
+    let running = start(TWO);
+    let gone = running.located(&Name::new("a").unwrap()).unwrap()[0].address.clone();
+    running.discovery().change("a", &gone, Wish::Remove).unwrap();
+    running.close();
+    assert!(matches!(running.follow(), Err(RunError::Closed)));
+    let changed = running.discovery().changed();
+    assert_eq!(changed.iter().map(|(index, located)| (*index, located.len())).collect::<Vec<_>>(), [(0, 1)]);
 }
 
 #[test]
