@@ -20,6 +20,7 @@ use std::time::Instant;
 use serde_json::Value as Json;
 
 pub use moved::{Hashed, Share, moved_share};
+pub use routes::same_routes;
 
 use super::Plan;
 use super::origin::is_text;

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 
-use super::assemble::{AssembleError, Assembled, Before, Ground, Located, assemble, inherit};
+use super::assemble::{AssembleError, Assembled, Before, Ground, Located, Renamed, assemble, inherit};
 use super::discovery::Discovery;
 use super::health::{Health, Record};
 use crate::config::Plan;
@@ -163,7 +163,7 @@ impl Running {
         let _turn = self.turn();
         let located = self.discovery.locate(&mut prepared);
         let before = self.state().clone();
-        inherit(&mut plan, &before.plan);
+        let renamed = inherit(&mut plan, &before.plan);
         let restart = self.started.differing(&plan);
         let plan = Arc::new(plan);
         let (ids, next_id) = before.number(&plan);
@@ -171,7 +171,7 @@ impl Running {
         let sockets = sockets.map_err(RunError::bind)?;
         let generation = before.generation + 1;
         let after = State { plan, located, ids, next_id, generation, closed: false };
-        self.publish(&before, after, Some(sockets))?;
+        self.publish(&before, after, &renamed, Some(sockets))?;
         self.discovery.commit(prepared);
         Ok(Replaced { generation, restart })
     }
@@ -196,7 +196,7 @@ impl Running {
         }
         let same = before.located.iter().zip(&after.located).all(|(before, own)| Arc::ptr_eq(before, own));
         if !same {
-            self.publish(&before, after, None)?;
+            self.publish(&before, after, &Renamed::default(), None)?;
         }
         Ok(unknown)
     }
@@ -218,7 +218,7 @@ impl Running {
                 *own = Arc::clone(located);
             }
         }
-        let published = self.publish(&before, after, None);
+        let published = self.publish(&before, after, &Renamed::default(), None);
         self.discovery.on_followed(changed, published.is_ok());
         published
     }
@@ -306,11 +306,17 @@ impl Running {
     }
 
     /// Everything that can fail is done before this changes anything.
-    fn publish(&self, before: &State, after: State, sockets: Option<Sockets>) -> Result<(), RunError> {
+    fn publish(
+        &self,
+        before: &State,
+        after: State,
+        renamed: &Renamed,
+        sockets: Option<Sockets>,
+    ) -> Result<(), RunError> {
         let snapshot = self.published.load_full();
         let ground = after.ground(&self.registry, self.workers, self.health.notify());
-        let known =
-            Before { plan: &before.plan, located: &before.located, ids: &before.ids, snapshot: &snapshot };
+        let State { plan, located, ids, .. } = before;
+        let known = Before { plan, located, ids, snapshot: &snapshot, renamed };
         let mut state = self.state();
         if state.closed {
             return Err(RunError::Closed);

@@ -34,6 +34,13 @@ pub(super) fn changes(pair: &Pair<'_>) -> Changes<RouteChange> {
     }
 }
 
+/// The routes before and after that are the same ones, as pairs of their places. Those with a name have the
+/// same one.
+#[must_use]
+pub fn same_routes(before: &Plan, after: &Plan) -> Vec<(usize, usize)> {
+    Matched::of(before, after).both
+}
+
 /// How many routes without a name are called by another now.
 pub(super) fn renamed(before: &Plan, after: &Plan) -> usize {
     let name = |plan: &Plan, index: usize| plan.routes.get(index).map(|route| route.name.clone());

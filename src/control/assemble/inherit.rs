@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::Plan;
+use crate::config::diff::same_routes;
 use crate::config::plan::{ListenerPlan, PoolPlan, RoutePlan};
+use crate::model::Name;
 use crate::route::filter::{Filters, RateLimit};
 
-/// Has `plan` go on with what is the same in `before`.
-pub fn inherit(plan: &mut Plan, before: &Plan) {
+/// Has `plan` go on with what is the same in `before`; which of its routes were called otherwise there.
+pub fn inherit(plan: &mut Plan, before: &Plan) -> Renamed {
     let known: HashMap<_, _> = before.pools.iter().map(|pool| (&pool.name, pool)).collect();
     for pool in &mut plan.pools {
         if let Some(before) = known.get(&pool.name) {
@@ -23,12 +25,34 @@ pub fn inherit(plan: &mut Plan, before: &Plan) {
             listener_tls(listener, before);
         }
     }
-    let known: HashMap<_, _> = before.routes.iter().map(|route| (&route.name, route)).collect();
-    for route in &mut plan.routes {
-        if let Some(before) = known.get(&route.name) {
+    routes(plan, before)
+}
+
+/// Routes whose names say nothing of what they were: those without a name of their own are called by their
+/// place, which another had before.
+#[derive(Debug, Default)]
+pub struct Renamed(HashMap<Name, Option<Name>>);
+
+impl Renamed {
+    /// What the route that is called `now` was called before; `None` for one that was not there.
+    pub(super) fn before<'a>(&'a self, now: &'a Name) -> Option<&'a Name> {
+        self.0.get(now).map_or(Some(now), Option::as_ref)
+    }
+}
+
+fn routes(plan: &mut Plan, before: &Plan) -> Renamed {
+    let known: HashMap<_, _> = same_routes(before, plan).into_iter().map(|(was, is)| (is, was)).collect();
+    let mut renamed = Renamed::default();
+    for (index, route) in plan.routes.iter_mut().enumerate() {
+        let before = known.get(&index).and_then(|was| before.routes.get(*was));
+        if let Some(before) = before {
             filters(route, before);
         }
+        if before.is_none_or(|before| before.name != route.name) {
+            renamed.0.insert(route.name.clone(), before.map(|before| before.name.clone()));
+        }
     }
+    renamed
 }
 
 fn pool_tls(pool: &mut PoolPlan, before: &PoolPlan) {

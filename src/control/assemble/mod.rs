@@ -23,7 +23,7 @@ use crate::model::{Address, Name};
 use crate::observe::metrics::Registry;
 use crate::upstream::{Listener, Observed, Pool, Snapshot};
 
-pub use inherit::inherit;
+pub use inherit::{Renamed, inherit};
 
 /// Why a valid plan cannot run here and now.
 #[derive(Debug, Error)]
@@ -116,6 +116,8 @@ pub struct Before<'a> {
     pub ids: &'a [usize],
     /// What was made.
     pub snapshot: &'a Snapshot,
+    /// Which routes were called otherwise then.
+    pub renamed: &'a Renamed,
 }
 
 /// An endpoint with its address.
@@ -142,6 +144,7 @@ struct Known<'a> {
     pools: HashMap<&'a Name, KnownPool<'a>>,
     listeners: HashMap<&'a Name, (&'a ListenerPlan, &'a Arc<Listener>)>,
     observed: HashMap<&'a Name, &'a Arc<Observed>>,
+    renamed: &'a Renamed,
     snapshot: &'a Snapshot,
 }
 
@@ -155,7 +158,7 @@ struct KnownPool<'a> {
 
 impl<'a> Known<'a> {
     fn new(before: &Before<'a>) -> Self {
-        let Before { plan, located, ids, snapshot } = *before;
+        let Before { plan, located, ids, snapshot, renamed } = *before;
         let pools = plan.pools.iter().zip(located).zip(&snapshot.pools);
         let pools = pools.map(|((own, located), pool)| {
             (&own.name, KnownPool { plan: own, located, zone: plan.zone.as_ref(), pool })
@@ -166,6 +169,7 @@ impl<'a> Known<'a> {
             pools: pools.collect(),
             listeners: listeners.collect(),
             observed: snapshot.observed.iter().map(|(route, observed)| (route, observed)).collect(),
+            renamed,
             snapshot,
         }
     }

@@ -94,7 +94,7 @@ impl<'a> Routing<'a> {
             return None;
         }
         let quantile = quantile.unwrap_or(USUAL_QUANTILE);
-        let known = self.known.and_then(|known| known.observed.get(&plan.name));
+        let known = self.known.and_then(|known| known.observed.get(known.renamed.before(&plan.name)?));
         let same = known.filter(|known| known.hedge_quantile == quantile && known.attempt == learned);
         Some(same.map_or_else(
             || Arc::new(Observed::new(self.ground.workers, quantile, learned)),
@@ -165,6 +165,7 @@ impl<'a> Routing<'a> {
                 && *branch.retry == plan.retry.over(&now.retry)
         };
         plan.fingerprint == known.fingerprint
+            && Arc::ptr_eq(&plan.filters, &known.filters)
             && observed.map(Arc::as_ptr) == known.observed.as_ref().map(Arc::as_ptr)
             && split.len() == known.branches.len()
             && split.iter().zip(&known.branches).all(leads_there)

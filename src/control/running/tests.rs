@@ -199,21 +199,7 @@ fn buckets_go_on_where_their_limit_does() {
     };
     let (few, many) = ("rate = \"1/h\", burst = 1", "rate = \"1/h\", burst = 2");
     let running = start(&limited(few, few));
-    let passes = |limit: usize| {
-        let snapshot = running.published().load_full();
-        let mut head = crate::model::RequestHead::default();
-        let mut cx = FilterCx {
-            now: crate::ambient::now(),
-            client: None,
-            scheme: "http",
-            host: "test",
-            body_length: None,
-            max_body: None,
-            added: crate::model::Fields::default(),
-        };
-        let verdict = route(&snapshot, "b").filters[limit].on_request(&mut head, &mut cx);
-        matches!(verdict, crate::route::filter::Verdict::Continue)
-    };
+    let passes = |limit: usize| passes(route(&running.published().load_full(), "b"), limit);
     assert!(passes(0) && !passes(0) && passes(1) && !passes(1));
     replace(&running, &limited(few, few));
     assert!(!passes(0) && !passes(1), "nothing has changed");
@@ -224,6 +210,45 @@ fn buckets_go_on_where_their_limit_does() {
     assert!(passes(0), "those that come too often are counted only");
     replace(&running, &limited(few, many));
     assert!(!passes(0), "and counted they were");
+}
+
+/// Whether a filter lets a request pass that it knows nothing of.
+fn passes(route: &Route, filter: usize) -> bool {
+    let mut head = crate::model::RequestHead::default();
+    let mut cx = FilterCx {
+        now: crate::ambient::now(),
+        client: None,
+        scheme: "http",
+        host: "test",
+        body_length: None,
+        max_body: None,
+        added: crate::model::Fields::default(),
+    };
+    let verdict = route.filters[filter].on_request(&mut head, &mut cx);
+    matches!(verdict, crate::route::filter::Verdict::Continue)
+}
+
+#[test]
+fn routes_without_a_name_are_not_taken_for_those_that_were_at_their_place() {
+    let own = |path: &str| {
+        format!(
+            "[[route]]\npath = \"{path}\"\npool = \"b\"\nhedge = {{}}\n\
+             filters = [{{ rate_limit = {{ rate = \"1/h\", burst = 1, by = \"route\" }} }}]\n"
+        )
+    };
+    let with = |routes: &str| TWO.replace("[pool.a]", &format!("{routes}[pool.a]"));
+    let running = start(&with(&own("/x")));
+    let now = || running.published().load_full();
+    let observed = |name: &str| Arc::clone(route(&now(), name).observed.as_ref().unwrap());
+    let before = observed("route-3");
+    assert!(passes(route(&now(), "route-3"), 0) && !passes(route(&now(), "route-3"), 0));
+    replace(&running, &with(&(own("/new") + &own("/x"))));
+    assert!(!passes(route(&now(), "route-4"), 0), "it was at the third place");
+    assert!(Arc::ptr_eq(&before, &observed("route-4")));
+    assert!(passes(route(&now(), "route-3"), 0), "it is new");
+    assert!(!Arc::ptr_eq(&before, &observed("route-3")));
+    replace(&running, &with(&own("/x")));
+    assert!(!passes(route(&now(), "route-3"), 0) && Arc::ptr_eq(&before, &observed("route-3")));
 }
 
 #[test]
