@@ -12,6 +12,7 @@ pub mod pressure;
 pub mod prober;
 pub mod reload;
 pub mod running;
+mod whole_file;
 
 use std::future::{Future, pending};
 use std::io;

@@ -2,12 +2,13 @@
 //! It is replaced as a whole, or stays as it was.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::control::whole_file;
 use crate::discover::changes::Change;
 use crate::discover::service::{LAST_LEVEL, MOST};
 use crate::discover::{Changes, Patch, Terms};
@@ -41,7 +42,7 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<Name, Changes>, String> {
 /// Replaces what was kept.
 ///
 /// # Errors
-/// What the system says; then it is as it was.
+/// As those of [`whole_file::replace`].
 pub(super) fn write<'a>(
     folder: &Path,
     pools: impl Iterator<Item = (&'a Name, &'a Changes)>,
@@ -52,14 +53,7 @@ pub(super) fn write<'a>(
         all.insert(pool.to_string(), list.into());
     }
     let text = format!("{:#}\n", json!({ "pools": all }));
-    fs::create_dir_all(folder)?;
-    let beside: PathBuf = folder.join(format!("{FILE}.new"));
-    let mut file = File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, folder.join(FILE))?;
-    // So that the new name, too, is there after a loss of power.
-    File::open(folder)?.sync_all()
+    whole_file::replace(folder, FILE, &text)
 }
 
 /// A change as it is kept, and as the admin API shows it.

@@ -3,9 +3,8 @@
 //! know how one is put in force again.
 
 use std::collections::VecDeque;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -13,6 +12,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::config::plan::Origin;
+use crate::control::whole_file;
 use crate::model::json;
 use crate::observe::civil;
 
@@ -157,19 +157,13 @@ pub(super) fn texts(origin: &Origin) -> Vec<(PathBuf, String)> {
     origin.texts.iter().map(|(path, text)| (absolute(path), text.clone())).collect()
 }
 
-/// Under another name first, so that there is never half a file.
 fn write(folder: &Path, generation: &Generation) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let texts = generation.texts.iter().map(|(path, text)| json!({ "path": path, "text": text }));
     let mut kept = generation.to_json();
     if let Value::Object(fields) = &mut kept {
         fields.insert("texts".to_owned(), texts.collect());
     }
-    let next = folder.join(format!(".{}", file_name(generation.number)));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-    file.write_all(kept.to_string().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&next, folder.join(file_name(generation.number)))
+    whole_file::replace(folder, &file_name(generation.number), &kept.to_string())
 }
 
 fn read_all(folder: &Path) -> io::Result<Vec<Generation>> {
