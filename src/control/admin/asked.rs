@@ -1,9 +1,9 @@
-//! A request to the admin listener as handlers see it: the parts of its path, its query, its fields and
-//! its body. Who may send it was decided before.
+//! A request to the admin listener as handlers see it: the parts of its path, its query and its body. Who
+//! may send it was decided before.
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use hyper::body::Bytes;
 use serde_json::Value;
 
@@ -17,8 +17,6 @@ pub(super) struct Asked {
     pub(super) parts: Vec<(&'static str, String)>,
     /// What follows the `?`, as it came.
     pub(super) query: Option<String>,
-    #[allow(dead_code, reason = "for rows that go by conditions")]
-    pub(super) headers: HeaderMap,
     /// Empty where the method takes none.
     pub(super) body: Bytes,
 }
@@ -58,15 +56,6 @@ impl Asked {
         Ok(values)
     }
 
-    /// The body as text.
-    ///
-    /// # Errors
-    /// When it is not UTF-8.
-    #[allow(dead_code, reason = "for rows that take a body")]
-    pub(super) fn text(&self) -> Result<&str, Refusal> {
-        std::str::from_utf8(&self.body).map_err(|error| bad_body(error.to_string()))
-    }
-
     /// The body as JSON.
     ///
     /// # Errors
@@ -86,12 +75,8 @@ mod tests {
 
     #[test]
     fn a_query_is_what_the_page_knows() {
-        let asked = |query: &str| Asked {
-            parts: Vec::new(),
-            query: Some(query.to_owned()),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-        };
+        let asked =
+            |query: &str| Asked { parts: Vec::new(), query: Some(query.to_owned()), body: Bytes::new() };
         let read = |query: &str| asked(query).query(["pool", "limit"]).ok();
         assert_eq!(read(""), Some([None, None]));
         assert_eq!(read("limit=5&pool=a%20b&"), Some([Some("a b".to_owned()), Some("5".to_owned())]));

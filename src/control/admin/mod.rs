@@ -259,12 +259,7 @@ impl Shared {
         let found = router::find(&head.method, head.uri.path())?;
         guard::permitted(found.row.access, &head.headers, &self.caller, &self.state.plan())?;
         let body = if found.row.access == Access::Write { whole(body).await? } else { Bytes::new() };
-        let asked = Arc::new(Asked {
-            parts: found.parts,
-            query: head.uri.query().map(str::to_owned),
-            headers: head.headers,
-            body,
-        });
+        let asked = Arc::new(Asked { parts: found.parts, query: head.uri.query().map(str::to_owned), body });
         let state = Arc::clone(&self.state);
         match found.row.handler {
             Handler::Waiting(handler) => handler(asked, state).await,
