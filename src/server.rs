@@ -126,7 +126,7 @@ impl Server {
         let registry = Registry::new(workers);
         let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, &arrival.inherited)).transpose()?;
         let history = History::open(plan.state_dir.as_deref());
-        registry.set_config_generation(history.number_for(&plan.origin.fingerprint.to_string()));
+        registry.config().set_generation(history.number_for(&plan.origin.fingerprint.to_string()));
         let running = Arc::new(Running::start_with(plan, registry, workers, &arrival.inherited)?);
         arrival.repeat_orders(running.health());
         let (phase, _) = watch::channel(Phase::Serving);

@@ -129,7 +129,7 @@ impl Running {
             plan,
             next_id: ids.len(),
             ids,
-            generation: registry.config_generation(),
+            generation: registry.config().generation(),
             closed: false,
         };
         let notify = Arc::new(Notify::new());
@@ -325,7 +325,7 @@ impl Running {
         // First, so that no request comes to an endpoint that is not to be used.
         self.health.replace(watches);
         self.published.store(Arc::new(published));
-        self.registry.set_config_generation(after.generation);
+        self.registry.config().set_generation(after.generation);
         if let Some(sockets) = sockets {
             self.settle(sockets);
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::{Discovery, State, kept};
-use crate::discover::changes::{Change, Refused};
+use crate::discover::changes::Refused;
 use crate::discover::{Changes, Patch};
 use crate::model::{Address, Name};
 
@@ -70,15 +70,6 @@ impl Discovery {
         let changes = state.changes.get(&sources.name).into_iter().flat_map(Changes::iter);
         let list: Vec<_> = changes.map(|(address, change)| kept::shown(address, change)).collect();
         Some(json!({ "pool": pool, "kept": sources.keeps_changes, "changes": list }))
-    }
-
-    /// What was done by hand about an endpoint, if something was.
-    #[must_use]
-    pub fn change_of(&self, pool: &str, address: &Address) -> Option<Change> {
-        let state = self.state();
-        let mut pools = state.changes.iter();
-        let (_, changes) = pools.find(|(name, _)| name.as_str() == pool)?;
-        changes.get(address).cloned()
     }
 }
 

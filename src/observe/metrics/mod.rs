@@ -187,11 +187,6 @@ impl Registry {
         &self.overload
     }
 
-    /// The configuration with this number is in force.
-    pub fn set_config_generation(&self, generation: u64) {
-        self.config.set_generation(generation);
-    }
-
     /// What is shown of the configuration.
     #[must_use]
     pub fn config(&self) -> &ConfigMetrics {
@@ -224,13 +219,6 @@ impl Registry {
         }
         found
     }
-
-    /// The number of the configuration in force, or of the one to begin with.
-    #[must_use]
-    pub fn config_generation(&self) -> u64 {
-        self.config.generation()
-    }
-
     /// A worker that had ended before its time begins again.
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);

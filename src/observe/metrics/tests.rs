@@ -128,7 +128,7 @@ fn a_request_without_route_is_counted_all_the_same() {
 #[test]
 fn the_process_describes_itself() {
     let registry = Registry::new(3);
-    registry.set_config_generation(7);
+    registry.config().set_generation(7);
     let text = text(&registry);
     assert_eq!(value(&text, "forebay_workers"), 3.0);
     assert_eq!(value(&text, "forebay_config_generation"), 7.0);
