@@ -18,7 +18,7 @@ use crate::route::filter::Filters;
 /// A whole configuration at work.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Counts the configurations that this process has run, from 1.
+    /// The number of the configuration. Endpoints that come and go make another snapshot of the same one.
     pub generation: u64,
     /// By their numbers, which a listener keeps for as long as it is configured, and which nobody else
     /// gets after it.
