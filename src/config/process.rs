@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::Cx;
 use super::plan::{LogFormat, LogPlan, ReloadPlan, UpgradePlan};
@@ -33,10 +34,12 @@ impl FromValue for Directives {
     fn from_value(value: &Value) -> Result<Self, Fault> {
         let text = value.text("a level such as \"info\"")?;
         // A lone word that is no level would be taken for a part of the program, without a fault.
-        if text.chars().all(|c| c.is_ascii_alphabetic()) && !LEVELS.contains(&text) {
-            return Err(Fault::unknown("log level", text, &LEVELS));
+        let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+        let is_lone = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if let Some(part) = parts.iter().find(|part| is_lone(part) && part.parse::<LevelFilter>().is_err()) {
+            return Err(Fault::unknown("log level", part, &LEVELS));
         }
-        match EnvFilter::builder().parse(text) {
+        match EnvFilter::builder().parse(parts.join(",")) {
             Ok(_) => Ok(Self(text.to_owned())),
             Err(error) => Err(Fault::new(format_args!("{text:?} is not a filter of log lines: {error}"))
                 .hint("write a level, or targets with levels as in \"info,forebay=debug\"")),

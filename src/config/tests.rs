@@ -91,6 +91,21 @@ fn listeners_and_the_process_are_as_written() {
 }
 
 #[test]
+fn log_levels_are_what_the_log_takes() {
+    let filters = ["info", "info,debgu", "infoo", "forebay=debug,warn", "forebay=loud", "h2=off , info"];
+    for text in filters {
+        let whole = format!("[log]\nlevel = \"{text}\"\n");
+        let report = from_str("f.toml", &whole, &|_| None, Path::new(".")).expect_err("no listener");
+        let said = report.to_string();
+        assert_eq!(
+            said.contains("log level") || said.contains("filter of log lines"),
+            crate::observe::log::filter(text).is_err(),
+            "{text}: {said}"
+        );
+    }
+}
+
+#[test]
 fn routes_and_pools_are_as_written() {
     let plan = plan(LARGE);
     let [split, fixed] = plan.routes.as_slice() else { panic!("{:?}", plan.routes) };

@@ -314,9 +314,6 @@ impl Reload {
         if plan.origin.fingerprint == before.origin.fingerprint {
             return Outcome::Unchanged { generation: number };
         }
-        if let Err(error) = log::filter(&plan.log.level) {
-            return Outcome::Failed(format!("error: log.level: {error}\n"));
-        }
         let changes = diff(&before, &plan, ambient::now()).to_string();
         let counted = self.counted();
         let running::Replaced { generation: now, restart } = match self.running.replace(plan) {
@@ -324,9 +321,10 @@ impl Reload {
             Err(error) => return Outcome::Failed(outcome::explain(&error)),
         };
         let (plan, _) = self.running.plan();
-        if plan.log.level != before.log.level {
-            // It was seen to be good before anything was replaced.
-            let _ = log::set_usual(&plan.log.level);
+        if plan.log.level != before.log.level
+            && let Err(error) = log::set_usual(&plan.log.level)
+        {
+            tracing::error!(%error, "the log level stays as it was");
         }
         self.history.add(generation(&plan.origin, now, wish.cause(), changes.clone()));
         let mut state = self.state();
