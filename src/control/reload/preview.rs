@@ -53,7 +53,7 @@ impl Reload {
     fn warn(&self, before: &Plan, plan: &Plan, diff: &mut Diff) {
         let snapshot = self.running.published().load();
         for pool in &plan.pools {
-            let now = snapshot.pools.iter().find(|now| now.settings.name == pool.name);
+            let now = snapshot.index_of(&pool.name).and_then(|index| snapshot.pools.get(index));
             let load = now.map_or(0, |now| now.guard.in_flight());
             let limit = pool.limits.in_flight;
             if limit < load {
