@@ -219,6 +219,7 @@ impl Registry {
         }
         found
     }
+
     /// A worker that had ended before its time begins again.
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
