@@ -336,7 +336,6 @@ impl Reload {
         if wish.cause() != Cause::AutoRollback {
             state.probation.replaced((number, now), lasts, counted);
         }
-        let restart = restart.into_iter().map(str::to_owned).collect();
         Outcome::Replaced(Replaced { generation: now, changes, restart, warnings })
     }
 
