@@ -13,7 +13,7 @@
 //! | machinery | [`ambient`], [`net`], [`observe`] | clock and draw; sockets and TLS; metrics and logs |
 //! | upstream | [`upstream`] | endpoints, pools, connections, leases, the snapshot |
 //! | data plane | [`proxy`] | moves requests and bytes |
-//! | control plane | [`control`] | plan to snapshot; the admin listener |
+//! | control plane | [`control`] | plan to snapshot, and what replaces them; health, checks, discovery, admin |
 //! | wiring | [`server`], [`worker`], [`cli`], [`demo`] | start, serve, drain, end, in order |
 //!
 //! # What is not there

@@ -76,6 +76,7 @@ fn the_process_says_what_waits_for_a_restart() {
         between(before, after).needs_restart().map(str::to_owned).collect()
     };
     assert_eq!(restart(&admin(token), &admin(other)), ["admin.bind"]);
+    assert_eq!(restart(SMALL, &admin("[admin]\nenabled = false\n")), ["admin.enabled"]);
 }
 
 #[test]
