@@ -198,6 +198,11 @@ fn the_readmes_configurations_are_valid() {
         rcgen::generate_simple_self_signed(["example.com".to_owned(), "*.example.com".to_owned()]).unwrap();
     fs::write(folder.path().join("cert.pem"), pair.cert.pem()).unwrap();
     fs::write(folder.path().join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+    for name in ["admin.pem", "ops-ca.pem"] {
+        fs::write(folder.path().join(name), pair.cert.pem()).unwrap();
+    }
+    fs::write(folder.path().join("admin.key"), pair.signing_key.serialize_pem()).unwrap();
+    fs::write(folder.path().join("read.token"), "a-token-that-nobody-guesses\n").unwrap();
     let blocks: Vec<_> =
         readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     // Those that show a part only belong together.

@@ -65,8 +65,8 @@ fn words(told: &Value) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(text, "  {change}");
     }
-    for key in json::list(told, "needs_restart").iter().filter_map(Value::as_str) {
-        let _ = writeln!(text, "`{key}` has changed, which takes effect when forebay is restarted");
+    for note in json::list(told, "needs_restart").iter().filter_map(Value::as_str) {
+        let _ = writeln!(text, "{note}");
     }
     text
 }
@@ -90,10 +90,9 @@ mod tests {
         let told = json!({ "result": "unchanged", "generation": 3 });
         assert_eq!(words(&told), "nothing has changed: generation 3 is in force\n");
         let told = json!({
-            "result": "replaced", "generation": 4, "changes": ["pool app changed"], "needs_restart": ["workers"],
+            "result": "replaced", "generation": 4, "changes": ["pool app changed"], "needs_restart": ["`workers` has changed"],
         });
-        let wanted = "generation 4 is in force\n  pool app changed\n\
-            `workers` has changed, which takes effect when forebay is restarted\n";
+        let wanted = "generation 4 is in force\n  pool app changed\n`workers` has changed\n";
         assert_eq!(words(&told), wanted);
     }
 }

@@ -69,8 +69,8 @@ pub struct Replaced {
     pub generation: u64,
     /// What is different, in lines.
     pub changes: String,
-    /// The keys under which it has something that takes effect only when the process begins again.
-    pub restart: Vec<&'static str>,
+    /// What of it takes effect only when the process is started again, a line each.
+    pub restart: Vec<String>,
     /// Warnings about what is written; empty when there are none.
     pub warnings: String,
 }
@@ -166,8 +166,8 @@ pub(super) fn log(attempt: &Attempt, generation: u64) {
         Outcome::Replaced(Replaced { changes, restart, warnings, .. }) => {
             let changes = changes.trim_end();
             tracing::info!(generation, cause, ?took, changes = %format_args!("\n{changes}"), "the configuration was replaced");
-            for key in restart {
-                tracing::warn!(key, "this has changed, which takes effect when forebay is restarted");
+            for note in restart {
+                tracing::warn!("{note}");
             }
             if !warnings.is_empty() {
                 tracing::warn!(warnings = %format_args!("\n{warnings}"), "the configuration has warnings");
