@@ -103,4 +103,5 @@ fn same(a: &Data, b: &Data) -> bool {
 const ELSEWHERE: [&str; 4] = ["listener", "route", "pool", "include"];
 
 /// What has an effect only when the process starts, with all that is below.
-const AT_START: [&str; 5] = ["workers", "log.format", "admin", "state_dir", "upgrade"];
+const AT_START: [&str; 7] =
+    ["workers", "log", "admin.enabled", "admin.bind", "admin.mode", "state_dir", "upgrade"];

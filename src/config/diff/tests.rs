@@ -66,9 +66,9 @@ fn the_process_says_what_waits_for_a_restart() {
     let diff = between(SMALL, &format!("workers = 2\nlog.level = \"debug\"\n{SMALL}"));
     assert_eq!(
         diff.to_string(),
-        "~ workers: unset -> 2  (after a restart)\n~ log.level: \"info\" (default) -> \"debug\"\n"
+        "~ workers: unset -> 2  (after a restart)\n~ log.level: \"info\" (default) -> \"debug\"  (after a restart)\n"
     );
-    assert_eq!(diff.needs_restart().collect::<Vec<_>>(), ["workers"]);
+    assert_eq!(diff.needs_restart().collect::<Vec<_>>(), ["workers", "log.level"]);
 }
 
 #[test]

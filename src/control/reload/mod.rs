@@ -330,7 +330,7 @@ impl Reload {
         if wish.cause() != Cause::AutoRollback {
             state.probation.replaced((number, now), lasts, counted);
         }
-        let restart = restart.into_iter().map(str::to_owned).collect();
+        let restart = restart.into_iter().map(outcome::after_restart).collect();
         Outcome::Replaced(Replaced { generation: now, changes, restart, warnings })
     }
 
