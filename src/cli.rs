@@ -61,36 +61,27 @@ pub enum Command {
     /// Show Forebay at work: three origins, a light load and a live table
     #[command(after_help = DEMO_HELP)]
     Demo(Demo),
-    /// Say why an endpoint is in its state, or was at some time
-    #[command(after_help = why::HELP)]
-    Why(why::Why),
-    /// Drain or disable an endpoint of a running Forebay, or end that
-    #[command(after_help = endpoint::ORDER_HELP)]
-    Endpoint(endpoint::Endpoint),
-    /// List the endpoints of a running Forebay
-    #[command(after_help = endpoint::LIST_HELP)]
-    Endpoints(endpoint::Endpoints),
     /// Say what a running Forebay is doing, and what someone should look at
     #[command(after_help = status::HELP)]
     Status(status::Status),
-    /// List the pools of a running Forebay
-    #[command(after_help = pools::HELP)]
-    Pools(pools::Pools),
-    /// List clients' connections of a running Forebay
-    #[command(after_help = connections::HELP)]
-    Connections(connections::Connections),
     /// Watch a running Forebay: requests, errors, latency and states, live
     #[command(after_help = top::HELP)]
     Top(top::Top),
-    /// Show the log level of a running Forebay, or set another one for a while
-    #[command(after_help = log_level::HELP)]
-    LogLevel(log_level::LogLevel),
-    /// Try other thresholds on what was recorded
-    #[command(after_help = simulate::HELP)]
-    Simulate(simulate::Simulate),
-    /// Replace the binary of a running Forebay, and lose no connection
-    #[command(after_help = upgrade::HELP)]
-    Upgrade(upgrade::Upgrade),
+    /// List the pools of a running Forebay
+    #[command(after_help = pools::HELP)]
+    Pools(pools::Pools),
+    /// List the endpoints of a running Forebay
+    #[command(after_help = endpoint::LIST_HELP)]
+    Endpoints(endpoint::Endpoints),
+    /// List clients' connections of a running Forebay
+    #[command(after_help = connections::HELP)]
+    Connections(connections::Connections),
+    /// Say why an endpoint is in its state, or was at some time
+    #[command(after_help = why::HELP)]
+    Why(why::Why),
+    /// Drain, disable, add, weigh or remove an endpoint of a running Forebay
+    #[command(after_help = endpoint::ORDER_HELP)]
+    Endpoint(endpoint::Endpoint),
     /// Have a running Forebay read its configuration again, and say what came of it
     #[command(after_help = reload::HELP)]
     Reload(reload::Reload),
@@ -103,6 +94,15 @@ pub enum Command {
     /// List the configurations that were in force, compare them, go back to one
     #[command(after_help = history::HELP)]
     Config(history::Config),
+    /// Replace the binary of a running Forebay, and lose no connection
+    #[command(after_help = upgrade::HELP)]
+    Upgrade(upgrade::Upgrade),
+    /// Show the log level of a running Forebay, or set another one for a while
+    #[command(after_help = log_level::HELP)]
+    LogLevel(log_level::LogLevel),
+    /// Try other thresholds on what was recorded
+    #[command(after_help = simulate::HELP)]
+    Simulate(simulate::Simulate),
     /// Ask a running Forebay on this machine whether it is ready
     #[command(after_help = HEALTHCHECK_HELP)]
     Healthcheck(Healthcheck),
@@ -299,7 +299,7 @@ Everything listens on 127.0.0.1: the proxy on port 8080 and the admin listener o
 ports when these are taken. Without a terminal it prints plain lines. NO_COLOR turns colours off.";
 
 const HEALTHCHECK_HELP: &str = "\
-Asks `/readyz` of the admin listener that the file names, or of 127.0.0.1:9900 when there is no file.
+Asks `/readyz` of the admin listener that the file names, or of 127.0.0.1:9900 without a file.
 Exit codes: 0 ready, 1 not ready, draining or not there.";
 
 const COMPLETIONS_HELP: &str = "\
@@ -318,6 +318,16 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_is_not_wrapped_a_second_time() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+        }
     }
 
     #[test]

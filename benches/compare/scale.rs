@@ -134,7 +134,12 @@ fn noticed(ground: &Ground, options: &Options) -> Result<String, Failure> {
                     }
                     load.join().map_err(|_| "the load panicked".to_owned())?
                 });
-                found.push(loaded?);
+                match loaded {
+                    Ok(took) => found.push(took),
+                    // h2load does not connect again: what closes its connections ends the load.
+                    Err(words) if reloading => eprintln!("scale, {}: {words}", proxy.name()),
+                    Err(words) => return Err(words.into()),
+                }
             }
         }
         let shown = |found: &[(Duration, Duration)]| {
@@ -142,6 +147,9 @@ fn noticed(ground: &Ground, options: &Options) -> Result<String, Failure> {
                 let micros: Vec<_> = found.iter().map(|both| pick(both).as_secs_f64() * 1e6).collect();
                 median(&micros).unwrap_or(f64::NAN)
             };
+            if found.is_empty() {
+                return "ends the load: its connections are closed".to_owned();
+            }
             format!("{:.0} / {:.0}", of(|both| both.0), of(|both| both.1))
         };
         let [calm, reloading] = &found;

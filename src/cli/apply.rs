@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::plan::Sent;
-use super::reload::tell;
+use super::reload::tell_applied;
 use super::running::Running;
 use super::{Failure, complain};
 use crate::control::client::Question;
@@ -48,14 +48,9 @@ pub fn apply(args: &Apply) -> Result<ExitCode, Failure> {
     let body = body.to_string();
     let question = Question { method: "POST", target: "/v1/apply", json: &body };
     let (_, told) = running.send(&question, PATIENCE)?;
-    let code = tell(&told, &running, args.json)?;
+    let code = tell_applied(&told, &running, args.json)?;
     if json::text(&told, "result") != Some("replaced") {
         return Ok(code);
-    }
-    if !args.json {
-        complain(
-            "note: the file that Forebay reads at the next reload is as it was; it comes back then unless it says the same\n",
-        );
     }
     match (args.auto_rollback, args.no_wait, json::number(&told, "generation")) {
         (Some(lasts), false, Some(generation)) => wait(&running, generation, lasts, args.json),
@@ -102,9 +97,10 @@ pub(super) const HELP: &str = "\
 Examples:
   forebay plan -c next.toml && forebay apply -c next.toml --if-generation 7 --auto-rollback 60s
 
-The file that the running Forebay was started with is not changed: it comes back at the next reload,
-unless it says the same. `--auto-rollback` takes the configuration back when, of at least 20 requests,
-at least 1% and more than twice the share of the minute before end with 5xx.
+The file that the running Forebay was started with is not changed: unless it says the same, it
+comes back at the next reload. `--auto-rollback` takes the configuration back when, of at least 20
+requests, 5 or more fail with 5xx, and these are at least 1% and more than twice the share of the
+minute before.
 Exit codes: 0 it is in force, and was kept, 1 it has problems, cannot run or was taken back.";
 
 /// How long an answer may take.

@@ -153,7 +153,7 @@ impl Failure {
         let remedy = match self {
             Self::NoAdmin => "add `[admin]` with `bind = \"127.0.0.1:9900\"`, or name one with `--admin`",
             Self::Unhealthy(Unhealthy::Ask(_)) | Self::Ask(_) => {
-                "is `forebay run` running, and with the same configuration file?"
+                "is `forebay run` running? Name its configuration file with `-c`, or its admin listener with `--admin`"
             }
             Self::NoUpgradeSocket => {
                 "add `[upgrade]` with `socket = \"/run/forebay/upgrade.sock\"`, and restart once"
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(
             Failure::from(Unhealthy::from(refused)).report(),
             "error: not ready: no connection to 127.0.0.1:9900: connection refused\n  \
-             help: is `forebay run` running, and with the same configuration file?\n"
+             help: is `forebay run` running? Name its configuration file with `-c`, or its admin listener with `--admin`\n"
         );
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Failure;
 use super::plan::painted;
-use super::reload::tell;
+use super::reload::tell_applied;
 use super::running::Running;
 use crate::control::client::Question;
 use crate::model::json;
@@ -92,7 +92,7 @@ pub fn config(args: &Config) -> Result<ExitCode, Failure> {
             let target = format!("/v1/config/rollback{query}");
             let question = Question { method: "POST", target: &target, json: "" };
             let (_, told) = plain.running.send(&question, PATIENCE)?;
-            tell(&told, &plain.running, plain.json)
+            tell_applied(&told, &plain.running, plain.json)
         }
     }
 }
@@ -106,7 +106,7 @@ fn print(as_json: bool, told: &Value, text: &str) -> Result<ExitCode, Failure> {
 /// A line for each, the newest first.
 fn table(told: &Value) -> String {
     let now: Option<u64> = json::number(told, "in_force");
-    let mut text = String::new();
+    let mut text = HEAD.to_owned();
     for own in json::list(told, "generations").iter().rev() {
         let number: u64 = json::number(own, "generation").unwrap_or_default();
         let mark = if now == Some(number) { "*" } else { " " };
@@ -121,7 +121,7 @@ fn table(told: &Value) -> String {
         let taken =
             json::text(own, "taken_back").map(|why| format!("; taken back: {why}")).unwrap_or_default();
         let (at, cause) = (field("at"), field("cause"));
-        let line = format!("{mark} {number:>4}  {at}  {hash}  {cause:<13}  {first}{more}{taken}");
+        let line = format!("{mark} {number:>6}  {at}  {hash}  {cause:<13}  {first}{more}{taken}");
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}", line.trim_end());
     }
@@ -137,8 +137,10 @@ Examples:
   forebay config rollback               to the one before
   forebay config rollback 3
 
-A rollback makes a new generation. The file that Forebay was started with is not changed: it comes back
-at the next reload, unless it says the same. With `state_dir` the history outlives the process.";
+A rollback makes a new generation. The file that Forebay was started with is not changed: unless it
+says the same, it comes back at the next reload. With `state_dir` the history outlives the process.";
+
+const HEAD: &str = "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n";
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -161,8 +163,8 @@ mod tests {
         let told = json!({ "in_force": 1, "generations": generations });
         assert_eq!(
             table(&told),
-            "     2  2026-01-01T00:00:00Z  01234567  file           + pool a and 1 more; taken back: 5% failed\n\
-             *    1  2026-01-01T00:00:00Z  01234567  file\n"
+            "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n       2  2026-01-01T00:00:00Z  01234567  file           + pool a and 1 more; taken back: 5% failed\n\
+             *      1  2026-01-01T00:00:00Z  01234567  file\n"
         );
     }
 }

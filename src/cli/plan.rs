@@ -98,8 +98,8 @@ pub(super) fn painted(told: &Value) -> &str {
 
 /// What `plan --help` ends with.
 pub(super) const HELP: &str = "\
-The running Forebay reads the text in its own environment; files that it includes or names are those on
-its machine. Nothing is changed.
+The running Forebay reads the text in its own environment, with the files of its own machine.
+Nothing is changed.
 Exit codes: 0 the file is valid, whether or not it changes anything, 1 it has problems.";
 
 /// How long an answer may take.

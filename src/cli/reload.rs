@@ -55,6 +55,17 @@ pub(super) fn tell(told: &Value, running: &Running, as_json: bool) -> Result<Exi
 }
 
 /// What became of it when all is well.
+/// As [`tell`], of what the configuration's file need not say.
+pub(super) fn tell_applied(told: &Value, running: &Running, as_json: bool) -> Result<ExitCode, Failure> {
+    let code = tell(told, running, as_json)?;
+    if !as_json && json::text(told, "result") == Some("replaced") {
+        complain(
+            "note: the file that Forebay was started with is as it was: unless it says the same, it comes back at the next reload\n",
+        );
+    }
+    Ok(code)
+}
+
 fn words(told: &Value) -> String {
     let generation: u64 = json::number(told, "generation").unwrap_or_default();
     if json::text(told, "result") == Some("unchanged") {

@@ -23,7 +23,7 @@ use crate::observe::civil;
 /// `forebay simulate`.
 #[derive(Debug, Args)]
 pub struct Simulate {
-    /// What was recorded: the admin listener's `/journal`
+    /// What was recorded: the admin listener's `/v1/recording`
     #[arg(long, value_name = "FILE")]
     pub journal: PathBuf,
     /// The configuration with the thresholds to try
@@ -165,7 +165,7 @@ const TRIAL_FAILED: &str = "trial_failed";
 /// What `simulate --help` ends with.
 pub(super) const HELP: &str = "\
 Examples:
-  curl -s http://127.0.0.1:9900/journal > journal
+  curl -s http://127.0.0.1:9900/v1/recording > journal
   forebay simulate --journal journal -c stricter.toml
 
 A journal has the last 32,768 intervals in which something happened at an endpoint: half an hour of

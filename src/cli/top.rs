@@ -153,6 +153,7 @@ Examples:
   forebay top --once                 plain lines, for scripts
   forebay top --interval 5s --admin unix:/run/forebay/admin.sock
 
-Rates and percentiles are of the last interval; percentiles are of the time to the first byte. The heading
-counts requests of clients and answers from 500 on; lines count requests that endpoints got, and errors of theirs.
+Rates and percentiles are of the last interval; percentiles are of the time to the first byte. The
+heading counts requests of clients and answers from 500 on; the lines count requests that endpoints
+got, and errors of theirs.
 Without a terminal it prints plain lines. NO_COLOR turns colours off.";

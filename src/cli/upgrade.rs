@@ -34,8 +34,8 @@ pub fn upgrade(args: &Upgrade) -> Result<ExitCode, Failure> {
 }
 
 pub(super) const HELP: &str = "\
-The running process starts its program anew, from where it was started, with the same arguments. The
-new one gets the listening sockets; once it is ready, the old one finishes what is under way and ends.
+The running process starts its program anew, from where it was started and with the same arguments.
+The new one gets the listening sockets; once it is ready, the old one finishes what is under way.
 When the new one does not become ready, the old one goes on as before.
 It needs `[upgrade] socket` in the configuration. SIGUSR2 to the process does the same.
 Exit codes: 0 the new process serves, 1 the old one still does.";

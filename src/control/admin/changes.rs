@@ -93,7 +93,9 @@ fn refusal(pool: &str, address: &Address, error: &ChangeError) -> Refusal {
     use crate::discover::changes::Refused;
     let (status, hint) = match error {
         ChangeError::NoPool => (StatusCode::NOT_FOUND, "/v1/endpoints lists the pools"),
-        ChangeError::Refused(Refused::Absent) => (StatusCode::NOT_FOUND, "POST adds one"),
+        ChangeError::Refused(Refused::Absent) => {
+            (StatusCode::NOT_FOUND, "`forebay endpoint add` or POST adds one")
+        }
         ChangeError::Refused(Refused::Present) => (StatusCode::CONFLICT, "PATCH changes it"),
         ChangeError::Refused(Refused::TooMany) => (StatusCode::CONFLICT, "write a list to a file instead"),
         ChangeError::Nameless => (StatusCode::BAD_REQUEST, "the pool needs `tls.server_name` for that"),

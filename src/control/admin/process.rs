@@ -73,8 +73,22 @@ fn warnings(readings: &[PoolReading], state: &AdminState) -> Vec<String> {
     if let Some(level) = log::level().filter(|level| level.current != level.usual) {
         warnings.push(format!("the log level is {:?} and not {:?}", level.current, level.usual));
     }
-    readings.iter().for_each(|reading| warn_of(reading, &mut warnings));
+    for reading in readings {
+        warn_of(reading, &mut warnings);
+        warn_of_sources(reading.pool.settings.name.as_str(), state, &mut warnings);
+    }
     warnings
+}
+
+fn warn_of_sources(pool: &str, state: &AdminState, warnings: &mut Vec<String>) {
+    let sources = state.running.discovery().sources(pool).unwrap_or_default();
+    for source in sources.iter().filter(|source| source.state == "failing") {
+        let (what, known) = (&source.what, source.endpoints);
+        let problem = source.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default();
+        let problem = problem.trim_start_matches("error: ");
+        warnings
+            .push(format!("pool {pool}: {what} names no endpoints now, the last {known} stay: {problem}"));
+    }
 }
 
 fn warn_of(reading: &PoolReading, warnings: &mut Vec<String>) {

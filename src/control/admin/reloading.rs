@@ -89,7 +89,7 @@ fn difference(asked: &Asked, state: &AdminState) -> Answer {
     let to = to.map_or_else(|| Ok(reload.status().generation), |text| number(&text))?;
     let from = match from {
         Some(text) => number(&text)?,
-        None => reload.history().before(to).ok_or_else(|| forgotten(to.saturating_sub(1)))?.number,
+        None => reload.history().before(to).ok_or_else(|| first(to))?.number,
     };
     let plan = |number: u64| reload.read_generation(number).ok_or_else(|| forgotten(number));
     let diff = diff(&*plan(from)?, &*plan(to)?, ambient::now());
@@ -155,7 +155,16 @@ fn number(text: &str) -> Result<u64, Refusal> {
 
 fn forgotten(number: u64) -> Refusal {
     let error = format!("generation {number} is not known");
-    Refusal::new(StatusCode::NOT_FOUND, error, "/v1/config/history lists those that are")
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        error,
+        "`forebay config history` and /v1/config/history list those that are",
+    )
+}
+
+fn first(number: u64) -> Refusal {
+    let error = format!("nothing is known of what came before generation {number}");
+    Refusal::new(StatusCode::NOT_FOUND, error, "`forebay config diff 3 4` and ?from=3&to=4 compare any two")
 }
 
 /// What became of an attempt, as a page.

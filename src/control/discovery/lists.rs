@@ -99,7 +99,8 @@ impl List {
             }
             Err(error) => {
                 let kept = self.slots.len();
-                tracing::warn!(%pool, %path, error, kept, "list of endpoints was not read");
+                let shown = error.trim_end();
+                tracing::warn!(%pool, %path, kept, error = %format_args!("\n{shown}"), "list of endpoints was not read");
                 self.error = Some(error);
                 false
             }

@@ -336,8 +336,7 @@ impl Reload {
         if wish.cause() != Cause::AutoRollback {
             state.probation.replaced((number, now), lasts, counted);
         }
-        let waits = |key| format!("`{key}` has changed, which takes effect when forebay is restarted");
-        let restart = restart.into_iter().map(waits).collect();
+        let restart = restart.into_iter().map(outcome::after_restart).collect();
         Outcome::Replaced(Replaced { generation: now, changes, restart, warnings })
     }
 

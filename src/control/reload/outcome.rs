@@ -159,6 +159,11 @@ pub(super) fn explain(error: &RunError) -> String {
     text + "\nhelp: " + remedy + "\n"
 }
 
+/// That what is written under `key` is not what runs.
+pub(super) fn after_restart(key: &str) -> String {
+    format!("`{key}` has changed, which takes effect when forebay is restarted")
+}
+
 /// Logs what became of an attempt; `generation` is in force after it.
 pub(super) fn log(attempt: &Attempt, generation: u64) {
     let (cause, took) = (attempt.cause.name(), attempt.took);

@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ impl Reload {
                 let words = format!(
                     "{} is below the {} within which 99% of requests have ended so far",
                     units::show(limit),
-                    units::show(*p99)
+                    units::show(rough(*p99))
                 );
                 diff.warnings.push(Warning::new(format!("route.{}.timeouts.request", route.name), words));
             }
@@ -123,6 +124,12 @@ fn kept(plan: &Plan, diff: &Diff) -> Vec<String> {
 fn counted(count: impl TryInto<u64>, noun: &str) -> String {
     let count = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// As much of a measured time as is worth reading, rounded up.
+fn rough(time: Duration) -> Duration {
+    let micros = time.as_micros().try_into().unwrap_or(u64::MAX);
+    if micros < 1000 { Duration::from_micros(micros) } else { Duration::from_millis(micros.div_ceil(1000)) }
 }
 
 /// Why an address cannot be bound now, if so. Unix sockets are not tried, for trying leaves a file.
