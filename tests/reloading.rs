@@ -498,7 +498,7 @@ fn history_and_rollback_outlive_the_process() {
     // The same configuration goes on under the same number.
     let site = Site::start_in(folder);
     assert_eq!(site.metric("forebay_config_generation"), 2.0);
-    assert_eq!(site.command(&["config", "history"]).out.lines().count(), 2);
+    assert_eq!(site.command(&["config", "history"]).out.lines().count(), 3, "with the heading");
     // The part that is gone comes back with the configuration that it belonged to.
     fs::remove_file(site.path("conf.d/a.toml")).expect("it was there");
     let done = site.command(&["config", "rollback"]);

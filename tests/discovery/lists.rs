@@ -61,6 +61,8 @@ fn a_bad_list_changes_nothing_and_is_counted() {
     assert_eq!(endpoints(&proxy), whole);
     let sources = proxy.ask_admin("/v1/pools/app/sources").text();
     assert!(sources.contains("\"failing\"") && sources.contains("No such file"), "{sources}");
+    let status = proxy.ask_admin("/v1/status").text();
+    assert!(status.contains("fails, and what it named last stays"), "{status}");
     put(&folder, "list.json", r#"{"endpoints": ["127.0.0.1:3"]}"#);
     expect_endpoints(&proxy, &["127.0.0.1:3"]);
 }

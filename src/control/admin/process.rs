@@ -86,8 +86,11 @@ fn warn_of_sources(pool: &str, state: &AdminState, warnings: &mut Vec<String>) {
         let (what, known) = (&source.what, source.endpoints);
         let problem = source.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default();
         let problem = problem.trim_start_matches("error: ");
-        warnings
-            .push(format!("pool {pool}: {what} names no endpoints now, the last {known} stay: {problem}"));
+        let words = match known {
+            0 => "has named no endpoints yet".to_owned(),
+            known => format!("fails, and what it named last stays ({known})"),
+        };
+        warnings.push(format!("pool {pool}: {what} {words}: {problem}"));
     }
 }
 

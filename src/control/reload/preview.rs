@@ -113,7 +113,9 @@ fn kept(plan: &Plan, diff: &Diff) -> Vec<String> {
     let pools: Vec<_> = plan.pools.iter().filter(|pool| stays(&pool.name)).collect();
     let joined: usize = diff.pools.changed.iter().map(|change| change.endpoints_added.len()).sum();
     let endpoints = pools.iter().map(|pool| pool.endpoints.len()).sum::<usize>().saturating_sub(joined);
-    let (listeners, endpoints) = (counted(listeners, "listener"), counted(endpoints, "endpoint"));
+    let found = pools.iter().any(|pool| pool.discovery.finds_any());
+    let found = if found { " and of those that are found" } else { "" };
+    let (listeners, endpoints) = (counted(listeners, "listener"), counted(endpoints, "endpoint") + found);
     let pools = counted(pools.len(), "pool");
     vec![
         format!("kept: {listeners} with sockets and connections"),
