@@ -502,7 +502,13 @@ fn sockets_that_systemd_passes_outlive_the_process() {
 
 /// What this test says as a process that wants the sockets; it hears all of them.
 fn takes_sockets(path: &Path, protocol: u32) -> Result<Link, String> {
-    let link = Link::to(path).expect("it is ours").expect("somebody listens");
+    let mut link = None;
+    // A process serves for a moment before it lets itself be replaced.
+    eventually("somebody listens", || {
+        link = Link::to(path).expect("it is ours");
+        link.is_some()
+    });
+    let link = link.expect("somebody listens");
     let hello = format!(r#"{{"forebay":"0","protocol":{protocol},"process":1,"wants":"sockets"}}"#);
     link.send(hello.as_bytes(), &[], DEADLINE).expect("it is heard");
     loop {
@@ -523,7 +529,7 @@ fn heard(link: &Link) -> String {
 #[test]
 fn one_process_at_a_time_takes_over_and_in_time() {
     let origin = origin(&Arc::default());
-    let toml = config(origin.address()).replace("[upgrade]", "[upgrade]\nstart_timeout = \"1s\"");
+    let toml = config(origin.address()).replace("[upgrade]", "[upgrade]\nstart_timeout = \"4s\"");
     let mut line = Line::start(&toml, &[]);
     let door = line.folder().join("u.sock");
     let refused = takes_sockets(&door, 77).expect_err("nobody speaks that");

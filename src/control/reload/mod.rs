@@ -12,8 +12,10 @@ mod watch;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::setpriority_process;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -239,11 +241,17 @@ impl Reload {
 
     async fn carry_out(self: &Arc<Self>, wish: Wish) -> Outcome {
         let (reload, cause) = (Arc::clone(self), wish.cause());
-        let attempt = move || catching(Place::Control, || reload.attempt(&wish));
-        let outcome = match tokio::task::spawn_blocking(attempt).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(panic)) => self.note_panic(cause, &panic.to_string()),
-            Err(_) => Outcome::Refused(Refused::ending()),
+        let (tell, told) = oneshot::channel();
+        let attempt = move || {
+            give_way();
+            let _ = tell.send(catching(Place::Control, || reload.attempt(&wish)));
+        };
+        let begun = thread::Builder::new().name("reload".to_owned()).spawn(attempt);
+        let outcome = match (begun, told.await) {
+            (Ok(_), Ok(Ok(outcome))) => outcome,
+            (Ok(_), Ok(Err(panic))) => self.fell(cause, format!("a panic ended the reload: {panic}")),
+            (Err(error), _) => self.fell(cause, format!("no thread could be started: {error}")),
+            (Ok(_), Err(_)) => Outcome::Refused(Refused::ending()),
         };
         self.attempted.notify_one();
         outcome
@@ -367,8 +375,9 @@ impl Reload {
     }
 
     /// A mistake in this program must not pass for a good reload.
-    fn note_panic(&self, cause: Cause, panic: &str) -> Outcome {
-        let outcome = Outcome::Failed(format!("error: a panic ended the reload: {panic}\n"));
+    /// Takes note of an attempt that did not come to its end.
+    fn fell(&self, cause: Cause, why: String) -> Outcome {
+        let outcome = Outcome::Failed(format!("error: {why}\n"));
         let took = Duration::ZERO;
         self.note(Attempt { at: ambient::wall(), cause, took, outcome: outcome.clone() });
         outcome
@@ -426,3 +435,14 @@ fn seen(reading: &Reading) -> Fingerprint {
 
 /// Attempts that may wait for the one under way.
 const WAITING: usize = 16;
+
+/// Has the system prefer workers to the calling thread, from here on: a large configuration takes a while
+/// to read, and on a busy core requests are not to wait for it.
+fn give_way() {
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%error, "a reload goes on with the priority of requests");
+    }
+}
+
+/// As nice(2) has it: about a tenth of the share of a worker that wants the same core.
+const NICE: i32 = 10;
