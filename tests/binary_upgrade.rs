@@ -12,13 +12,13 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use forebay::net::pass::Link;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use support::{DEADLINE, Origin, Process, eventually, ok};
+use support::{DEADLINE, Gate, Origin, Process, eventually, ok};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";
 const UPGRADE: &str = "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n\r\n";
@@ -85,22 +85,6 @@ impl Drop for Line {
             // Most of them have ended.
             let _ = kill_process(*pid, Signal::KILL);
         }
-    }
-}
-
-/// What holds answers back until it is opened.
-#[derive(Debug, Default)]
-struct Gate(Mutex<bool>, Condvar);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.1.wait_timeout_while(open, DEADLINE * 12, |open| !*open));
     }
 }
 

@@ -6,7 +6,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use forebay::config::plan::EndpointPlan;
@@ -189,22 +189,6 @@ fn an_endpoint_that_joins_is_checked_at_once_and_before_it_is_used() {
     let asked =
         || origins[0].requests().iter().filter(|request| request.field("host") != Some("test")).count();
     assert_eq!(asked(), 1, "who was checked is not checked for it");
-}
-
-/// What holds an answer back until it is opened.
-#[derive(Debug, Default)]
-struct Gate(Mutex<bool>, Condvar);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.1.wait_timeout_while(open, DEADLINE, |open| !*open));
-    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod support;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
 use rustix::process::Signal;
@@ -25,39 +25,6 @@ fn config(endpoint: SocketAddr, drain: &str) -> String {
 /// Whether connections to `address` are refused.
 fn refuses_now(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, DEADLINE).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused)
-}
-
-/// What holds answers back until it is opened.
-#[derive(Debug, Default)]
-struct Gate(Mutex<bool>, Condvar);
-
-impl Gate {
-    fn open(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.1.notify_all();
-    }
-
-    fn pass(&self) {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.1.wait_timeout_while(open, DEADLINE, |open| !*open));
-    }
-}
-
-/// Answers at once, but requests for `/slow` with half of the body first and the rest once the gate
-/// is open.
-fn answers_slow_requests_through(gate: &Arc<Gate>) -> Origin {
-    let gate = Arc::clone(gate);
-    Origin::run(move |conn| {
-        while let Some(request) = conn.request() {
-            if request.target() == "/slow" {
-                conn.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n01234");
-                gate.pass();
-                conn.send("56789");
-            } else {
-                conn.send(ok("hello"));
-            }
-        }
-    })
 }
 
 #[test]
@@ -85,7 +52,7 @@ fn both_signals_drain_after_a_delay_in_which_requests_still_work() {
 #[test]
 fn requests_in_flight_finish_and_connections_end() {
     let gate = Arc::new(Gate::default());
-    let origin = answers_slow_requests_through(&gate);
+    let origin = answers_slow_requests_through(&gate, "hello");
     let mut process = Process::run(&config(origin.address(), "timeout = \"10s\""));
     let mut idle = process.connect();
     let mut soon = process.connect();
@@ -165,7 +132,7 @@ fn a_second_signal_ends_it_at_once() {
 #[test]
 fn http2_connections_are_told_to_go_away_and_their_streams_finish() {
     let gate = Arc::new(Gate::default());
-    let origin = answers_slow_requests_through(&gate);
+    let origin = answers_slow_requests_through(&gate, "hello");
     let mut process = Process::run(&config(origin.address(), ""));
     let web = process.address("web");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -6,7 +6,6 @@ use forebay::observe::connections::{Connection, Listing, Protocol};
 use tokio::runtime::Runtime;
 
 use crate::client::{self, Client, within};
-use crate::gate::{Gate, answers_slow_requests_through};
 use crate::support::*;
 
 fn listed(runtime: &Runtime, proxy: &Proxy, most: usize) -> Listing {

@@ -8,7 +8,6 @@ use forebay::control::running::RunError;
 use forebay::model::Address;
 
 use crate::client::{self, Client, within};
-use crate::gate::{Gate, answers_slow_requests_through};
 use crate::support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";

@@ -7,7 +7,6 @@
 #[path = "../http2/client.rs"]
 mod client;
 mod connections;
-mod gate;
 mod listeners;
 mod requests;
 #[path = "../support/mod.rs"]

@@ -7,7 +7,6 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 
-use crate::gate::{Gate, answers_slow_requests_through};
 use crate::support::*;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: test\r\n\r\n";

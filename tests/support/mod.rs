@@ -5,6 +5,7 @@
 //! Everything blocks and runs on threads of its own, so that a test reads from top to bottom.
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of this")]
 
+mod gate;
 mod message;
 mod metrics;
 mod origin;
@@ -17,6 +18,7 @@ mod socket;
 
 use std::time::Duration;
 
+pub(crate) use gate::{Gate, answers_slow_requests_through};
 pub(crate) use message::{Message, head_end};
 pub(crate) use metrics::Metrics;
 pub(crate) use origin::{Origin, OriginConn, Recorded};

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use crate::support::{DEADLINE, Origin, ok};
+use super::{DEADLINE, Origin, ok};
 
 /// What holds answers back until it is opened.
 #[derive(Debug, Default)]
@@ -15,9 +15,10 @@ impl Gate {
         self.1.notify_all();
     }
 
-    fn pass(&self) {
+    /// Waits until it is opened; for a bounded time, longer than any test takes.
+    pub(crate) fn pass(&self) {
         let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.1.wait_timeout_while(open, DEADLINE, |open| !*open));
+        drop(self.1.wait_timeout_while(open, DEADLINE * 12, |open| !*open));
     }
 }
 
