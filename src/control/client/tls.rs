@@ -23,6 +23,7 @@ pub fn believing(certificates: Vec<CertificateDer<'static>>) -> Arc<ClientConfig
     Arc::new(config.with_no_client_auth())
 }
 
+/// Believes these certificates as they are, and what an authority among them vouches for.
 #[derive(Debug)]
 struct Known {
     certificates: Vec<CertificateDer<'static>>,
