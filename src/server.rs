@@ -272,7 +272,7 @@ impl Server {
         let mut phase = self.phase.subscribe();
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
+            let ended = runtime.block_on(async {
                 let aborted = async move {
                     let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
                 };
@@ -280,7 +280,9 @@ impl Server {
                     ended = control.run(aborted) => ended,
                     never = notify::keep_alive(answering) => match never {},
                 }
-            })
+            });
+            // Now, and not only when the process ends: nobody looks after endpoints from here on.
+            ended.inspect_err(|error| tracing::error!(%error, "the control thread ended"))
         })?;
         self.control = Some(running);
         Ok(())
@@ -379,8 +381,9 @@ impl Server {
             let _ = worker.join();
         }
         self.move_on(Phase::Aborted);
-        if let Some(Ok(Err(error))) = self.control.take().map(JoinHandle::join) {
-            tracing::error!(%error, "the control thread ended");
+        if let Some(control) = self.control.take() {
+            // It has told what there was to tell.
+            let _ = control.join();
         }
         for listener in self.running.published().load().listeners() {
             if let Some(log) = &listener.access_log {

@@ -44,8 +44,10 @@ impl Bound {
         self.first()?.try_clone()
     }
 
-    pub(super) fn listen(self) -> io::Result<Listener> {
-        self.share()?.listen().map(Listener)
+    /// Accepts, which takes no further descriptor: it may be that there is none.
+    pub(super) fn listen(mut self) -> io::Result<Listener> {
+        let socket = self.sockets.pop().ok_or(io::ErrorKind::NotFound)?;
+        socket.listen().map(Listener)
     }
 
     fn first(&self) -> io::Result<&BoundSocket> {
