@@ -17,7 +17,7 @@ use crate::upstream::{Local, LocalEndpoint, Route};
 #[derive(Debug)]
 pub struct Live {
     /// What accepted it.
-    pub(super) listening: Rc<Listening>,
+    pub listening: Rc<Listening>,
     peer: Option<SocketAddr>,
     since: Instant,
     /// What it speaks.
@@ -106,6 +106,12 @@ impl Live {
         UnderWay { live: self, number }
     }
 
+    /// Whether it is to end after the request under way.
+    #[must_use]
+    pub fn is_ending(&self, worker: &Worker) -> bool {
+        worker.is_draining() || self.listening.is_closing()
+    }
+
     pub(super) fn attend(&self, waker: &Waker) {
         self.waker.replace(Some(waker.clone()));
     }
@@ -131,7 +137,7 @@ impl Live {
             requests: self.requests.get(),
             under_way: self.under_way.get(),
             latest: self.latest.borrow().as_ref().map(|latest| latest.show(self.listening.id, now)),
-            ending: worker.is_draining() || self.listening.is_closing(),
+            ending: self.is_ending(worker),
         })
     }
 }

@@ -238,6 +238,7 @@ mod tests {
         let seats: Vec<_> = (0..10).map(|_| places.seat(worker)).collect();
         assert!(seats.iter().all(Result::is_ok) && places.has_seat(worker) && !places.take_wanted(worker));
     }
+
     #[test]
     fn a_limit_that_comes_later_counts_what_was_there_before() {
         let limits = Limits::default();

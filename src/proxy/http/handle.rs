@@ -36,7 +36,7 @@ pub(super) async fn handle(
     body: Result<Length, ProxyError>,
 ) {
     let local = cx.local();
-    let Some(listener) = local.snapshot.listener(cx.listening.id) else { return };
+    let Some(listener) = local.snapshot.listener(cx.live.listening.id) else { return };
     let mut account = Account::open(cx, &local, listener);
     scratch.watch.start(account.started);
     if listener.access_log.is_some() {

@@ -224,7 +224,7 @@ fn count_bytes(cx: &Connection, conn: &Conn, counted: &mut (u64, u64)) {
 /// Reads something of the listener that accepted the connection.
 pub(super) fn with_listener<T>(cx: &Connection, read: impl FnOnce(&Listener) -> T) -> Option<T> {
     let local = cx.local();
-    local.snapshot.listener(cx.listening.id).map(|listener| read(listener))
+    local.snapshot.listener(cx.live.listening.id).map(|listener| read(listener))
 }
 
 fn limits_of(listener: &Listener) -> (Duration, HeadLimits) {

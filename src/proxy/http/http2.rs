@@ -28,7 +28,7 @@ use crate::wire::{Length, framing};
 pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
     cx.live.protocol.set(Protocol::Http2);
     let local = cx.local();
-    let Some(listener) = local.snapshot.listener(cx.listening.id) else { return };
+    let Some(listener) = local.snapshot.listener(cx.live.listening.id) else { return };
     let (limits, timeouts) = (&listener.limits, &listener.timeouts);
     let mut settings = Builder::new();
     settings

@@ -32,7 +32,7 @@ use std::time::Duration;
 use identity::Peer;
 pub use serve::serve;
 
-use super::{Listening, Live, Worker};
+use super::{Live, Worker};
 use crate::model::{RequestHead, ResponseHead};
 use crate::upstream::Local;
 
@@ -43,8 +43,6 @@ struct Connection {
     worker: Rc<Worker>,
     /// What the worker knows of it.
     live: Rc<Live>,
-    /// What accepted it.
-    listening: Rc<Listening>,
     /// Who is at the other end.
     peer: Peer,
 }
@@ -52,12 +50,12 @@ struct Connection {
 impl Connection {
     /// What a request that begins now runs under.
     fn local(&self) -> Rc<Local> {
-        self.listening.local(&self.worker)
+        self.live.listening.local(&self.worker)
     }
 
     /// Whether it is to end after the request under way.
     fn is_ending(&self) -> bool {
-        self.worker.is_draining() || self.listening.is_closing()
+        self.live.is_ending(&self.worker)
     }
 
     /// How long it is kept while idle, if it were for `usual`.

@@ -38,7 +38,6 @@ pub fn serve(
                 let cx = Connection {
                     worker: Rc::clone(&worker),
                     live: Rc::clone(registered.live()),
-                    listening: Rc::clone(&listening),
                     peer: Peer::new(peer.map(|peer| peer.ip()), scheme_of(&listener)),
                 };
                 let served = pin!(accepted(cx, listener, socket));
