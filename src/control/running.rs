@@ -79,7 +79,7 @@ pub struct Running {
     started: Started,
     /// Held by whoever replaces something, from the first look at what runs to the end.
     turn: Mutex<()>,
-    /// Held for moments.
+    /// Held for moments, for the control thread takes it as well.
     state: Mutex<State>,
 }
 
@@ -305,7 +305,7 @@ impl Running {
         self.retired.run().await;
     }
 
-    /// Everything that can fail is done before this changes anything.
+    /// Everything that can fail is done before this changes anything. To be called by whoever has the turn.
     fn publish(
         &self,
         before: &State,
@@ -317,11 +317,15 @@ impl Running {
         let ground = after.ground(&self.registry, self.workers, self.health.notify());
         let State { plan, located, ids, .. } = before;
         let known = Before { plan, located, ids, snapshot: &snapshot, renamed };
-        let mut state = self.state();
-        if state.closed {
+        if before.closed {
             return Err(RunError::Closed);
         }
         let Assembled { snapshot: published, watches } = assemble(&after.plan, &ground, Some(&known))?;
+        let mut state = self.state();
+        // Meanwhile: what stays has its new limits then, for what is left of the process.
+        if state.closed {
+            return Err(RunError::Closed);
+        }
         // First, so that no request comes to an endpoint that is not to be used.
         self.health.replace(watches);
         self.published.store(Arc::new(published));

@@ -1,5 +1,10 @@
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::config;
@@ -132,6 +137,40 @@ fn a_plan_that_cannot_run_changes_nothing() {
     assert_eq!(pool(&before, "a").gauges[0].base_weight(), 1);
     running.close();
     assert!(matches!(running.replace(plan(TWO)), Err(RunError::Closed)));
+}
+
+#[test]
+fn a_log_that_takes_its_time_to_open_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    mknodat(CWD, path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let listener = |name: &str| {
+        let log = path(name).display().to_string();
+        format!(
+            "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\naccess_log = {{ path = \"{log}\" }}\n"
+        )
+    };
+    // Nobody reads from the pipe yet, so that its opening waits. It comes second.
+    let text = format!("{}{}{TWO}", listener("file"), listener("pipe"));
+    let running = Arc::new(start(TWO));
+    let own = Arc::clone(&running);
+    let replacing = thread::spawn(move || own.replace(plan(&text)));
+    let patience = Duration::from_secs(10);
+    let began = crate::ambient::now();
+    while !fs::exists(path("file")).unwrap() {
+        assert!(began.elapsed() < patience && !replacing.is_finished());
+        thread::yield_now();
+    }
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        tell.send(running.plan().1).unwrap();
+        running.close();
+        drop(tell);
+    });
+    assert_eq!(told.recv_timeout(patience), Ok(1));
+    assert_eq!(told.recv_timeout(patience), Err(mpsc::RecvTimeoutError::Disconnected), "it is closed");
+    fs::File::open(path("pipe")).unwrap();
+    assert!(matches!(replacing.join().unwrap(), Err(RunError::Closed)));
 }
 
 #[test]
