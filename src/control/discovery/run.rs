@@ -25,7 +25,7 @@ pub async fn run(running: Arc<Running>) {
     let now = ambient::now();
     discovery.resume(now);
     let mut work =
-        Work { resolvers: Resolvers::default(), asking: JoinSet::new(), lists_due: now, publish: None };
+        Work { resolvers: Resolvers::default(), asking: JoinSet::new(), lists_due: Some(now), publish: None };
     loop {
         let now = ambient::now();
         work.begin(&discovery, now);
@@ -42,7 +42,8 @@ pub async fn run(running: Arc<Running>) {
 struct Work {
     resolvers: Resolvers,
     asking: JoinSet<Done>,
-    lists_due: Instant,
+    /// When lists are to be read; nothing while they are, for one that hangs must not take ever more threads.
+    lists_due: Option<Instant>,
     /// When what has changed is to be used.
     publish: Option<Instant>,
 }
@@ -65,10 +66,11 @@ impl Work {
                 Done::Asked(question, heard)
             });
         }
-        if self.lists_due <= now {
-            self.lists_due = now + LISTS;
+        if self.lists_due.take_if(|due| *due <= now).is_some() {
             let lists = discovery.lists();
-            if !lists.is_empty() {
+            if lists.is_empty() {
+                self.lists_due = Some(now + LISTS);
+            } else {
                 self.asking.spawn(read(lists));
             }
         }
@@ -77,11 +79,16 @@ impl Work {
     fn on_joined(&mut self, discovery: &Discovery, joined: Result<Done, JoinError>) {
         match joined {
             Ok(Done::Asked(question, heard)) => discovery.on_heard(&question, heard),
-            Ok(Done::Read(lists)) => discovery.on_lists(lists),
+            Ok(Done::Read(lists)) => {
+                self.lists_due = Some(ambient::now() + LISTS);
+                discovery.on_lists(lists);
+            }
             Ok(Done::Published(done)) => return told(done),
             Err(error) => {
                 tracing::error!(%error, "discovery was interrupted");
-                discovery.resume(ambient::now());
+                let now = ambient::now();
+                discovery.resume(now);
+                self.lists_due.get_or_insert(now + LISTS);
             }
         }
         self.publish.get_or_insert(ambient::now() + GATHERING);
@@ -96,7 +103,7 @@ impl Work {
 
     fn wake(&self, discovery: &Discovery) -> Option<Instant> {
         let due = discovery.next_due().filter(|_| self.asking.len() < MOST_AT_ONCE);
-        [due, self.publish, Some(self.lists_due)].into_iter().flatten().min()
+        [due, self.publish, self.lists_due].into_iter().flatten().min()
     }
 }
 
