@@ -17,14 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::setpriority_process;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 pub use history::{Generation, History};
 pub use outcome::{Cause, Outcome, Refused, Replaced};
 pub use preview::Preview;
 pub use status::Status;
-use trial::Probation;
 pub use trial::{OnTrial, TrialEnd};
+use trial::{Probation, TakenBack};
 
 use super::admin::{Phase, Readiness};
 use super::running::{self, Running};
@@ -232,8 +233,12 @@ impl Reload {
                 }
                 () = sleep(self.state().probation.pause()) => {}
             }
-            if let Some(to) = self.look_at_trial() {
-                let outcome = self.carry_out(Wish::GoBack(to, Cause::AutoRollback)).await;
+            if let Some(TakenBack { generation, before, why }) = self.look_at_trial() {
+                let reload = Arc::clone(self);
+                // It is brought to the disk. What goes wrong with that is no reason not to go back.
+                let noted = spawn_blocking(move || reload.history.take_back(generation, &why)).await;
+                drop(noted);
+                let outcome = self.carry_out(Wish::GoBack(before, Cause::AutoRollback)).await;
                 self.state().probation.went_back(outcome.is_good());
             }
         }
@@ -374,7 +379,6 @@ impl Reload {
         }
     }
 
-    /// A mistake in this program must not pass for a good reload.
     /// Takes note of an attempt that did not come to its end.
     fn fell(&self, cause: Cause, why: String) -> Outcome {
         let outcome = Outcome::Failed(format!("error: {why}\n"));
