@@ -176,13 +176,11 @@ fn journal(asked: &Asked, state: &AdminState) -> Answer {
         Some(text) => text.parse::<usize>().map_err(|error| bad(error.to_string(), "as in `?limit=100`"))?,
         None => MOST_ENTRIES,
     };
-    let entries: Vec<Value> = state.running.health().record().with_journal(|journal| {
-        let named = |own: &str| pool.as_deref().is_none_or(|pool| pool == own);
-        let wanted = journal.entries().filter(|entry| entry.at >= since && named(entry.pool.as_str()));
-        let wanted: Vec<_> = wanted.collect();
-        let from = wanted.len().saturating_sub(limit);
-        wanted.iter().skip(from).map(|entry| entry.to_json()).collect()
-    });
+    let named = |own: &str| pool.as_deref().is_none_or(|pool| pool == own);
+    let mut entries = state.running.health().record().entries();
+    entries.retain(|entry| entry.at >= since && named(entry.pool.as_str()));
+    let from = entries.len().saturating_sub(limit);
+    let entries: Vec<Value> = entries.iter().skip(from).map(|entry| entry.to_json()).collect();
     Ok(json_page(StatusCode::OK, &json!({ "entries": entries })))
 }
 
