@@ -87,7 +87,7 @@ pub struct Attempt {
 struct State {
     loaded_at: SystemTime,
     cause: Cause,
-    last: Option<Attempt>,
+    last: Option<Arc<Attempt>>,
     /// What was found where the configuration comes from, when it was last read.
     seen: Fingerprint,
     /// The files and folders that were looked at then.
@@ -375,7 +375,7 @@ impl Reload {
         }
         outcome::log(&attempt, generation);
         if result.is_some() {
-            self.state().last = Some(attempt);
+            self.state().last = Some(Arc::new(attempt));
         }
     }
 
