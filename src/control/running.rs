@@ -218,9 +218,9 @@ impl Running {
                 *own = Arc::clone(located);
             }
         }
-        let published = self.publish(&before, after, &Renamed::default(), None);
-        self.discovery.on_followed(changed, published.is_ok());
-        published
+        self.publish(&before, after, &Renamed::default(), None)?;
+        self.discovery.on_followed(changed);
+        Ok(())
     }
 
     /// What workers serve.

@@ -168,23 +168,21 @@ impl Discovery {
         let State { known, pools, changes, .. } = &mut *state;
         let mut changed = Vec::new();
         for (index, sources) in pools.iter_mut().enumerate().filter(|(_, sources)| sources.is_stale) {
-            sources.is_stale = false;
             let located = sources.located(known, changes.get(&sources.name));
-            if *located != *sources.applied {
+            sources.is_stale = *located != *sources.applied;
+            if sources.is_stale {
                 changed.push((index, located));
             }
         }
         changed
     }
 
-    /// What had `changed` is used, or could not be and is to be tried again.
-    pub fn on_followed(&self, changed: Vec<(usize, Arc<[Located]>)>, used: bool) {
+    /// What had `changed` is used. More may have changed meanwhile: the next look will tell.
+    pub fn on_followed(&self, changed: Vec<(usize, Arc<[Located]>)>) {
         let mut state = self.state();
         for (index, located) in changed {
-            match state.pools.get_mut(index) {
-                Some(sources) if used => sources.applied = located,
-                Some(sources) => sources.is_stale = true,
-                None => {}
+            if let Some(sources) = state.pools.get_mut(index) {
+                sources.applied = located;
             }
         }
     }
