@@ -176,35 +176,10 @@ impl Running {
         Ok(Replaced { generation, restart })
     }
 
-    /// Has each of these pools use these endpoints from now on, all at once; the names of those that there
-    /// are not. No part of the plan changes.
+    /// Has pools use the endpoints that were found for them by now, all at once. No part of the plan changes.
     ///
     /// # Errors
     /// When an endpoint cannot be used as the plan says, or the process drains; then nothing has changed.
-    pub fn relocate(&self, pools: Vec<(Name, Vec<Located>)>) -> Result<Vec<Name>, RunError> {
-        let _turn = self.turn();
-        let before = self.state().clone();
-        let mut after = before.clone();
-        let mut unknown = Vec::new();
-        for (name, located) in pools {
-            let index = before.plan.pools.iter().position(|plan| plan.name == name);
-            match index.and_then(|index| after.located.get_mut(index)) {
-                Some(own) if **own == *located => {}
-                Some(own) => *own = located.into(),
-                None => unknown.push(name),
-            }
-        }
-        let same = before.located.iter().zip(&after.located).all(|(before, own)| Arc::ptr_eq(before, own));
-        if !same {
-            self.publish(&before, after, &Renamed::default(), None)?;
-        }
-        Ok(unknown)
-    }
-
-    /// Has pools use the endpoints that were found for them by now.
-    ///
-    /// # Errors
-    /// As [`Self::relocate`].
     pub fn follow(&self) -> Result<(), RunError> {
         let _turn = self.turn();
         let changed = self.discovery.changed();

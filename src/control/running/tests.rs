@@ -9,6 +9,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use super::*;
 use crate::config;
 use crate::control::discovery::Wish;
+use crate::discover::Patch;
 use crate::route::filter::FilterCx;
 use crate::upstream::{Listener, Pool, Route};
 
@@ -177,21 +178,25 @@ fn a_log_that_takes_its_time_to_open_keeps_nobody_waiting() {
 fn endpoints_of_several_pools_move_at_once() {
     let running = start(TWO);
     let mut changes = running.changes();
-    let name = |text| Name::new(text).unwrap();
-    let of = |pool| running.located(&name(pool)).unwrap().to_vec();
-    let moved = vec![(name("a"), of("b")), (name("b"), of("a")), (name("c"), Vec::new())];
+    let change = |pool: &str, port: u16, wish: Wish| {
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        running.discovery().change(pool, &address, wish).unwrap();
+    };
     let before = running.published().load_full();
-    assert_eq!(running.relocate(moved).unwrap(), [name("c")]);
+    change("a", 1, Wish::Remove);
+    change("b", 1, Wish::Add(Patch::default()));
+    running.follow().unwrap();
     let after = running.published().load_full();
     assert_eq!((after.generation, changes.has_changed().unwrap()), (1, true));
     changes.mark_unchanged();
-    assert_eq!(pool(&after, "b").endpoints.len(), 2);
+    assert_eq!(["a", "b"].map(|name| pool(&after, name).endpoints.len()), [1, 2]);
+    assert!(Arc::ptr_eq(&pool(&before, "a").endpoints[1], &pool(&after, "a").endpoints[0]));
     assert!(Arc::ptr_eq(&pool(&before, "a").guard, &pool(&after, "a").guard));
     assert!(Arc::ptr_eq(web(&before), web(&after)));
-    // The same again is nothing new.
-    assert!(running.relocate(vec![(name("b"), of("b"))]).unwrap().is_empty());
-    assert!(!changes.has_changed().unwrap());
-    assert_eq!(running.relocate(vec![(name("a"), Vec::new())]).unwrap(), []);
+    running.follow().unwrap();
+    assert!(!changes.has_changed().unwrap(), "the same again is nothing new");
+    change("a", 2, Wish::Remove);
+    running.follow().unwrap();
     assert!(pool(&running.published().load_full(), "a").endpoints.is_empty());
 }
 
