@@ -101,16 +101,41 @@ impl Control {
     }
 }
 
-/// Does what is for the process that serves only: nothing more once another one does.
+/// Does what is for the process that serves only: nothing more once another one does. Does not end then, for
+/// everything else would end with it.
 async fn while_serving(answering: &watch::Receiver<Answering>, work: impl Future<Output = ()>) {
     let mut answering = answering.clone();
     let over = async {
         // What it gives is a lock, which is not to be held.
         let _ = answering.wait_for(|answering| *answering == Answering::NoMore).await;
-        pending().await
     };
     tokio::select! {
         () = work => {}
-        () = over => {}
+        () = over => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_done_for_a_process_that_another_one_has_taken_the_place_of() {
+        let (answering, watching) = watch::channel(Answering::Now);
+        let kept = Arc::new(());
+        let own = Arc::clone(&kept);
+        let mut serving = pin!(while_serving(&watching, async move {
+            pending::<()>().await;
+            drop(own);
+        }));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(serving.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(Arc::strong_count(&kept), 2);
+        answering.send_replace(Answering::NoMore);
+        assert!(serving.as_mut().poll(&mut cx).is_pending(), "nobody is to end with it");
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 }
