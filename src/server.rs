@@ -102,7 +102,7 @@ pub struct Server {
     reload: Arc<Reload>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
-    control: Option<JoinHandle<io::Result<()>>>,
+    control: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -270,19 +270,18 @@ impl Server {
         let reload = Arc::clone(&self.reload);
         let control = Control { admin, answering: answering.clone(), state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
+        // Here, where it is heard of when there is none to be had.
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let ended = runtime.block_on(async {
+            runtime.block_on(async {
                 let aborted = async move {
                     let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
                 };
                 tokio::select! {
-                    ended = control.run(aborted) => ended,
+                    () = control.run(aborted) => {}
                     never = notify::keep_alive(answering) => match never {},
                 }
             });
-            // Now, and not only when the process ends: nobody looks after endpoints from here on.
-            ended.inspect_err(|error| tracing::error!(%error, "the control thread ended"))
         })?;
         self.control = Some(running);
         Ok(())

@@ -15,7 +15,6 @@ pub mod running;
 mod whole_file;
 
 use std::future::{Future, pending};
-use std::io;
 use std::sync::Arc;
 
 use admin::{Admin, AdminState};
@@ -57,47 +56,45 @@ pub enum Answering {
 }
 
 impl Control {
-    /// Runs until `shutdown` completes. What panics is begun again, and takes nothing else along.
-    ///
-    /// # Errors
-    /// When the runtime does not take the admin listener's socket.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    /// Runs until `shutdown` completes. What panics is begun again, and takes nothing else along; nor does an
+    /// admin listener that cannot be served.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let (published, running) = (self.running.published(), &self.running);
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
         let watching = self.answering.clone();
         let state = Arc::clone(&self.state);
         let serving = async {
-            match self.admin {
-                Some(admin) => {
-                    let (mut begins, mut ends) = (self.answering.clone(), self.answering);
-                    let over = async {
-                        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
-                    };
-                    // Its sender lives for as long as there is somebody to answer for.
-                    let _ = begins.wait_for(|answering| *answering >= Answering::Now).await;
-                    admin.serve(self.state, over).await?;
-                    shutdown.await;
-                    Ok(())
-                }
-                None => {
-                    shutdown.await;
-                    Ok(())
-                }
+            if let Some(admin) = self.admin {
+                serve(admin, self.state, self.answering).await;
             }
+            shutdown.await;
         };
         tokio::select! {
-            served = serving => served,
-            () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
-            () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
-            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
-            () = again(Place::Control, "watched files", async || while_serving(&watching, self.reload.watch()).await) => Ok(()),
-            () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
-            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
-            () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
-            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
-            () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
+            () = serving => {}
+            () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => {}
+            () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => {}
+            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => {}
+            () = again(Place::Control, "watched files", async || while_serving(&watching, self.reload.watch()).await) => {}
+            () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => {}
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => {}
+            () = again(Place::Control, "admin state", async || state.run().await) => {}
+            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
+            () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }
+    }
+}
+
+/// Serves the admin listener for as long as it is this process that answers.
+async fn serve(admin: Admin, state: Arc<AdminState>, mut answering: watch::Receiver<Answering>) {
+    let mut ends = answering.clone();
+    let over = async {
+        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
+    };
+    // Its sender lives for as long as there is somebody to answer for.
+    let _ = answering.wait_for(|answering| *answering >= Answering::Now).await;
+    if let Err(error) = admin.serve(state, over).await {
+        tracing::error!(%error, "the admin listener cannot be served, all the rest goes on");
     }
 }
 
