@@ -282,6 +282,8 @@ impl Server {
                     never = notify::keep_alive(answering) => match never {},
                 }
             });
+            // What reads from a file that hangs never ends, and the process is to.
+            runtime.shutdown_timeout(CONTROL_WAIT);
         })?;
         self.control = Some(running);
         Ok(())
@@ -460,5 +462,8 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(5);
 const HEALTH_WAIT: Duration = Duration::from_secs(5);
 /// How often it looks.
 const HEALTH_POLL: Duration = Duration::from_millis(2);
+/// How long what the control thread has begun on other threads may take at the end: writing a change of
+/// endpoints to the disk, say.
+const CONTROL_WAIT: Duration = Duration::from_secs(2);
 /// How long closing an access log may take.
 const LOG_WAIT: Duration = Duration::from_secs(2);
