@@ -102,7 +102,7 @@ pub struct Server {
     reload: Arc<Reload>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
-    control: Option<JoinHandle<io::Result<()>>>,
+    control: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -270,19 +270,20 @@ impl Server {
         let reload = Arc::clone(&self.reload);
         let control = Control { admin, answering: answering.clone(), state, health, running, reload, orders };
         let mut phase = self.phase.subscribe();
+        // Here, where it is heard of when there is none to be had.
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let running = thread::Builder::new().name("control".to_owned()).spawn(move || {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
-            let ended = runtime.block_on(async {
+            runtime.block_on(async {
                 let aborted = async move {
                     let _ = phase.wait_for(|phase| *phase >= Phase::Aborted).await;
                 };
                 tokio::select! {
-                    ended = control.run(aborted) => ended,
+                    () = control.run(aborted) => {}
                     never = notify::keep_alive(answering) => match never {},
                 }
             });
-            // Now, and not only when the process ends: nobody looks after endpoints from here on.
-            ended.inspect_err(|error| tracing::error!(%error, "the control thread ended"))
+            // What reads from a file that hangs never ends, and the process is to.
+            runtime.shutdown_timeout(CONTROL_WAIT);
         })?;
         self.control = Some(running);
         Ok(())
@@ -461,5 +462,8 @@ const JOIN_INTERVAL: Duration = Duration::from_millis(5);
 const HEALTH_WAIT: Duration = Duration::from_secs(5);
 /// How often it looks.
 const HEALTH_POLL: Duration = Duration::from_millis(2);
+/// How long what the control thread has begun on other threads may take at the end: writing a change of
+/// endpoints to the disk, say.
+const CONTROL_WAIT: Duration = Duration::from_secs(2);
 /// How long closing an access log may take.
 const LOG_WAIT: Duration = Duration::from_secs(2);

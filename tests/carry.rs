@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use forebay::config::plan::EndpointPlan;
 use forebay::config::{self, Plan};
-use forebay::control::assemble::Located;
+use forebay::control::discovery::Wish;
 use forebay::control::health::journal::Entry;
+use forebay::discover::Patch;
 use forebay::health::State;
 use forebay::health::journal::{Command, Order, What};
 use forebay::model::{Address, Name};
@@ -39,22 +39,12 @@ fn reload(proxy: &Proxy, text: &str) {
     proxy.server().running().replace(plan(text)).expect("it can run");
 }
 
-/// The endpoints of the pool `app` from now on.
+/// Changes an endpoint of the pool `app` by hand.
 #[track_caller]
-fn relocate(proxy: &Proxy, located: Vec<Located>) {
-    let app = Name::new("app").expect("a name");
-    let unknown = proxy.server().running().relocate(vec![(app, located)]).expect("it can run");
-    assert!(unknown.is_empty());
-}
-
-fn located(endpoints: &[SocketAddr]) -> Vec<Located> {
-    let plan = plan(&text(endpoints, ""));
-    let named = &plan.pools.first().expect("a pool").endpoints;
-    let located = |(plan, address): (&EndpointPlan, &SocketAddr)| Located {
-        plan: plan.clone(),
-        address: Address::Inet(*address),
-    };
-    named.iter().zip(endpoints).map(located).collect()
+fn change(proxy: &Proxy, endpoint: SocketAddr, wish: Wish) {
+    let running = proxy.server().running();
+    running.discovery().change("app", &Address::Inet(endpoint), wish).expect("it is taken");
+    running.follow().expect("it can run");
 }
 
 fn state(proxy: &Proxy, endpoint: SocketAddr) -> State {
@@ -124,8 +114,8 @@ fn an_endpoint_that_was_drained_stays_drained() {
         assert!(proxy.server().running().health().order("app", &shown, Order { command, lasts: None }));
     };
     order(Command::Drain);
-    reload(&proxy, &text(&endpoints, "slow_start = \"1s\""));
-    relocate(&proxy, located(&[endpoints[1], endpoints[0]]));
+    reload(&proxy, &text(&[endpoints[1], endpoints[0]], "slow_start = \"1s\""));
+    change(&proxy, endpoints[0], Wish::Adjust(Patch { weight: Some(2), ..Patch::default() }));
     assert_eq!([0, 1].map(|index| state(&proxy, endpoints[index])), [State::Draining, State::Up]);
     assert!((0..6).all(|_| proxy.get("/").text() == "b"));
     assert!(origins[0].requests().is_empty());
@@ -257,10 +247,11 @@ fn checks_keep_their_rhythm() {
     let is_known = |endpoint: &SocketAddr| state(&proxy, *endpoint) == State::Up;
     eventually("the first checks", || endpoints.iter().all(is_known));
     for round in 1..=20 {
-        // Nothing of the pool changes, then something that checks have nothing to do with.
+        // Only what checks have nothing to do with.
         reload(&proxy, &text(&endpoints, checks));
-        reload(&proxy, &text(&endpoints, &format!("slow_start = \"{round}s\"\n{checks}")));
-        relocate(&proxy, located(&[endpoints[1], endpoints[0]]));
+        let turned = [endpoints[1], endpoints[0]];
+        reload(&proxy, &text(&turned, &format!("slow_start = \"{round}s\"\n{checks}")));
+        change(&proxy, endpoints[0], Wish::Adjust(Patch { weight: Some(round), ..Patch::default() }));
         assert!(endpoints.iter().all(is_known));
     }
     // The control thread does one thing after the other, and these come after all of that.
@@ -303,7 +294,7 @@ fn a_pool_without_endpoints_answers_503() {
     let origin = answers("a");
     let proxy = Proxy::start(&text(&[origin.address()], ""));
     assert_eq!(proxy.get("/").status(), 200);
-    relocate(&proxy, Vec::new());
+    change(&proxy, origin.address(), Wish::Remove);
     let response = proxy.get("/");
     assert_eq!(response.status(), 503, "{}", response.text());
     assert!(proxy.server().running().health().is_open());
@@ -313,6 +304,6 @@ fn a_pool_without_endpoints_answers_503() {
     assert_eq!(metrics.sum("forebay_pool_endpoints", &app), 0.0);
     let entries = proxy.server().running().health().record().entries();
     assert!(!entries.iter().any(|entry| matches!(entry.event.what, What::FailedOpen { .. })), "{entries:?}");
-    relocate(&proxy, located(&[origin.address()]));
+    change(&proxy, origin.address(), Wish::Add(Patch::default()));
     assert_eq!((proxy.get("/").status(), state(&proxy, origin.address())), (200, State::Up));
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::process::Signal;
 use rustls::ClientConnection;
 use rustls_pki_types::CertificateDer;
@@ -562,4 +563,23 @@ fn a_plan_warns_of_what_is_too_small_for_the_load() {
         assert!(done.out.contains(wanted), "{wanted}: {} {}", done.out, done.err);
     }
     drop((clients, other));
+}
+
+#[test]
+fn a_file_that_hangs_keeps_neither_the_control_thread_nor_the_end_waiting() {
+    let mut site = Site::start(&says("one", ""));
+    let (pipe, file) = (site.path("pipe"), site.path("f.toml"));
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe can be made");
+    fs::rename(&pipe, &file).expect("it takes the name");
+    // A pipe can be opened so only once somebody has begun to read, who gets nothing as long as it is open.
+    let mut writer = None;
+    eventually("somebody who reads", || {
+        let opened = open(&file, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+        writer = opened.ok();
+        writer.is_some()
+    });
+    assert_eq!((site.body(), site.status()["generation"].as_u64()), ("one".to_owned(), Some(1)));
+    site.process.signal(Signal::TERM);
+    assert!(site.process.wait().success());
+    drop(writer);
 }

@@ -15,7 +15,6 @@ pub mod running;
 mod whole_file;
 
 use std::future::{Future, pending};
-use std::io;
 use std::sync::Arc;
 
 use admin::{Admin, AdminState};
@@ -57,60 +56,83 @@ pub enum Answering {
 }
 
 impl Control {
-    /// Runs until `shutdown` completes. What panics is begun again, and takes nothing else along.
-    ///
-    /// # Errors
-    /// When the runtime does not take the admin listener's socket.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    /// Runs until `shutdown` completes. What panics is begun again, and takes nothing else along; nor does an
+    /// admin listener that cannot be served.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let (published, running) = (self.running.published(), &self.running);
         // The same in every snapshot.
         let load = Arc::clone(&published.load().pressure);
         let watching = self.answering.clone();
         let state = Arc::clone(&self.state);
         let serving = async {
-            match self.admin {
-                Some(admin) => {
-                    let (mut begins, mut ends) = (self.answering.clone(), self.answering);
-                    let over = async {
-                        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
-                    };
-                    // Its sender lives for as long as there is somebody to answer for.
-                    let _ = begins.wait_for(|answering| *answering >= Answering::Now).await;
-                    admin.serve(self.state, over).await?;
-                    shutdown.await;
-                    Ok(())
-                }
-                None => {
-                    shutdown.await;
-                    Ok(())
-                }
+            if let Some(admin) = self.admin {
+                serve(admin, self.state, self.answering).await;
             }
+            shutdown.await;
         };
         tokio::select! {
-            served = serving => served,
-            () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => Ok(()),
-            () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => Ok(()),
-            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => Ok(()),
-            () = again(Place::Control, "watched files", async || while_serving(&watching, self.reload.watch()).await) => Ok(()),
-            () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => Ok(()),
-            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => Ok(()),
-            () = again(Place::Control, "admin state", async || state.run().await) => Ok(()),
-            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => Ok(()),
-            () = again(Place::Control, "what is replaced", async || running.bury().await) => Ok(()),
+            () = serving => {}
+            () = again(Place::Control, "health", async || Arc::clone(&self.health).run().await) => {}
+            () = again(Place::Control, "checks", async || prober::run(Arc::clone(&self.health)).await) => {}
+            () = again(Place::Control, "reload", async || self.reload.run(&mut self.orders).await) => {}
+            () = again(Place::Control, "watched files", async || while_serving(&watching, self.reload.watch()).await) => {}
+            () = again(Place::Control, "observed routes", async || observed::run(Arc::clone(published), running.changes()).await) => {}
+            () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => {}
+            () = again(Place::Control, "admin state", async || state.run().await) => {}
+            () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
+            () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }
     }
 }
 
-/// Does what is for the process that serves only: nothing more once another one does.
+/// Serves the admin listener for as long as it is this process that answers.
+async fn serve(admin: Admin, state: Arc<AdminState>, mut answering: watch::Receiver<Answering>) {
+    let mut ends = answering.clone();
+    let over = async {
+        let _ = ends.wait_for(|answering| *answering == Answering::NoMore).await;
+    };
+    // Its sender lives for as long as there is somebody to answer for.
+    let _ = answering.wait_for(|answering| *answering >= Answering::Now).await;
+    if let Err(error) = admin.serve(state, over).await {
+        tracing::error!(%error, "the admin listener cannot be served, all the rest goes on");
+    }
+}
+
+/// Does what is for the process that serves only: nothing more once another one does. Does not end then, for
+/// everything else would end with it.
 async fn while_serving(answering: &watch::Receiver<Answering>, work: impl Future<Output = ()>) {
     let mut answering = answering.clone();
     let over = async {
         // What it gives is a lock, which is not to be held.
         let _ = answering.wait_for(|answering| *answering == Answering::NoMore).await;
-        pending().await
     };
     tokio::select! {
         () = work => {}
-        () = over => {}
+        () = over => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_done_for_a_process_that_another_one_has_taken_the_place_of() {
+        let (answering, watching) = watch::channel(Answering::Now);
+        let kept = Arc::new(());
+        let own = Arc::clone(&kept);
+        let mut serving = pin!(while_serving(&watching, async move {
+            pending::<()>().await;
+            drop(own);
+        }));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(serving.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(Arc::strong_count(&kept), 2);
+        answering.send_replace(Answering::NoMore);
+        assert!(serving.as_mut().poll(&mut cx).is_pending(), "nobody is to end with it");
+        assert_eq!(Arc::strong_count(&kept), 1);
     }
 }

@@ -79,7 +79,7 @@ pub struct Running {
     started: Started,
     /// Held by whoever replaces something, from the first look at what runs to the end.
     turn: Mutex<()>,
-    /// Held for moments.
+    /// Held for moments, for the control thread takes it as well.
     state: Mutex<State>,
 }
 
@@ -176,35 +176,10 @@ impl Running {
         Ok(Replaced { generation, restart })
     }
 
-    /// Has each of these pools use these endpoints from now on, all at once; the names of those that there
-    /// are not. No part of the plan changes.
+    /// Has pools use the endpoints that were found for them by now, all at once. No part of the plan changes.
     ///
     /// # Errors
     /// When an endpoint cannot be used as the plan says, or the process drains; then nothing has changed.
-    pub fn relocate(&self, pools: Vec<(Name, Vec<Located>)>) -> Result<Vec<Name>, RunError> {
-        let _turn = self.turn();
-        let before = self.state().clone();
-        let mut after = before.clone();
-        let mut unknown = Vec::new();
-        for (name, located) in pools {
-            let index = before.plan.pools.iter().position(|plan| plan.name == name);
-            match index.and_then(|index| after.located.get_mut(index)) {
-                Some(own) if **own == *located => {}
-                Some(own) => *own = located.into(),
-                None => unknown.push(name),
-            }
-        }
-        let same = before.located.iter().zip(&after.located).all(|(before, own)| Arc::ptr_eq(before, own));
-        if !same {
-            self.publish(&before, after, &Renamed::default(), None)?;
-        }
-        Ok(unknown)
-    }
-
-    /// Has pools use the endpoints that were found for them by now.
-    ///
-    /// # Errors
-    /// As [`Self::relocate`].
     pub fn follow(&self) -> Result<(), RunError> {
         let _turn = self.turn();
         let changed = self.discovery.changed();
@@ -218,9 +193,9 @@ impl Running {
                 *own = Arc::clone(located);
             }
         }
-        let published = self.publish(&before, after, &Renamed::default(), None);
-        self.discovery.on_followed(changed, published.is_ok());
-        published
+        self.publish(&before, after, &Renamed::default(), None)?;
+        self.discovery.on_followed(changed);
+        Ok(())
     }
 
     /// What workers serve.
@@ -305,7 +280,7 @@ impl Running {
         self.retired.run().await;
     }
 
-    /// Everything that can fail is done before this changes anything.
+    /// Everything that can fail is done before this changes anything. To be called by whoever has the turn.
     fn publish(
         &self,
         before: &State,
@@ -317,11 +292,15 @@ impl Running {
         let ground = after.ground(&self.registry, self.workers, self.health.notify());
         let State { plan, located, ids, .. } = before;
         let known = Before { plan, located, ids, snapshot: &snapshot, renamed };
-        let mut state = self.state();
-        if state.closed {
+        if before.closed {
             return Err(RunError::Closed);
         }
         let Assembled { snapshot: published, watches } = assemble(&after.plan, &ground, Some(&known))?;
+        let mut state = self.state();
+        // Meanwhile: what stays has its new limits then, for what is left of the process.
+        if state.closed {
+            return Err(RunError::Closed);
+        }
         // First, so that no request comes to an endpoint that is not to be used.
         self.health.replace(watches);
         self.published.store(Arc::new(published));

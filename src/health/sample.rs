@@ -43,6 +43,12 @@ impl Sample {
         self.failures.iter().sum()
     }
 
+    /// Exchanges that failed so.
+    #[must_use]
+    pub fn failed_by(&self, failure: Failure) -> u64 {
+        self.failures.get(failure as usize).copied().unwrap_or_default()
+    }
+
     /// Exchanges that ended, well or not.
     #[must_use]
     pub fn ended(&self) -> u64 {

@@ -47,7 +47,10 @@ fn live(_: &Asked, _: &AdminState) -> Answer {
 
 fn ready(_: &Asked, state: &AdminState) -> Answer {
     Ok(match state.readiness.phase() {
-        Phase::Ready => text(StatusCode::OK, format!("ready\n{}", reloading::warning(state))),
+        Phase::Ready => {
+            let warning = state.reload.as_ref().and_then(|reload| reloading::warning(&reload.status()));
+            text(StatusCode::OK, format!("ready\n{}", warning.map_or_else(String::new, |line| line + "\n")))
+        }
         Phase::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
         Phase::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
     })

@@ -11,7 +11,10 @@ use super::router::{Answer, Handler::Blocking, Row};
 use super::{AdminState, Asked, Phase};
 use super::{pools, reloading};
 use crate::ambient;
+use crate::control::discovery::SourceReading;
 use crate::control::health::PoolReading;
+use crate::control::reload::Status;
+use crate::model::Name;
 use crate::observe::{civil, log};
 
 /// The rows about the process.
@@ -29,6 +32,7 @@ pub(super) const ROWS: &[Row] = &[
 
 fn status(_: &Asked, state: &AdminState) -> Answer {
     let readings = state.running.health().readings();
+    let reload = state.reload.as_ref().map(|reload| reload.status());
     let (plan, generation) = state.running.plan();
     let snapshot = state.running.published().load();
     let (connections, most) = snapshot.pressure.connections();
@@ -49,21 +53,20 @@ fn status(_: &Asked, state: &AdminState) -> Answer {
         "workers": state.running.workers(),
         "generation": generation,
         "config_hash": plan.origin.fingerprint.to_string(),
-        "reload": state.reload.as_ref().map(|reload| reload.status().to_json()),
+        "reload": reload.as_ref().map(Status::to_json),
         "connections": connections,
         "max_connections": most,
         "listeners": listening,
         "pools": pools,
-        "warnings": warnings(&readings, state),
+        "warnings": warnings(&readings, reload.as_ref(), state),
     });
     Ok(json_page(StatusCode::OK, &status))
 }
 
 /// What someone should look at, each in a sentence.
-fn warnings(readings: &[PoolReading], state: &AdminState) -> Vec<String> {
+fn warnings(readings: &[PoolReading], reload: Option<&Status>, state: &AdminState) -> Vec<String> {
     let mut warnings = Vec::new();
-    let stale = reloading::warning(state);
-    warnings.extend(stale.lines().map(str::to_owned));
+    warnings.extend(reload.and_then(reloading::warning));
     if state.readiness.phase() == Phase::Draining {
         warnings.push("the process is draining: it takes no new connections".to_owned());
     }
@@ -73,15 +76,16 @@ fn warnings(readings: &[PoolReading], state: &AdminState) -> Vec<String> {
     if let Some(level) = log::level().filter(|level| level.current != level.usual) {
         warnings.push(format!("the log level is {:?} and not {:?}", level.current, level.usual));
     }
+    let sources = state.running.discovery().all_sources();
     for reading in readings {
+        let pool = &reading.pool.settings.name;
         warn_of(reading, &mut warnings);
-        warn_of_sources(reading.pool.settings.name.as_str(), state, &mut warnings);
+        warn_of_sources(pool, sources.get(pool).map_or(&[], Vec::as_slice), &mut warnings);
     }
     warnings
 }
 
-fn warn_of_sources(pool: &str, state: &AdminState, warnings: &mut Vec<String>) {
-    let sources = state.running.discovery().sources(pool).unwrap_or_default();
+fn warn_of_sources(pool: &Name, sources: &[SourceReading], warnings: &mut Vec<String>) {
     for source in sources.iter().filter(|source| source.state == "failing") {
         let (what, known) = (&source.what, source.endpoints);
         let problem = source.error.as_deref().and_then(|error| error.lines().next()).unwrap_or_default();
@@ -176,13 +180,11 @@ fn journal(asked: &Asked, state: &AdminState) -> Answer {
         Some(text) => text.parse::<usize>().map_err(|error| bad(error.to_string(), "as in `?limit=100`"))?,
         None => MOST_ENTRIES,
     };
-    let entries: Vec<Value> = state.running.health().record().with_journal(|journal| {
-        let named = |own: &str| pool.as_deref().is_none_or(|pool| pool == own);
-        let wanted = journal.entries().filter(|entry| entry.at >= since && named(entry.pool.as_str()));
-        let wanted: Vec<_> = wanted.collect();
-        let from = wanted.len().saturating_sub(limit);
-        wanted.iter().skip(from).map(|entry| entry.to_json()).collect()
-    });
+    let named = |own: &str| pool.as_deref().is_none_or(|pool| pool == own);
+    let mut entries = state.running.health().record().entries();
+    entries.retain(|entry| entry.at >= since && named(entry.pool.as_str()));
+    let from = entries.len().saturating_sub(limit);
+    let entries: Vec<Value> = entries.iter().skip(from).map(|entry| entry.to_json()).collect();
     Ok(json_page(StatusCode::OK, &json!({ "entries": entries })))
 }
 

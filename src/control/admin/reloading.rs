@@ -17,7 +17,7 @@ use super::router::{
 use super::{AdminState, Asked};
 use crate::ambient;
 use crate::config::diff::diff;
-use crate::control::reload::{Application, Cause, Outcome, Preview, Refused, Reload};
+use crate::control::reload::{Application, Cause, Outcome, Preview, Refused, Reload, Status};
 use crate::model::{json, units};
 use crate::observe::civil;
 
@@ -185,18 +185,14 @@ fn known(state: &AdminState) -> Result<&Arc<Reload>, Refusal> {
     state.reload.as_ref().ok_or_else(|| refusal(&Refused::no_file()))
 }
 
-/// What who asks for readiness is to know as well: a line when the last reload failed.
-pub(super) fn warning(state: &AdminState) -> String {
-    let Some(status) = state.reload.as_ref().map(|reload| reload.status()).filter(|status| status.is_stale())
-    else {
-        return String::new();
-    };
-    let at = status.last.map(|last| civil::rfc3339(last.at)).unwrap_or_default();
-    let since = civil::rfc3339(status.loaded_at);
-    format!(
-        "the last reload failed, at {at}: generation {} of {since} goes on; `forebay reload` says why\n",
-        status.generation
-    )
+/// What who asks how the process is has to know as well: that the last reload failed, if it did.
+pub(super) fn warning(status: &Status) -> Option<String> {
+    let last = status.last.as_ref().filter(|_| status.is_stale())?;
+    let (at, since) = (civil::rfc3339(last.at), civil::rfc3339(status.loaded_at));
+    let number = status.generation;
+    Some(format!(
+        "the last reload failed, at {at}: generation {number} of {since} goes on; `forebay reload` says why"
+    ))
 }
 
 /// The longest time for which a configuration may be on trial.

@@ -1,10 +1,13 @@
 //! A list of endpoints in a file that something else writes. It counts as a whole: one that cannot be read
 //! changes nothing, is told once, and the list before it goes on to count.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use rustix::fs::OFlags;
 
 use super::SourceReading;
 use super::sources::slot;
@@ -55,8 +58,13 @@ impl List {
     /// What is wrong with it, in words.
     pub(super) fn read(path: &Path) -> Result<String, String> {
         let text = || -> io::Result<String> {
+            // A pipe would keep us until somebody writes into it.
+            let file = OpenOptions::new().read(true).custom_flags(NONBLOCK).open(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::other("it is no regular file"));
+            }
             let mut text = String::new();
-            File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+            file.take(MOST_BYTES + 1).read_to_string(&mut text)?;
             Ok(text)
         };
         match text() {
@@ -122,3 +130,20 @@ impl List {
 
 /// How long a list may be. Something is wrong with one that is longer.
 const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_no_list_and_keeps_nobody_waiting() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("list");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        assert_eq!(List::read(&path), Err("it is no regular file".to_owned()));
+    }
+}

@@ -16,7 +16,7 @@ pub use kept::patch;
 pub use run::run;
 pub use sources::SourceReading;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -92,11 +92,13 @@ impl Discovery {
     pub fn prepare(&self, plan: &Plan) -> Prepared {
         let mut pools: Vec<_> = plan.pools.iter().map(|pool| Sources::of(pool, &self.registry)).collect();
         let state = self.state();
+        let before: HashMap<_, _> = state.pools.iter().map(|before| (&before.name, before)).collect();
         for sources in &mut pools {
-            if let Some(before) = state.pools.iter().find(|before| before.name == sources.name) {
+            if let Some(before) = before.get(&sources.name) {
                 sources.follow(before);
             }
         }
+        drop(before);
         drop(state);
         let folder = plan.state_dir.clone().filter(|_| pools.iter().any(|sources| sources.keeps_changes));
         let mut kept = folder.as_deref().map(read_kept).unwrap_or_default();
@@ -150,31 +152,37 @@ impl Discovery {
         Some(sources.readings(&state.known, state.changes.get(&sources.name)))
     }
 
-    /// Of each pool that has other endpoints now, the place in the plan and these. Whether they are used is
-    /// to be told to [`Self::on_followed`] before another plan runs.
+    /// The same of every pool, by its name, as it is at one moment.
+    #[must_use]
+    pub fn all_sources(&self) -> HashMap<Name, Vec<SourceReading>> {
+        let state = self.state();
+        let readings = |own: &Sources| own.readings(&state.known, state.changes.get(&own.name));
+        state.pools.iter().map(|own| (own.name.clone(), readings(own))).collect()
+    }
+
+    /// Of each pool that has other endpoints now, the place in the plan and these. That they are used is to
+    /// be told to [`Self::on_followed`] before another plan runs; until then they are still to be used.
     #[must_use]
     pub fn changed(&self) -> Vec<(usize, Arc<[Located]>)> {
         let mut state = self.state();
         let State { known, pools, changes, .. } = &mut *state;
         let mut changed = Vec::new();
         for (index, sources) in pools.iter_mut().enumerate().filter(|(_, sources)| sources.is_stale) {
-            sources.is_stale = false;
             let located = sources.located(known, changes.get(&sources.name));
-            if *located != *sources.applied {
+            sources.is_stale = *located != *sources.applied;
+            if sources.is_stale {
                 changed.push((index, located));
             }
         }
         changed
     }
 
-    /// What had `changed` is used, or could not be and is to be tried again.
-    pub fn on_followed(&self, changed: Vec<(usize, Arc<[Located]>)>, used: bool) {
+    /// What had `changed` is used. More may have changed meanwhile: the next look will tell.
+    pub fn on_followed(&self, changed: Vec<(usize, Arc<[Located]>)>) {
         let mut state = self.state();
         for (index, located) in changed {
-            match state.pools.get_mut(index) {
-                Some(sources) if used => sources.applied = located,
-                Some(sources) => sources.is_stale = true,
-                None => {}
+            if let Some(sources) = state.pools.get_mut(index) {
+                sources.applied = located;
             }
         }
     }

@@ -24,8 +24,13 @@ pub async fn run(running: Arc<Running>) {
     let discovery = Arc::clone(running.discovery());
     let now = ambient::now();
     discovery.resume(now);
-    let mut work =
-        Work { resolvers: Resolvers::default(), asking: JoinSet::new(), lists_due: now, publish: None };
+    let mut work = Work {
+        resolvers: Resolvers::default(),
+        asking: JoinSet::new(),
+        lists_due: Some(now),
+        publish: None,
+        publishing: false,
+    };
     loop {
         let now = ambient::now();
         work.begin(&discovery, now);
@@ -42,9 +47,12 @@ pub async fn run(running: Arc<Running>) {
 struct Work {
     resolvers: Resolvers,
     asking: JoinSet<Done>,
-    lists_due: Instant,
+    /// When lists are to be read; nothing while they are, for one that hangs must not take ever more threads.
+    lists_due: Option<Instant>,
     /// When what has changed is to be used.
     publish: Option<Instant>,
+    /// Whether something is about to be, which waits for a reload under way.
+    publishing: bool,
 }
 
 /// What was done beside the task.
@@ -65,10 +73,11 @@ impl Work {
                 Done::Asked(question, heard)
             });
         }
-        if self.lists_due <= now {
-            self.lists_due = now + LISTS;
+        if self.lists_due.take_if(|due| *due <= now).is_some() {
             let lists = discovery.lists();
-            if !lists.is_empty() {
+            if lists.is_empty() {
+                self.lists_due = Some(now + LISTS);
+            } else {
                 self.asking.spawn(read(lists));
             }
         }
@@ -77,18 +86,31 @@ impl Work {
     fn on_joined(&mut self, discovery: &Discovery, joined: Result<Done, JoinError>) {
         match joined {
             Ok(Done::Asked(question, heard)) => discovery.on_heard(&question, heard),
-            Ok(Done::Read(lists)) => discovery.on_lists(lists),
-            Ok(Done::Published(done)) => return told(done),
+            Ok(Done::Read(lists)) => {
+                self.lists_due = Some(ambient::now() + LISTS);
+                discovery.on_lists(lists);
+            }
+            Ok(Done::Published(done)) => {
+                self.publishing = false;
+                return told(done);
+            }
             Err(error) => {
                 tracing::error!(%error, "discovery was interrupted");
-                discovery.resume(ambient::now());
+                let now = ambient::now();
+                discovery.resume(now);
+                self.lists_due.get_or_insert(now + LISTS);
+                self.publishing = false;
             }
         }
         self.publish.get_or_insert(ambient::now() + GATHERING);
     }
 
     fn publish_if_due(&mut self, running: &Arc<Running>, now: Instant) {
-        if self.publish.take_if(|at| *at <= now).is_some() && running.discovery().has_changed() {
+        if !self.publishing
+            && self.publish.take_if(|at| *at <= now).is_some()
+            && running.discovery().has_changed()
+        {
+            self.publishing = true;
             let running = Arc::clone(running);
             self.asking.spawn_blocking(move || Done::Published(running.follow()));
         }
@@ -96,7 +118,8 @@ impl Work {
 
     fn wake(&self, discovery: &Discovery) -> Option<Instant> {
         let due = discovery.next_due().filter(|_| self.asking.len() < MOST_AT_ONCE);
-        [due, self.publish, Some(self.lists_due)].into_iter().flatten().min()
+        let publish = self.publish.filter(|_| !self.publishing);
+        [due, publish, self.lists_due].into_iter().flatten().min()
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model::Name;
 
 /// Intervals in which something happened, the oldest first. It holds [`CAPACITY`] of them over all
 /// endpoints; the oldest go first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Intervals {
     pools: BTreeMap<u32, Members>,
     next: u32,

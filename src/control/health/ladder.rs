@@ -126,10 +126,9 @@ impl PoolLadder {
 /// Requests that the pool itself answered, however long their responses still take. An attempt that
 /// failed is none: the request may have had its answer from another endpoint.
 fn answered(samples: &[Sample]) -> u64 {
-    let failed = |sample: &Sample, by: Failure| sample.failures.get(by as usize).copied().unwrap_or_default();
     let of = |sample: &Sample| {
-        let ended = sample.successes + failed(sample, Failure::ServerError);
-        ended.max(sample.latencies.count().saturating_sub(failed(sample, Failure::Gateway)))
+        let ended = sample.successes + sample.failed_by(Failure::ServerError);
+        ended.max(sample.latencies.count().saturating_sub(sample.failed_by(Failure::Gateway)))
     };
     samples.iter().map(of).sum()
 }

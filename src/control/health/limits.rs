@@ -149,7 +149,7 @@ impl PoolLimits {
         let flow = Flow {
             answers: small(latencies.count()),
             latency: latencies.mean(),
-            timeouts: small(samples.iter().map(|sample| failed(sample, Failure::Timeout)).sum()),
+            timeouts: small(samples.iter().map(|sample| sample.failed_by(Failure::Timeout)).sum()),
             in_flight: pool.guard.in_flight(),
             held_back: small(held_back),
         };
@@ -164,7 +164,7 @@ impl PoolLimits {
     fn throttle(&mut self, pool: &Pool, samples: &[Sample], shed: u64, now: Instant) {
         let Some((throttle, enforced)) = &mut self.admission else { return };
         let ended: u64 = samples.iter().map(Sample::ended).sum();
-        let refused = |sample: &Sample| NOT_ACCEPTED.into_iter().map(|by| failed(sample, by)).sum::<u64>();
+        let refused = |sample: &Sample| NOT_ACCEPTED.into_iter().map(|by| sample.failed_by(by)).sum::<u64>();
         let refused: u64 = samples.iter().map(refused).sum();
         throttle.on_tick(ended + shed, ended.saturating_sub(refused), now);
         let bits = throttle::as_bits(throttle.probability());
@@ -282,10 +282,6 @@ fn tripped(cause: Cause) -> Tripped {
         }
         Cause::Trial => Tripped::Trial,
     }
-}
-
-fn failed(sample: &Sample, by: Failure) -> u64 {
-    sample.failures.get(by as usize).copied().unwrap_or_default()
 }
 
 fn small(count: u64) -> u32 {

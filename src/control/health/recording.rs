@@ -52,21 +52,21 @@ pub struct BadLine {
 #[must_use]
 pub fn write(record: &Record) -> String {
     let mut lines = vec![json!({ "kind": "recording", "version": VERSION })];
-    record.with_intervals(|intervals| {
-        let mut told = BTreeMap::new();
-        for (number, pool) in intervals.pools() {
+    // Making lines takes many times as long as a copy, and health is not to wait for that.
+    let intervals = record.with_intervals(|intervals| intervals.clone());
+    let mut told = BTreeMap::new();
+    for (number, pool) in intervals.pools() {
+        lines.push(members(pool));
+        told.insert(&pool.pool, number);
+    }
+    for interval in intervals.kept() {
+        let Some(pool) = intervals.members(interval.pool) else { continue };
+        // A pool that changed is introduced again, whenever intervals are of another than before.
+        if told.insert(&pool.pool, interval.pool) != Some(interval.pool) {
             lines.push(members(pool));
-            told.insert(&pool.pool, number);
         }
-        for interval in intervals.kept() {
-            let Some(pool) = intervals.members(interval.pool) else { continue };
-            // A pool that changed is introduced again, whenever intervals are of another than before.
-            if told.insert(&pool.pool, interval.pool) != Some(interval.pool) {
-                lines.push(members(pool));
-            }
-            lines.extend(line(interval, pool));
-        }
-    });
+        lines.extend(line(interval, pool));
+    }
     for entry in record.entries() {
         let mut object = entry.to_json();
         if let Value::Object(fields) = &mut object {

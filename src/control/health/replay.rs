@@ -2,8 +2,9 @@
 //! it. Only live traffic counts: checks and orders are not replayed. What an endpoint would have done
 //! with traffic that it did not get, nobody knows.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
+use super::TICK;
 use super::intervals::{Interval, Members};
 use super::recording::Recording;
 use crate::health::journal::Event;
@@ -159,13 +160,13 @@ fn draw(n: u64) -> u64 {
     mix(n.wrapping_mul(STEP))
 }
 
-/// How often endpoints are looked at while nothing happens.
-const TICK: Duration = Duration::from_millis(200);
 /// Into how many steps the longest gap is divided.
 const MOST_IDLE_TICKS: u32 = 3000;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::health::State;
     use crate::health::detector::{Chosen, Detector, Evidence, Finding, Kind, Make, Mode, Seen, Severity};

@@ -20,7 +20,8 @@ use crate::observe::tally::{Tally, TallyReader};
 use crate::upstream::pool::Selection;
 use crate::upstream::{Endpoint, Pool};
 
-/// A pool that is watched. Only the control thread takes the lock for longer than to read.
+/// A pool that is watched. The control thread waits for its lock, so nobody keeps that for longer than it takes
+/// to read, to give an order or, in a reload, to go on with what has changed.
 #[derive(Debug)]
 pub struct Watched {
     name: Name,

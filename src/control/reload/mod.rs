@@ -17,14 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::setpriority_process;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 pub use history::{Generation, History};
 pub use outcome::{Cause, Outcome, Refused, Replaced};
 pub use preview::Preview;
 pub use status::Status;
-use trial::Probation;
 pub use trial::{OnTrial, TrialEnd};
+use trial::{Probation, TakenBack};
 
 use super::admin::{Phase, Readiness};
 use super::running::{self, Running};
@@ -86,7 +87,7 @@ pub struct Attempt {
 struct State {
     loaded_at: SystemTime,
     cause: Cause,
-    last: Option<Attempt>,
+    last: Option<Arc<Attempt>>,
     /// What was found where the configuration comes from, when it was last read.
     seen: Fingerprint,
     /// The files and folders that were looked at then.
@@ -232,8 +233,12 @@ impl Reload {
                 }
                 () = sleep(self.state().probation.pause()) => {}
             }
-            if let Some(to) = self.look_at_trial() {
-                let outcome = self.carry_out(Wish::GoBack(to, Cause::AutoRollback)).await;
+            if let Some(TakenBack { generation, before, why }) = self.look_at_trial() {
+                let reload = Arc::clone(self);
+                // It is brought to the disk. What goes wrong with that is no reason not to go back.
+                let noted = spawn_blocking(move || reload.history.take_back(generation, &why)).await;
+                drop(noted);
+                let outcome = self.carry_out(Wish::GoBack(before, Cause::AutoRollback)).await;
                 self.state().probation.went_back(outcome.is_good());
             }
         }
@@ -370,11 +375,10 @@ impl Reload {
         }
         outcome::log(&attempt, generation);
         if result.is_some() {
-            self.state().last = Some(attempt);
+            self.state().last = Some(Arc::new(attempt));
         }
     }
 
-    /// A mistake in this program must not pass for a good reload.
     /// Takes note of an attempt that did not come to its end.
     fn fell(&self, cause: Cause, why: String) -> Outcome {
         let outcome = Outcome::Failed(format!("error: {why}\n"));

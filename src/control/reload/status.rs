@@ -1,6 +1,7 @@
 //! What is known of the configuration in force, and of the last attempt to replace it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ pub struct Status {
     /// Why.
     pub cause: Cause,
     /// The last attempt since the start.
-    pub last: Option<Attempt>,
+    pub last: Option<Arc<Attempt>>,
     /// The last configuration that was on trial since the start, or is.
     pub trial: Option<OnTrial>,
 }

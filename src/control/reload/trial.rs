@@ -46,6 +46,17 @@ pub(super) struct Probation {
     samples: VecDeque<(Instant, Count)>,
 }
 
+/// A configuration whose trial went wrong.
+#[derive(Debug)]
+pub(super) struct TakenBack {
+    /// Its number.
+    pub(super) generation: u64,
+    /// The number of the one to go back to.
+    pub(super) before: u64,
+    /// Why.
+    pub(super) why: String,
+}
+
 impl OnTrial {
     /// As the admin listener shows it.
     #[must_use]
@@ -128,8 +139,8 @@ impl Probation {
 }
 
 impl Reload {
-    /// Looks at how requests fare; the number of the configuration to go back to, if that is due.
-    pub(super) fn look_at_trial(&self) -> Option<u64> {
+    /// Looks at how requests fare; what is to be taken back, if that is due.
+    pub(super) fn look_at_trial(&self) -> Option<TakenBack> {
         let count = self.counted();
         let mut state = self.state();
         let verdict = state.probation.look(ambient::now(), count)?;
@@ -156,9 +167,8 @@ impl Reload {
                     why,
                     "the configuration on trial is taken back"
                 );
-                self.history.take_back(generation, &why);
                 self.running.registry().config().rolled_back();
-                Some(before)
+                Some(TakenBack { generation, before, why })
             }
         }
     }

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
+use std::future::pending;
 use std::os::unix::fs::MetadataExt as _;
+use std::panic::resume_unwind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -11,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::{Cause, Reload, seen};
@@ -20,7 +23,7 @@ use crate::config::plan::ReloadPlan;
 /// Has `reload` begin whenever the files have changed; does not end.
 pub(super) async fn run(reload: &Arc<Reload>) {
     if reload.source.file.is_none() {
-        return std::future::pending().await;
+        return pending().await;
     }
     let wake = Arc::new(Notify::new());
     let mut folders = Folders::new(&wake);
@@ -28,27 +31,29 @@ pub(super) async fn run(reload: &Arc<Reload>) {
     let (mut stamps, mut due) = (Vec::new(), true);
     loop {
         let ReloadPlan { watch, debounce } = reload.running.plan().0.reload;
+        let files: Arc<[PathBuf]> = if watch { reload.files().into() } else { [].into() };
+        let own = Arc::clone(&files);
+        let any;
+        (folders, any) = beside(move || folders.following(&own)).await;
         if !watch {
-            folders.follow(&[]);
             due = true;
             reload.attempted.notified().await;
             continue;
         }
-        let files = reload.files();
-        due |= folders.follow(&files);
+        due |= any;
         if !due {
             tokio::select! {
                 () = wake.notified() => settle(&wake, debounce).await,
                 () = reload.attempted.notified() => { stamps.clear(); continue }
                 () = sleep(POLL) => {
-                    if stamps == stamps_of(&files) && !reload.status().is_stale() {
+                    if stamps == stamps_of(&files).await && !reload.status().is_stale() {
                         continue;
                     }
                 }
             }
         }
         due = false;
-        stamps = stamps_of(&files);
+        stamps = stamps_of(&files).await;
         look(reload).await;
     }
 }
@@ -70,13 +75,23 @@ async fn look(reload: &Arc<Reload>) {
             (found, ambient::now().saturating_duration_since(began))
         }
     };
-    let Ok((found, took)) = tokio::task::spawn_blocking(reading).await else { return };
+    let Ok((found, took)) = spawn_blocking(reading).await else { return };
     let before = reload.state().seen;
     if found.is_some_and(|found| found != before) {
         reload.reload(Cause::File).await;
     } else {
         // Much may be going on in the folder that is none of our business.
         sleep((took * REST).min(POLL)).await;
+    }
+}
+
+/// Does what asks the file system on another thread, for the answer may be long in coming.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await.map_err(JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => resume_unwind(panic),
+        // The process ends.
+        Err(Err(_)) => pending().await,
     }
 }
 
@@ -119,7 +134,12 @@ impl Folders {
     }
 
     /// Watches the folders of these files and of the links on the way to them, each once, and no others;
-    /// whether any was not watched before.
+    /// with whether any was not watched before.
+    fn following(mut self, files: &[PathBuf]) -> (Self, bool) {
+        let any = self.follow(files);
+        (self, any)
+    }
+
     fn follow(&mut self, files: &[PathBuf]) -> bool {
         let concerned = Concerned::of(files);
         let parents = concerned.paths.iter().filter_map(|path| path.parent().map(Path::to_owned));
@@ -222,12 +242,14 @@ fn identity(folder: &Path) -> Option<(u64, u64)> {
 /// device, and when any of it changed.
 type Stamp = Option<(SystemTime, u64, u64, u64, i64)>;
 
-fn stamps_of(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |path: &PathBuf| {
-        let of = fs::metadata(path).ok()?;
-        Some((of.modified().ok()?, of.len(), of.ino(), of.dev(), of.ctime_nsec() ^ of.ctime()))
-    };
-    files.iter().map(stamp).collect()
+async fn stamps_of(files: &Arc<[PathBuf]>) -> Vec<Stamp> {
+    let files = Arc::clone(files);
+    beside(move || files.iter().map(|file| stamp(file)).collect()).await
+}
+
+fn stamp(file: &Path) -> Stamp {
+    let of = fs::metadata(file).ok()?;
+    Some((of.modified().ok()?, of.len(), of.ino(), of.dev(), of.ctime_nsec() ^ of.ctime()))
 }
 
 /// How often files are looked at without an event.

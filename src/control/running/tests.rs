@@ -1,9 +1,15 @@
 use std::fs;
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
 use crate::config;
 use crate::control::discovery::Wish;
+use crate::discover::Patch;
 use crate::route::filter::FilterCx;
 use crate::upstream::{Listener, Pool, Route};
 
@@ -135,24 +141,62 @@ fn a_plan_that_cannot_run_changes_nothing() {
 }
 
 #[test]
+fn a_log_that_takes_its_time_to_open_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    mknodat(CWD, path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let listener = |name: &str| {
+        let log = path(name).display().to_string();
+        format!(
+            "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\naccess_log = {{ path = \"{log}\" }}\n"
+        )
+    };
+    // Nobody reads from the pipe yet, so that its opening waits. It comes second.
+    let text = format!("{}{}{TWO}", listener("file"), listener("pipe"));
+    let running = Arc::new(start(TWO));
+    let own = Arc::clone(&running);
+    let replacing = thread::spawn(move || own.replace(plan(&text)));
+    let patience = Duration::from_secs(10);
+    let began = crate::ambient::now();
+    while !fs::exists(path("file")).unwrap() {
+        assert!(began.elapsed() < patience && !replacing.is_finished());
+        thread::yield_now();
+    }
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        tell.send(running.plan().1).unwrap();
+        running.close();
+        drop(tell);
+    });
+    assert_eq!(told.recv_timeout(patience), Ok(1));
+    assert_eq!(told.recv_timeout(patience), Err(mpsc::RecvTimeoutError::Disconnected), "it is closed");
+    fs::File::open(path("pipe")).unwrap();
+    assert!(matches!(replacing.join().unwrap(), Err(RunError::Closed)));
+}
+
+#[test]
 fn endpoints_of_several_pools_move_at_once() {
     let running = start(TWO);
     let mut changes = running.changes();
-    let name = |text| Name::new(text).unwrap();
-    let of = |pool| running.located(&name(pool)).unwrap().to_vec();
-    let moved = vec![(name("a"), of("b")), (name("b"), of("a")), (name("c"), Vec::new())];
+    let change = |pool: &str, port: u16, wish: Wish| {
+        let address = format!("127.0.0.1:{port}").parse().unwrap();
+        running.discovery().change(pool, &address, wish).unwrap();
+    };
     let before = running.published().load_full();
-    assert_eq!(running.relocate(moved).unwrap(), [name("c")]);
+    change("a", 1, Wish::Remove);
+    change("b", 1, Wish::Add(Patch::default()));
+    running.follow().unwrap();
     let after = running.published().load_full();
     assert_eq!((after.generation, changes.has_changed().unwrap()), (1, true));
     changes.mark_unchanged();
-    assert_eq!(pool(&after, "b").endpoints.len(), 2);
+    assert_eq!(["a", "b"].map(|name| pool(&after, name).endpoints.len()), [1, 2]);
+    assert!(Arc::ptr_eq(&pool(&before, "a").endpoints[1], &pool(&after, "a").endpoints[0]));
     assert!(Arc::ptr_eq(&pool(&before, "a").guard, &pool(&after, "a").guard));
     assert!(Arc::ptr_eq(web(&before), web(&after)));
-    // The same again is nothing new.
-    assert!(running.relocate(vec![(name("b"), of("b"))]).unwrap().is_empty());
-    assert!(!changes.has_changed().unwrap());
-    assert_eq!(running.relocate(vec![(name("a"), Vec::new())]).unwrap(), []);
+    running.follow().unwrap();
+    assert!(!changes.has_changed().unwrap(), "the same again is nothing new");
+    change("a", 2, Wish::Remove);
+    running.follow().unwrap();
     assert!(pool(&running.published().load_full(), "a").endpoints.is_empty());
 }
 

@@ -247,9 +247,7 @@ impl Stall {
 fn is_alive(sample: &Sample, silence: Duration) -> bool {
     let answers = [Failure::Gateway, Failure::ServerError, Failure::Reset, Failure::Protocol];
     sample.latencies.quantile(0.0).is_some_and(|fastest| fastest < silence)
-        || answers
-            .iter()
-            .any(|failure| sample.failures.get(*failure as usize).is_some_and(|count| *count > 0))
+        || answers.iter().any(|failure| sample.failed_by(*failure) > 0)
 }
 
 /// Whether a wait is long is judged by what this share of requests take at most.
