@@ -131,9 +131,9 @@ impl Predecessor {
     /// Says that this process serves; returns once the other one has let go, with the upgrade socket.
     pub(super) fn release(self, taken: &[Address], path: &Arc<Path>) -> Result<Option<Door>, HandoverError> {
         let taken: Vec<_> = taken.iter().map(Address::to_string).collect();
-        let heard = say(&self.link, &json!({ "ready": true, "taken": taken }), &[])
-            .and_then(|()| hear(&self.link, PATIENCE));
-        match heard {
+        let said = say(&self.link, &json!({ "ready": true, "taken": taken }), &[]);
+        // Whether it was heard or not: one that has given up has said so, and goes on.
+        match hear(&self.link, PATIENCE).and_then(|word| said.map(|()| word)) {
             Ok((word, _)) if word.get("released").is_some() => {}
             Ok((word, _)) => return Err(HandoverError::Garbled(word.to_string())),
             // Not of its own will: then there is nobody else left to serve.
@@ -202,3 +202,29 @@ fn of_link(error: io::Error) -> HandoverError {
 pub(super) const PROTOCOL: u32 = 1;
 /// How long a process may take to say what it has at hand.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn predecessor() -> (Link, Predecessor) {
+        let (theirs, link) = Link::pair().unwrap();
+        (theirs, Predecessor { link, door: None, orders: Vec::new(), process: 1 })
+    }
+
+    #[test]
+    fn one_that_has_given_up_is_not_taken_for_dead() {
+        let (theirs, predecessor) = predecessor();
+        say(&theirs, &json!({ "refused": "it was too slow" }), &[]).unwrap();
+        drop(theirs);
+        let error = predecessor.release(&[], &Path::new("u.sock").into()).unwrap_err();
+        assert!(matches!(&error, HandoverError::Refused(why) if why == "it was too slow"), "{error:?}");
+    }
+
+    #[test]
+    fn nobody_waits_for_the_dead() {
+        let (theirs, predecessor) = predecessor();
+        drop(theirs);
+        assert!(predecessor.release(&[], &Path::new("u.sock").into()).unwrap().is_none());
+    }
+}
