@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::handover::{Arrival, HandoverError, PATIENCE, PROTOCOL, StandingOrder, hear, hello, say};
 use super::{Ends, Server, StartError, notify};
@@ -56,9 +57,9 @@ enum State {
 type Passed = (LivesOn, bool);
 
 /// As [`Upgrades::attend`]; without an upgrade socket nobody ever comes in.
-pub(super) async fn attend(upgrades: Option<&Arc<Upgrades>>, entrance: &Option<Entrance>) {
+pub(super) async fn attend(upgrades: Option<&Arc<Upgrades>>) {
     match upgrades {
-        Some(upgrades) => upgrades.attend(entrance).await,
+        Some(upgrades) => upgrades.attend().await,
         None => pending().await,
     }
 }
@@ -136,20 +137,11 @@ impl Upgrades {
         Arc::new(Self { settings, running, admin, door, state: Mutex::default(), given: Notify::new() })
     }
 
-    /// Puts the upgrade socket on the current runtime.
-    pub(super) fn entrance(&self) -> Option<Entrance> {
-        self.door
-            .as_ref()?
-            .entrance()
-            .inspect_err(|error| tracing::error!(%error, "no process can take this one's place"))
-            .ok()
-    }
-
     /// Hears whoever comes in, until one of them has taken this process's place.
-    pub(super) async fn attend(self: &Arc<Self>, entrance: &Option<Entrance>) {
+    async fn attend(self: &Arc<Self>) {
         tokio::select! {
             () = self.given.notified() => {}
-            () = self.let_in(entrance) => {}
+            () = self.let_in() => {}
         }
     }
 
@@ -170,14 +162,15 @@ impl Upgrades {
         }
     }
 
-    async fn let_in(self: &Arc<Self>, entrance: &Option<Entrance>) {
-        let Some(entrance) = entrance else { return pending().await };
+    async fn let_in(self: &Arc<Self>) {
+        let Some(door) = &self.door else { return pending().await };
+        let entrance = opened(door).await;
         loop {
             match entrance.accept().await {
                 Ok(link) => self.converse("upgrade", move |upgrades| upgrades.hear_out(link)),
                 Err(error) => {
                     tracing::warn!(%error, "a process was not let in at the upgrade socket");
-                    tokio::time::sleep(PAUSE).await;
+                    sleep(PAUSE).await;
                 }
             }
         }
@@ -379,6 +372,19 @@ pub fn ask_to_upgrade(settings: &UpgradePlan) -> Result<(u32, u32), HandoverErro
     number("from").zip(number("upgraded")).ok_or_else(|| HandoverError::Garbled(word.to_string()))
 }
 
+/// The door, where the calling task can wait at it. Whoever comes before that waits.
+async fn opened(door: &Door) -> Entrance {
+    loop {
+        match door.entrance() {
+            Ok(entrance) => return entrance,
+            Err(error) => {
+                tracing::error!(%error, "no process can take this one's place, waiting before the next try");
+                sleep(DOOR_PAUSE).await;
+            }
+        }
+    }
+}
+
 /// Sends the sockets of one address. Where all workers share one, it is sent once.
 fn send(
     link: &Link,
@@ -413,5 +419,7 @@ fn command() -> Command {
 
 /// After somebody was not let in.
 const PAUSE: Duration = Duration::from_millis(100);
+/// After the door could not be opened, such as for want of file descriptors.
+const DOOR_PAUSE: Duration = Duration::from_secs(1);
 /// How often it is looked how far the new process is.
 const POLL: Duration = Duration::from_millis(20);
