@@ -206,6 +206,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::{Options, Server, StartError};
 
     fn predecessor() -> (Link, Predecessor) {
         let (theirs, link) = Link::pair().unwrap();
@@ -219,6 +220,33 @@ mod tests {
         drop(theirs);
         let error = predecessor.release(&[], &Path::new("u.sock").into()).unwrap_err();
         assert!(matches!(&error, HandoverError::Refused(why) if why == "it was too slow"), "{error:?}");
+    }
+
+    #[test]
+    fn whoever_has_been_let_go_to_serves_without_an_upgrade_socket_if_need_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("u.sock").into();
+        let (theirs, predecessor) = predecessor();
+        // Somebody else has it, and no other was passed on.
+        let taken = Door::open(&path).unwrap();
+        let text = format!(
+            "workers = 1\n[upgrade]\nsocket = \"{}\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+             [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+             [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"127.0.0.1:9\"]\n",
+            path.display()
+        );
+        let plan = || crate::config::from_str("f.toml", &text, &|_| None, folder.path()).unwrap();
+        let lets_go = std::thread::spawn(move || {
+            let (word, _) = hear(&theirs, PATIENCE).unwrap();
+            assert!(word.get("ready").is_some(), "{word}");
+            say(&theirs, &json!({ "released": true }), &[]).unwrap();
+        });
+        let arrival = Arrival { predecessor: Some(predecessor), ..Arrival::default() };
+        drop(Server::start_with(plan(), Options::default(), arrival).unwrap());
+        lets_go.join().unwrap();
+        let error = Server::start(plan(), Options::default()).unwrap_err();
+        assert!(matches!(error, StartError::Door { .. }), "{error:?}");
+        drop(taken);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl Server {
         admin: Vec<(Address, Address, BoundSocket)>,
     ) -> Result<(), StartError> {
         let Arrival { inherited, predecessor } = arrival;
-        let mut door = None;
+        let (mut door, is_first) = (None, predecessor.is_none());
         if let (Some(predecessor), Some(path)) = (predecessor, &settings.socket) {
             let process = predecessor.process;
             let released = predecessor.release(&inherited.taken(), path);
@@ -86,8 +86,18 @@ impl Server {
             tracing::warn!(%address, "a socket that was passed on is closed: no listener binds its address");
         }
         if let (None, Some(path)) = (&door, &settings.socket) {
-            let failed = |source| StartError::Door { path: path.display().to_string(), source };
-            door = Some(Door::open(path).map_err(failed)?);
+            door = match Door::open(path) {
+                Ok(door) => Some(door),
+                Err(source) if is_first => {
+                    return Err(StartError::Door { path: path.display().to_string(), source });
+                }
+                // The old process serves no more.
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%path, %error, "no process can take this one's place later");
+                    None
+                }
+            };
         }
         self.upgrades = Some(Upgrades::new(settings, Arc::clone(&self.running), admin, door));
         self.answering.send_replace(Answering::Now);
@@ -319,7 +329,8 @@ impl Upgrades {
 
     fn announce(&self) -> Result<(), String> {
         if self.door.is_none() {
-            return Err("`[upgrade] socket` is not set".to_owned());
+            return Err("`[upgrade] socket` is not set, or nothing can listen there: then the log says why"
+                .to_owned());
         }
         if process::id() == 1 {
             return Err("it is the first process here, with whose end everything ends: start a new \
