@@ -6,7 +6,8 @@ use std::env;
 use std::future::pending;
 use std::os::fd::AsFd;
 use std::process::{self, Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ptr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub(super) struct Upgrades {
     door: Option<Door>,
     state: Mutex<State>,
     given: Notify,
+    /// The same, for threads.
+    gave: Condvar,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -51,6 +54,13 @@ enum State {
     Given(u32),
     /// This process ends, with no other in its place.
     Ending,
+}
+
+impl State {
+    /// Whether the process at the other end of `link` may be let go to.
+    fn is_giving(&self, link: &Link) -> bool {
+        matches!(self, Self::Giving(to) if ptr::eq(&**to, link))
+    }
 }
 
 /// Something that was passed on, and whether it lived on elsewhere before.
@@ -144,7 +154,15 @@ impl Upgrades {
         admin: Vec<(Address, Address, BoundSocket)>,
         door: Option<Door>,
     ) -> Arc<Self> {
-        Arc::new(Self { settings, running, admin, door, state: Mutex::default(), given: Notify::new() })
+        Arc::new(Self {
+            settings,
+            running,
+            admin,
+            door,
+            state: Mutex::default(),
+            given: Notify::new(),
+            gave: Condvar::new(),
+        })
     }
 
     /// Hears whoever comes in, until one of them has taken this process's place.
@@ -223,20 +241,14 @@ impl Upgrades {
         let process = json::number(word, "process").unwrap_or(0);
         let version = json::text(word, "forebay").unwrap_or_default();
         tracing::info!(process, version, "another process is to take this one's place");
-        let outcome = self.pass_on(&link);
-        let mut state = self.state();
-        match outcome {
-            Ok(()) => {
-                *state = State::Given(process);
-                self.given.notify_one();
+        if let Err(error) = self.pass_on(&link, process) {
+            let mut state = self.state();
+            if state.is_giving(&link) {
+                *state = State::Idle;
             }
-            Err(error) => {
-                if !matches!(*state, State::Ending) {
-                    *state = State::Idle;
-                }
-                tracing::error!(process, %error, "no process takes this one's place: it goes on");
-                let _ = say(&link, &refusal(&error.to_string()), &[]);
-            }
+            drop(state);
+            tracing::error!(process, %error, "no process takes this one's place: it goes on");
+            let _ = say(&link, &refusal(&error.to_string()), &[]);
         }
         Ok(())
     }
@@ -254,7 +266,7 @@ impl Upgrades {
         }
     }
 
-    fn pass_on(&self, link: &Link) -> Result<(), HandoverError> {
+    fn pass_on(&self, link: &Link, process: u32) -> Result<(), HandoverError> {
         let sockets = self.running.sockets().borrow().clone();
         let snapshot = self.running.published().load_full();
         for opened in &sockets.opened {
@@ -292,18 +304,24 @@ impl Upgrades {
         let admin = self.admin.iter().map(|(_, address, socket)| (address.to_string(), socket.lives_on()));
         let passed = listeners.chain(admin).filter(|(address, _)| taken.contains(&**address));
         let passed = passed.map(|(_, lives_on)| lives_on).chain(self.door.as_ref().map(Door::lives_on));
-        self.let_go(link, passed.map(|lives_on| (lives_on.clone(), lives_on.get())).collect())
+        let passed = passed.map(|lives_on| (lives_on.clone(), lives_on.get())).collect();
+        self.let_go(link, process, passed)
     }
 
     /// From its last word on, what was `passed` is the other process's.
-    fn let_go(&self, link: &Link, passed: Vec<Passed>) -> Result<(), HandoverError> {
-        let state = self.state();
-        if matches!(*state, State::Ending) {
-            return Err(HandoverError::Refused("it ends".to_owned()));
+    fn let_go(&self, link: &Link, process: u32, passed: Vec<Passed>) -> Result<(), HandoverError> {
+        // Held until it is said: it is not given up in between.
+        let mut state = self.state();
+        if !state.is_giving(link) {
+            return Err(HandoverError::Refused("it ends, or has given up".to_owned()));
         }
         passed.iter().for_each(|(lives_on, _)| lives_on.set(true));
         let said = say(link, &json!({ "released": true }), &[]);
-        if said.is_err() {
+        if said.is_ok() {
+            *state = State::Given(process);
+            self.given.notify_one();
+            self.gave.notify_all();
+        } else {
             passed.iter().for_each(|(lives_on, before)| lives_on.set(*before));
         }
         said
@@ -350,15 +368,25 @@ impl Upgrades {
 
     fn await_successor(&self, mut child: Child) -> Result<u32, String> {
         let by = ambient::now() + self.settings.start_timeout + PATIENCE;
-        while ambient::now() < by {
-            if let State::Given(process) = *self.state() {
+        let mut state = self.state();
+        loop {
+            if let State::Given(process) = *state {
                 return Ok(process);
             }
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(format!("the new process ended before it was ready: {status}; the log says why"));
             }
-            thread::sleep(POLL);
+            if ambient::now() >= by {
+                break;
+            }
+            let waited = self.gave.wait_timeout(state, POLL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        if !matches!(*state, State::Ending) {
+            // Nothing is let go to it from here on.
+            *state = State::Idle;
+        }
+        drop(state);
         // It may have ended just now.
         let _ = child.kill();
         let _ = child.wait();
@@ -432,5 +460,5 @@ fn command() -> Command {
 const PAUSE: Duration = Duration::from_millis(100);
 /// After the door could not be opened, such as for want of file descriptors.
 const DOOR_PAUSE: Duration = Duration::from_secs(1);
-/// How often it is looked how far the new process is.
+/// How often it is looked whether the new process, or a worker, has ended.
 const POLL: Duration = Duration::from_millis(20);
