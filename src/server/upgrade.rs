@@ -134,11 +134,13 @@ impl Server {
         let timeout = self.upgrades.as_ref().map(|upgrades| upgrades.settings.timeout).unwrap_or_default();
         tracing::info!(?timeout, "another process has taken this one's place, draining");
         self.answering.send_replace(Answering::NoMore);
-        self.upgrades = None;
         self.drain();
+        if let Some(upgrades) = self.upgrades.take() {
+            upgrades.take_leave().await;
+        }
         tokio::select! {
             () = self.ended() => {}
-            () = tokio::time::sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => self.drained(drain.timeout, &mut ends).await,
         }
         self.abort();
@@ -187,6 +189,16 @@ impl Upgrades {
         if let State::Giving(link) = before {
             // Its own start has failed then, whether it hears this or not.
             let _ = say(&link, &json!({ "refused": "it ends" }), &[]);
+        }
+    }
+
+    /// Closes what is not needed any more, once whoever asked for the upgrade has heard of it: the process
+    /// may be gone in a moment.
+    async fn take_leave(self: Arc<Self>) {
+        let mut left = LEAVE.as_millis() / POLL.as_millis();
+        while Arc::strong_count(&self) > 1 && left > 0 {
+            sleep(POLL).await;
+            left -= 1;
         }
     }
 
@@ -460,5 +472,7 @@ fn command() -> Command {
 const PAUSE: Duration = Duration::from_millis(100);
 /// After the door could not be opened, such as for want of file descriptors.
 const DOOR_PAUSE: Duration = Duration::from_secs(1);
-/// How often it is looked whether the new process, or a worker, has ended.
+/// The longest that conversations may take to end after a hand-over.
+const LEAVE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the new process, a worker or a conversation has ended.
 const POLL: Duration = Duration::from_millis(20);
