@@ -300,22 +300,17 @@ impl Server {
     }
 
     async fn until_signal(mut self, mut ends: Ends, mut others: Others) {
-        let upgrades = self.upgrades.clone();
-        let entrance = upgrades.as_ref().and_then(|upgrades| upgrades.entrance());
         loop {
             tokio::select! {
                 () = ends.next() => break,
                 _ = others.reopen.recv() => self.reopen_logs(),
                 _ = others.hangup.recv() => self.reload.request(Cause::Signal),
                 _ = others.upgrade.recv() => self.order_upgrade(),
-                () = upgrade::attend(upgrades.as_ref(), &entrance) => {
-                    drop(entrance);
-                    return self.leave(ends).await;
-                }
+                () = upgrade::attend(self.upgrades.as_ref()) => return self.leave(ends).await,
             }
         }
         notify::stopping();
-        upgrades.iter().for_each(|upgrades| upgrades.end());
+        self.upgrades.iter().for_each(|upgrades| upgrades.end());
         let drain = self.drain_settings();
         tracing::info!(delay = ?drain.delay, timeout = ?drain.timeout, "draining");
         self.readiness.enter(Readying::Draining);

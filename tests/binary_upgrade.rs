@@ -423,6 +423,26 @@ fn a_listener_that_is_not_taken_over_is_closed() {
 }
 
 #[test]
+fn an_admin_listener_that_is_not_taken_over_is_closed_before_the_drain_ends() {
+    let gate = Arc::new(Gate::default());
+    let origin = origin(&gate);
+    let mut line = Line::start(&config(origin.address()), &[]);
+    let (admin, file) = (line.first.admin(), line.folder().join("f.toml"));
+    let mut slow = line.first.connect();
+    slow.send("GET /slow HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(slow.take_until(b"01234").is_some());
+    fs::write(file, config(origin.address()) + "[admin]\nbind = \"unix:a.sock\"\n")
+        .expect("it can be changed");
+    line.upgraded();
+    let refuses = || TcpStream::connect(admin).is_err_and(|e| e.kind() == ErrorKind::ConnectionRefused);
+    eventually("it is closed", refuses);
+    assert!(!line.first.has_ended());
+    gate.open();
+    assert_eq!(slow.take(5), b"56789");
+    eventually("the old one ends", || line.first.has_ended());
+}
+
+#[test]
 fn without_an_upgrade_socket_there_is_no_upgrade() {
     let origin = origin(&Arc::default());
     let toml = config(origin.address()).replace("socket = \"u.sock\"", "");

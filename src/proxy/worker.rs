@@ -246,11 +246,10 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let mut connections = self.worker.connections.borrow_mut();
-        let open = connections.get_mut(self.place).and_then(Option::take);
-        drop(connections);
-        // The last connection of a listener takes along the view that it ran under, and what that held.
-        drop(open);
+        if let Some(open) = self.worker.connections.borrow_mut().get_mut(self.place) {
+            // Not the last to hold it, which takes along a view and what that held.
+            *open = None;
+        }
         self.worker.vacant.borrow_mut().push(self.place);
         if self.worker.open_connections() == 0
             && let Some(waker) = self.worker.ended.borrow_mut().take()

@@ -131,9 +131,9 @@ impl Predecessor {
     /// Says that this process serves; returns once the other one has let go, with the upgrade socket.
     pub(super) fn release(self, taken: &[Address], path: &Arc<Path>) -> Result<Option<Door>, HandoverError> {
         let taken: Vec<_> = taken.iter().map(Address::to_string).collect();
-        let heard = say(&self.link, &json!({ "ready": true, "taken": taken }), &[])
-            .and_then(|()| hear(&self.link, PATIENCE));
-        match heard {
+        let said = say(&self.link, &json!({ "ready": true, "taken": taken }), &[]);
+        // Whether it was heard or not: one that has given up has said so, and goes on.
+        match hear(&self.link, PATIENCE).and_then(|word| said.map(|()| word)) {
             Ok((word, _)) if word.get("released").is_some() => {}
             Ok((word, _)) => return Err(HandoverError::Garbled(word.to_string())),
             // Not of its own will: then there is nobody else left to serve.
@@ -202,3 +202,57 @@ fn of_link(error: io::Error) -> HandoverError {
 pub(super) const PROTOCOL: u32 = 1;
 /// How long a process may take to say what it has at hand.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::{Options, Server, StartError};
+
+    fn predecessor() -> (Link, Predecessor) {
+        let (theirs, link) = Link::pair().unwrap();
+        (theirs, Predecessor { link, door: None, orders: Vec::new(), process: 1 })
+    }
+
+    #[test]
+    fn one_that_has_given_up_is_not_taken_for_dead() {
+        let (theirs, predecessor) = predecessor();
+        say(&theirs, &json!({ "refused": "it was too slow" }), &[]).unwrap();
+        drop(theirs);
+        let error = predecessor.release(&[], &Path::new("u.sock").into()).unwrap_err();
+        assert!(matches!(&error, HandoverError::Refused(why) if why == "it was too slow"), "{error:?}");
+    }
+
+    #[test]
+    fn whoever_has_been_let_go_to_serves_without_an_upgrade_socket_if_need_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("u.sock").into();
+        let (theirs, predecessor) = predecessor();
+        // Somebody else has it, and no other was passed on.
+        let taken = Door::open(&path).unwrap();
+        let text = format!(
+            "workers = 1\n[upgrade]\nsocket = \"{}\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+             [[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+             [[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"127.0.0.1:9\"]\n",
+            path.display()
+        );
+        let plan = || crate::config::from_str("f.toml", &text, &|_| None, folder.path()).unwrap();
+        let lets_go = std::thread::spawn(move || {
+            let (word, _) = hear(&theirs, PATIENCE).unwrap();
+            assert!(word.get("ready").is_some(), "{word}");
+            say(&theirs, &json!({ "released": true }), &[]).unwrap();
+        });
+        let arrival = Arrival { predecessor: Some(predecessor), ..Arrival::default() };
+        drop(Server::start_with(plan(), Options::default(), arrival).unwrap());
+        lets_go.join().unwrap();
+        let error = Server::start(plan(), Options::default()).unwrap_err();
+        assert!(matches!(error, StartError::Door { .. }), "{error:?}");
+        drop(taken);
+    }
+
+    #[test]
+    fn nobody_waits_for_the_dead() {
+        let (theirs, predecessor) = predecessor();
+        drop(theirs);
+        assert!(predecessor.release(&[], &Path::new("u.sock").into()).unwrap().is_none());
+    }
+}

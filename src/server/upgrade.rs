@@ -6,12 +6,14 @@ use std::env;
 use std::future::pending;
 use std::os::fd::AsFd;
 use std::process::{self, Child, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::ptr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::handover::{Arrival, HandoverError, PATIENCE, PROTOCOL, StandingOrder, hear, hello, say};
 use super::{Ends, Server, StartError, notify};
@@ -36,6 +38,8 @@ pub(super) struct Upgrades {
     door: Option<Door>,
     state: Mutex<State>,
     given: Notify,
+    /// The same, for threads.
+    gave: Condvar,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -52,13 +56,20 @@ enum State {
     Ending,
 }
 
+impl State {
+    /// Whether the process at the other end of `link` may be let go to.
+    fn is_giving(&self, link: &Link) -> bool {
+        matches!(self, Self::Giving(to) if ptr::eq(&**to, link))
+    }
+}
+
 /// Something that was passed on, and whether it lived on elsewhere before.
 type Passed = (LivesOn, bool);
 
 /// As [`Upgrades::attend`]; without an upgrade socket nobody ever comes in.
-pub(super) async fn attend(upgrades: Option<&Arc<Upgrades>>, entrance: &Option<Entrance>) {
+pub(super) async fn attend(upgrades: Option<&Arc<Upgrades>>) {
     match upgrades {
-        Some(upgrades) => upgrades.attend(entrance).await,
+        Some(upgrades) => upgrades.attend().await,
         None => pending().await,
     }
 }
@@ -72,7 +83,7 @@ impl Server {
         admin: Vec<(Address, Address, BoundSocket)>,
     ) -> Result<(), StartError> {
         let Arrival { inherited, predecessor } = arrival;
-        let mut door = None;
+        let (mut door, is_first) = (None, predecessor.is_none());
         if let (Some(predecessor), Some(path)) = (predecessor, &settings.socket) {
             let process = predecessor.process;
             let released = predecessor.release(&inherited.taken(), path);
@@ -85,8 +96,18 @@ impl Server {
             tracing::warn!(%address, "a socket that was passed on is closed: no listener binds its address");
         }
         if let (None, Some(path)) = (&door, &settings.socket) {
-            let failed = |source| StartError::Door { path: path.display().to_string(), source };
-            door = Some(Door::open(path).map_err(failed)?);
+            door = match Door::open(path) {
+                Ok(door) => Some(door),
+                Err(source) if is_first => {
+                    return Err(StartError::Door { path: path.display().to_string(), source });
+                }
+                // The old process serves no more.
+                Err(error) => {
+                    let path = path.display();
+                    tracing::error!(%path, %error, "no process can take this one's place later");
+                    None
+                }
+            };
         }
         self.upgrades = Some(Upgrades::new(settings, Arc::clone(&self.running), admin, door));
         self.answering.send_replace(Answering::Now);
@@ -113,11 +134,13 @@ impl Server {
         let timeout = self.upgrades.as_ref().map(|upgrades| upgrades.settings.timeout).unwrap_or_default();
         tracing::info!(?timeout, "another process has taken this one's place, draining");
         self.answering.send_replace(Answering::NoMore);
-        self.upgrades = None;
         self.drain();
+        if let Some(upgrades) = self.upgrades.take() {
+            upgrades.take_leave().await;
+        }
         tokio::select! {
             () = self.ended() => {}
-            () = tokio::time::sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
+            () = sleep(timeout) => tracing::warn!("drain timed out, dropping what is left"),
             () = ends.next() => self.drained(drain.timeout, &mut ends).await,
         }
         self.abort();
@@ -133,23 +156,22 @@ impl Upgrades {
         admin: Vec<(Address, Address, BoundSocket)>,
         door: Option<Door>,
     ) -> Arc<Self> {
-        Arc::new(Self { settings, running, admin, door, state: Mutex::default(), given: Notify::new() })
-    }
-
-    /// Puts the upgrade socket on the current runtime.
-    pub(super) fn entrance(&self) -> Option<Entrance> {
-        self.door
-            .as_ref()?
-            .entrance()
-            .inspect_err(|error| tracing::error!(%error, "no process can take this one's place"))
-            .ok()
+        Arc::new(Self {
+            settings,
+            running,
+            admin,
+            door,
+            state: Mutex::default(),
+            given: Notify::new(),
+            gave: Condvar::new(),
+        })
     }
 
     /// Hears whoever comes in, until one of them has taken this process's place.
-    pub(super) async fn attend(self: &Arc<Self>, entrance: &Option<Entrance>) {
+    async fn attend(self: &Arc<Self>) {
         tokio::select! {
             () = self.given.notified() => {}
-            () = self.let_in(entrance) => {}
+            () = self.let_in() => {}
         }
     }
 
@@ -170,14 +192,25 @@ impl Upgrades {
         }
     }
 
-    async fn let_in(self: &Arc<Self>, entrance: &Option<Entrance>) {
-        let Some(entrance) = entrance else { return pending().await };
+    /// Closes what is not needed any more, once whoever asked for the upgrade has heard of it: the process
+    /// may be gone in a moment.
+    async fn take_leave(self: Arc<Self>) {
+        let mut left = LEAVE.as_millis() / POLL.as_millis();
+        while Arc::strong_count(&self) > 1 && left > 0 {
+            sleep(POLL).await;
+            left -= 1;
+        }
+    }
+
+    async fn let_in(self: &Arc<Self>) {
+        let Some(door) = &self.door else { return pending().await };
+        let entrance = opened(door).await;
         loop {
             match entrance.accept().await {
                 Ok(link) => self.converse("upgrade", move |upgrades| upgrades.hear_out(link)),
                 Err(error) => {
                     tracing::warn!(%error, "a process was not let in at the upgrade socket");
-                    tokio::time::sleep(PAUSE).await;
+                    sleep(PAUSE).await;
                 }
             }
         }
@@ -220,20 +253,14 @@ impl Upgrades {
         let process = json::number(word, "process").unwrap_or(0);
         let version = json::text(word, "forebay").unwrap_or_default();
         tracing::info!(process, version, "another process is to take this one's place");
-        let outcome = self.pass_on(&link);
-        let mut state = self.state();
-        match outcome {
-            Ok(()) => {
-                *state = State::Given(process);
-                self.given.notify_one();
+        if let Err(error) = self.pass_on(&link, process) {
+            let mut state = self.state();
+            if state.is_giving(&link) {
+                *state = State::Idle;
             }
-            Err(error) => {
-                if !matches!(*state, State::Ending) {
-                    *state = State::Idle;
-                }
-                tracing::error!(process, %error, "no process takes this one's place: it goes on");
-                let _ = say(&link, &refusal(&error.to_string()), &[]);
-            }
+            drop(state);
+            tracing::error!(process, %error, "no process takes this one's place: it goes on");
+            let _ = say(&link, &refusal(&error.to_string()), &[]);
         }
         Ok(())
     }
@@ -251,7 +278,7 @@ impl Upgrades {
         }
     }
 
-    fn pass_on(&self, link: &Link) -> Result<(), HandoverError> {
+    fn pass_on(&self, link: &Link, process: u32) -> Result<(), HandoverError> {
         let sockets = self.running.sockets().borrow().clone();
         let snapshot = self.running.published().load_full();
         for opened in &sockets.opened {
@@ -289,18 +316,24 @@ impl Upgrades {
         let admin = self.admin.iter().map(|(_, address, socket)| (address.to_string(), socket.lives_on()));
         let passed = listeners.chain(admin).filter(|(address, _)| taken.contains(&**address));
         let passed = passed.map(|(_, lives_on)| lives_on).chain(self.door.as_ref().map(Door::lives_on));
-        self.let_go(link, passed.map(|lives_on| (lives_on.clone(), lives_on.get())).collect())
+        let passed = passed.map(|lives_on| (lives_on.clone(), lives_on.get())).collect();
+        self.let_go(link, process, passed)
     }
 
     /// From its last word on, what was `passed` is the other process's.
-    fn let_go(&self, link: &Link, passed: Vec<Passed>) -> Result<(), HandoverError> {
-        let state = self.state();
-        if matches!(*state, State::Ending) {
-            return Err(HandoverError::Refused("it ends".to_owned()));
+    fn let_go(&self, link: &Link, process: u32, passed: Vec<Passed>) -> Result<(), HandoverError> {
+        // Held until it is said: it is not given up in between.
+        let mut state = self.state();
+        if !state.is_giving(link) {
+            return Err(HandoverError::Refused("it ends, or has given up".to_owned()));
         }
         passed.iter().for_each(|(lives_on, _)| lives_on.set(true));
         let said = say(link, &json!({ "released": true }), &[]);
-        if said.is_err() {
+        if said.is_ok() {
+            *state = State::Given(process);
+            self.given.notify_one();
+            self.gave.notify_all();
+        } else {
             passed.iter().for_each(|(lives_on, before)| lives_on.set(*before));
         }
         said
@@ -326,7 +359,8 @@ impl Upgrades {
 
     fn announce(&self) -> Result<(), String> {
         if self.door.is_none() {
-            return Err("`[upgrade] socket` is not set".to_owned());
+            return Err("`[upgrade] socket` is not set, or nothing can listen there: then the log says why"
+                .to_owned());
         }
         if process::id() == 1 {
             return Err("it is the first process here, with whose end everything ends: start a new \
@@ -346,15 +380,25 @@ impl Upgrades {
 
     fn await_successor(&self, mut child: Child) -> Result<u32, String> {
         let by = ambient::now() + self.settings.start_timeout + PATIENCE;
-        while ambient::now() < by {
-            if let State::Given(process) = *self.state() {
+        let mut state = self.state();
+        loop {
+            if let State::Given(process) = *state {
                 return Ok(process);
             }
             if let Ok(Some(status)) = child.try_wait() {
                 return Err(format!("the new process ended before it was ready: {status}; the log says why"));
             }
-            thread::sleep(POLL);
+            if ambient::now() >= by {
+                break;
+            }
+            let waited = self.gave.wait_timeout(state, POLL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        if !matches!(*state, State::Ending) {
+            // Nothing is let go to it from here on.
+            *state = State::Idle;
+        }
+        drop(state);
         // It may have ended just now.
         let _ = child.kill();
         let _ = child.wait();
@@ -377,6 +421,19 @@ pub fn ask_to_upgrade(settings: &UpgradePlan) -> Result<(u32, u32), HandoverErro
     let (word, _) = hear(&link, settings.start_timeout + PATIENCE * 2)?;
     let number = |name| json::number(&word, name);
     number("from").zip(number("upgraded")).ok_or_else(|| HandoverError::Garbled(word.to_string()))
+}
+
+/// The door, where the calling task can wait at it. Whoever comes before that waits.
+async fn opened(door: &Door) -> Entrance {
+    loop {
+        match door.entrance() {
+            Ok(entrance) => return entrance,
+            Err(error) => {
+                tracing::error!(%error, "no process can take this one's place, waiting before the next try");
+                sleep(DOOR_PAUSE).await;
+            }
+        }
+    }
 }
 
 /// Sends the sockets of one address. Where all workers share one, it is sent once.
@@ -413,5 +470,9 @@ fn command() -> Command {
 
 /// After somebody was not let in.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often it is looked how far the new process is.
+/// After the door could not be opened, such as for want of file descriptors.
+const DOOR_PAUSE: Duration = Duration::from_secs(1);
+/// The longest that conversations may take to end after a hand-over.
+const LEAVE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the new process, a worker or a conversation has ended.
 const POLL: Duration = Duration::from_millis(20);

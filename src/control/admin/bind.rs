@@ -44,9 +44,10 @@ impl Bound {
         self.first()?.try_clone()
     }
 
-    /// Accepts, which takes no further descriptor: it may be that there is none.
-    pub(super) fn listen(mut self) -> io::Result<Listener> {
-        let socket = self.sockets.pop().ok_or(io::ErrorKind::NotFound)?;
+    /// Accepts, which takes no further descriptor: it may be that there is none. From the one that is shared,
+    /// as nobody accepts from others that were passed on.
+    pub(super) fn listen(self) -> io::Result<Listener> {
+        let socket = self.sockets.into_iter().next().ok_or(io::ErrorKind::NotFound)?;
         socket.listen().map(Listener)
     }
 
@@ -58,5 +59,32 @@ impl Bound {
 impl Listener {
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Socket>> {
         self.0.poll_accept(cx).map_ok(|(socket, _)| socket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+    use crate::net::inherit::Given;
+
+    #[tokio::test]
+    async fn of_several_that_were_passed_on_one_is_left_and_is_shared() {
+        let passed = listen::bind(&"127.0.0.1:0".parse().unwrap(), 4).unwrap();
+        let (asked, inherited) = (passed.address, Inherited::default());
+        for socket in passed.sockets {
+            let socket = socket.as_fd().try_clone_to_owned().unwrap();
+            let given = Given { asked: asked.clone(), owner: "web".to_owned(), socket, kept: false };
+            inherited.add(given).unwrap();
+        }
+        let bound = Bound::new(&asked, None, &inherited).unwrap();
+        let shared = bound.share().unwrap();
+        let listener = bound.listen().unwrap();
+        let clients: Vec<_> = (0..16).map(|_| TcpStream::connect(asked.inet().unwrap()).unwrap()).collect();
+        drop(listener);
+        let BoundSocket::Tcp(shared, _) = shared else { panic!("is TCP") };
+        assert_eq!(std::iter::from_fn(|| shared.accept().ok()).count(), clients.len());
     }
 }
