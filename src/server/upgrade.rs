@@ -303,13 +303,6 @@ impl Upgrades {
             return Err(HandoverError::Garbled(word.to_string()));
         }
         let taken: BTreeSet<_> = json::list(&word, "taken").iter().filter_map(Value::as_str).collect();
-        // One that a reload has given up meanwhile lets nobody in any more.
-        let now = self.running.sockets().borrow().clone();
-        let is_kept = |opened: &Opened| now.opened.iter().any(|kept| kept.address == opened.address);
-        let mut passed = sockets.opened.iter().filter(|opened| taken.contains(&*opened.address.to_string()));
-        if !passed.all(is_kept) {
-            return Err(HandoverError::Refused("its configuration was replaced meanwhile".to_owned()));
-        }
         let listeners = sockets.opened.iter().flat_map(|opened| {
             opened.sockets.iter().map(|socket| (opened.address.to_string(), socket.lives_on()))
         });
@@ -317,18 +310,35 @@ impl Upgrades {
         let passed = listeners.chain(admin).filter(|(address, _)| taken.contains(&**address));
         let passed = passed.map(|(_, lives_on)| lives_on).chain(self.door.as_ref().map(Door::lives_on));
         let passed = passed.map(|lives_on| (lives_on.clone(), lives_on.get())).collect();
-        self.let_go(link, process, passed)
+        let are_kept = || {
+            let now = self.running.sockets().borrow().clone();
+            let is_kept = |opened: &Opened| now.opened.iter().any(|kept| kept.address == opened.address);
+            sockets.opened.iter().filter(|opened| taken.contains(&*opened.address.to_string())).all(is_kept)
+        };
+        self.let_go(link, process, passed, are_kept)
     }
 
-    /// From its last word on, what was `passed` is the other process's.
-    fn let_go(&self, link: &Link, process: u32, passed: Vec<Passed>) -> Result<(), HandoverError> {
+    /// From its last word on, what was `passed` is the other process's, if all of it is still there.
+    fn let_go(
+        &self,
+        link: &Link,
+        process: u32,
+        passed: Vec<Passed>,
+        are_kept: impl FnOnce() -> bool,
+    ) -> Result<(), HandoverError> {
         // Held until it is said: it is not given up in between.
         let mut state = self.state();
         if !state.is_giving(link) {
             return Err(HandoverError::Refused("it ends, or has given up".to_owned()));
         }
+        // Before the look at them: what a reload gives up after it is closed as one that lives on.
         passed.iter().for_each(|(lives_on, _)| lives_on.set(true));
-        let said = say(link, &json!({ "released": true }), &[]);
+        let said = if are_kept() {
+            say(link, &json!({ "released": true }), &[])
+        } else {
+            // It lets nobody in any more.
+            Err(HandoverError::Refused("its configuration was replaced meanwhile".to_owned()))
+        };
         if said.is_ok() {
             *state = State::Given(process);
             self.given.notify_one();
