@@ -32,7 +32,7 @@ pub struct Connection {
     pub requests: u64,
     /// Requests under way; at most 1 over HTTP/1.
     pub under_way: u32,
-    /// The request under way that began last.
+    /// The request that began last, while it is under way; others may be, over HTTP/2, that began before.
     pub latest: Option<Request>,
     /// Whether it is to end after what is under way.
     pub ending: bool,

@@ -38,7 +38,7 @@ pub struct Tls {
     pub sni: Option<Box<str>>,
 }
 
-/// The request under way that began last.
+/// The request that began last, while it is under way.
 #[derive(Debug)]
 struct Latest {
     number: u64,
