@@ -41,6 +41,7 @@ use plan::Origin;
 pub use plan::Plan;
 pub use problem::Report;
 pub use quick::{Quick, quick};
+pub use tls::Believed;
 
 use crate::model::expand::Env;
 use crate::model::options::{Given, Key, Problem, Sink, Value};
