@@ -1,18 +1,15 @@
 //! `config`: the configurations that were in force, what they changed, and the way back to one of them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::Failure;
 use super::plan::painted;
 use super::reload::tell_applied;
 use super::running::Running;
-use crate::control::client::Question;
+use super::{Failure, show};
 use crate::model::json;
 
 /// `forebay config`.
@@ -77,30 +74,22 @@ pub struct Rollback {
 pub fn config(args: &Config) -> Result<ExitCode, Failure> {
     match &args.what {
         What::History(plain) => {
-            let told = plain.running.ask("GET", "/v1/config/history")?;
-            print(plain.json, &told, &table(&told))
+            show(plain.json, &plain.running.admin()?.ask("GET", "/v1/config/history")?, table)
         }
         What::Diff(Diff { from, to, plain }) => {
             let pairs = [("from", from), ("to", to)];
             let query: Vec<_> =
                 pairs.iter().filter_map(|(name, n)| n.map(|n| format!("{name}={n}"))).collect();
-            let told = plain.running.ask("GET", &format!("/v1/config/diff?{}", query.join("&")))?;
-            print(plain.json, &told, painted(&told))
+            let target = format!("/v1/config/diff?{}", query.join("&"));
+            show(plain.json, &plain.running.admin()?.ask("GET", &target)?, |told| painted(told).to_owned())
         }
         What::Rollback(Rollback { to, plain }) => {
             let query = to.map(|to| format!("?to={to}")).unwrap_or_default();
-            let target = format!("/v1/config/rollback{query}");
-            let question = Question { method: "POST", target: &target, json: "" };
-            let (_, told) = plain.running.send(&question, PATIENCE)?;
-            tell_applied(&told, &plain.running, plain.json)
+            let admin = plain.running.admin()?;
+            let told = admin.have_read(&format!("/v1/config/rollback{query}"), "")?;
+            tell_applied(&told, &admin, plain.json)
         }
     }
-}
-
-fn print(as_json: bool, told: &Value, text: &str) -> Result<ExitCode, Failure> {
-    let text = if as_json { format!("{told}\n") } else { text.to_owned() };
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// A line for each, the newest first.
@@ -141,9 +130,6 @@ A rollback makes a new generation. The file that Forebay was started with is not
 says the same, it comes back at the next reload. With `state_dir` the history outlives the process.";
 
 const HEAD: &str = "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n";
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
