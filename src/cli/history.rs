@@ -92,7 +92,8 @@ pub fn config(args: &Config) -> Result<ExitCode, Failure> {
     }
 }
 
-/// A line for each, the newest first.
+/// A line for each, the newest first, with the first of its changes: neither what that consists of nor
+/// what was warned of counts.
 fn table(told: &Value) -> String {
     let now: Option<u64> = json::number(told, "in_force");
     let mut text = HEAD.to_owned();
@@ -101,9 +102,10 @@ fn table(told: &Value) -> String {
         let mark = if now == Some(number) { "*" } else { " " };
         let field = |name: &str| json::text(own, name).unwrap_or("-");
         let hash = field("hash").get(..8).unwrap_or_default();
-        let lines = json::list(own, "changes");
-        let first = lines.first().and_then(Value::as_str).unwrap_or_default();
-        let more = match lines.len() {
+        let lines = json::list(own, "changes").iter().filter_map(Value::as_str);
+        let changes: Vec<_> = lines.filter(|line| !line.starts_with([' ', '!'])).collect();
+        let first = changes.first().copied().unwrap_or_default();
+        let more = match changes.len() {
             0 | 1 => String::new(),
             n => format!(" and {} more", n - 1),
         };
@@ -145,11 +147,14 @@ mod tests {
                 "cause": "file", "changes": changes, "taken_back": taken_back,
             })
         };
-        let generations = [own(1, &[], None), own(2, &["+ pool a", "+ pool b"], Some("5% failed"))];
+        let generations = [
+            own(1, &[], None),
+            own(2, &["~ pool a", "    + a:1", "+ pool b", "! pool.a: x"], Some("5% failed")),
+        ];
         let told = json!({ "in_force": 1, "generations": generations });
         assert_eq!(
             table(&told),
-            "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n       2  2026-01-01T00:00:00Z  01234567  file           + pool a and 1 more; taken back: 5% failed\n\
+            "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n       2  2026-01-01T00:00:00Z  01234567  file           ~ pool a and 1 more; taken back: 5% failed\n\
              *      1  2026-01-01T00:00:00Z  01234567  file\n"
         );
     }
