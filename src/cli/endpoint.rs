@@ -141,8 +141,8 @@ Examples:
   forebay endpoint remove app 127.0.0.1:9004
 
 The admin listener takes orders on loopback, over Unix sockets, and with a token of [admin.write].
-Orders do not outlive the process. What is added, weighed or removed does where the pool says
-`api = { keep = true }` and there is a `state_dir`.";
+Orders outlive reloads and upgrades, and no restart. What is added, weighed or removed outlives the
+process where the pool says `api = { keep = true }` and there is a `state_dir`.";
 
 /// What `endpoints --help` ends with.
 pub(super) const LIST_HELP: &str = "\
