@@ -31,7 +31,7 @@ mod tls;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
 pub use endpoint_list::read_endpoints;
@@ -114,7 +114,7 @@ pub fn read_kept(texts: &[(PathBuf, String)], env: Env<'_>) -> Reading {
 fn read_from(files: Files, path: &Path, env: Env<'_>) -> Reading {
     let name = path.display().to_string();
     let sink = Sink::default();
-    let cx = Cx { files, ..Cx::new(path.parent().unwrap_or(Path::new("")), &sink) };
+    let cx = Cx { files, ..Cx::new(&folder_of(path), &sink) };
     let (text, fault) = match cx.files.read("", path) {
         Ok(bytes) => utf8(bytes),
         Err(error) => (String::new(), Some(cannot_open(path, &error))),
@@ -128,6 +128,13 @@ fn read_from(files: Files, path: &Path, env: Env<'_>) -> Reading {
     let entries = include::follow(entries, Some(path), &mut source, env, &cx);
     let plan = lower::lower(&entries, &cx);
     finish(source, entries, plan, cx.files, sink)
+}
+
+/// The folder of the file at `path`, from the root on, so that what is relative to it is the same socket or
+/// certificate to whoever reads or sends the file.
+fn folder_of(path: &Path) -> PathBuf {
+    let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Reads `text`, called `name` in problems, and the files that it includes, relative paths in them being
@@ -189,12 +196,13 @@ impl<'a> Cx<'a> {
 
     /// The file that `given` names, with its path; reported when it cannot be read.
     fn read(&self, given: &Given<'_>) -> Option<(PathBuf, Vec<u8>)> {
-        let path = self.path(&given.read::<String>()?);
+        let written = given.read::<String>()?;
+        let path = self.path(&written);
         match self.files.read(given.path(), &path) {
             Ok(bytes) => Some((path, bytes)),
             Err(error) => {
                 let fault = format!("cannot read {}: {error}", path.display());
-                given.fault(fault, files::remedy(&error, &path));
+                given.fault(fault, files::remedy(&error, Path::new(&written)));
                 None
             }
         }
