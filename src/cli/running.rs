@@ -15,7 +15,7 @@ use super::{DEFAULT_CONFIG, Failure, variable};
 use crate::config::{self, plan::AdminPlan};
 use crate::control::client::tls::believing;
 use crate::control::client::{Answer, Destination, Question, send};
-use crate::model::{Address, expand, json, percent};
+use crate::model::{Address, json, percent};
 
 /// Which running Forebay to ask.
 #[derive(Debug, Args)]
@@ -53,8 +53,8 @@ pub struct Which {
     pub pool: Option<String>,
 }
 
-/// The admin listener of a running Forebay. Finding it may take the whole configuration to be read, so it
-/// is found once for all that is asked.
+/// The admin listener of a running Forebay. Finding it takes files to be read, so it is found once for all
+/// that is asked.
 #[derive(Debug)]
 pub struct Admin(pub Destination);
 
@@ -202,17 +202,9 @@ pub(super) fn path_of((pool, endpoint): (&str, &str)) -> String {
     format!("/v1/endpoints/{}/{}", percent::encode(pool), percent::encode(endpoint))
 }
 
-/// Where the file says that the admin listener is, and what it wants to be shown. A file that no longer
-/// makes sense is searched for its `admin.bind` only.
+/// Where the file says that the admin listener is, and what it wants to be shown.
 fn admin_of(file: &Path) -> Result<Destination, Failure> {
-    match config::load(file, &variable) {
-        Ok(plan) => plan.admin.as_ref().map(nearest).ok_or(Failure::NoAdmin),
-        Err(_) => {
-            let written = fs::read_to_string(file).ok().map(|text| binds_in(&text)).unwrap_or_default();
-            let bind = if written.is_empty() { AdminPlan::default().bind } else { written };
-            Ok(nearest(&AdminPlan { bind, ..AdminPlan::default() }))
-        }
-    }
+    config::read_admin(file, &variable).as_ref().map(nearest).ok_or(Failure::NoAdmin)
 }
 
 /// The address of several that asks for least: a Unix socket, then loopback, then any.
@@ -225,21 +217,6 @@ fn nearest(plan: &AdminPlan) -> Destination {
     let token = token.filter(|_| address.inet().is_some()).map(|token| token.text().to_owned());
     let tls = plan.tls.as_ref().map(|tls| believing(tls.shown.clone()));
     Destination { address, token, tls }
-}
-
-fn binds_in(text: &str) -> Vec<Address> {
-    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
-    let written = table.get("admin").and_then(|admin| admin.get("bind"));
-    let items = match written {
-        Some(toml::Value::Array(items)) => items.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
-    };
-    let address = |item: &toml::Value| {
-        let written = item.as_str()?;
-        expand::expand(written, &variable).ok()?.as_deref().unwrap_or(written).parse().ok()
-    };
-    items.iter().filter_map(address).collect()
 }
 
 fn read(file: &Path) -> Result<String, Failure> {
@@ -263,15 +240,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_broken_file_still_names_its_admin_listener() {
-        let broken = "wrokers = 1\n[admin]\nbind = \"127.0.0.1:1\"\n";
-        assert_eq!(binds_in(broken), ["127.0.0.1:1".parse().unwrap()]);
-        let two = "[admin]\nbind = [\"0.0.0.0:1\", \"unix:/s\"]\n";
-        assert_eq!(binds_in(two).len(), 2);
-        assert!(binds_in("[admin\n").is_empty());
-    }
 
     #[test]
     fn a_unix_socket_is_asked_before_an_address() {
