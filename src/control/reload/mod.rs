@@ -367,11 +367,10 @@ impl Reload {
             if result != ReloadResult::Failed {
                 metrics.succeeded(&hash, attempt.at);
             }
+            // Before it is logged: who sees that and asks is to be told.
+            self.state().last = Some(attempt.clone());
         }
         outcome::log(&attempt, generation);
-        if result.is_some() {
-            self.state().last = Some(attempt);
-        }
     }
 
     /// A mistake in this program must not pass for a good reload.
