@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde_json::Value;
 
 pub use self::failure::Failure;
 use crate::config::{self, Plan, Reading, Report};
@@ -229,11 +230,19 @@ fn read(file: &Path) -> Result<Plan, Failure> {
     }
 }
 
-/// A report in colours where standard error shows them and its reader wants them
-/// (<https://no-color.org>).
+/// A report as it is written to standard error.
 fn shown(report: &Report) -> String {
-    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if io::stderr().is_terminal() && !unwanted { report.coloured() } else { report.to_string() }
+    if takes_colours(&io::stderr()) { report.coloured() } else { report.to_string() }
+}
+
+/// Whether `stream` shows colours and its reader wants them (<https://no-color.org>).
+fn takes_colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Prints what the admin listener told: as it is with `--json`, in words without.
+fn show(as_json: bool, told: &Value, words: fn(&Value) -> String) -> Result<ExitCode, Failure> {
+    print(&if as_json { format!("{told:#}\n") } else { words(told) })
 }
 
 fn print(text: &str) -> Result<ExitCode, Failure> {

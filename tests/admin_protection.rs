@@ -190,6 +190,11 @@ fn commands_find_the_token_and_the_certificate_in_the_configuration() {
         let (code, text) = run(args);
         assert_eq!(code, Some(0), "{args:?}: {text}");
     }
+    for slip in ["wrokers = 2\n", "[[route\n"] {
+        fs::write(&file, text.clone() + slip).expect("the folder takes a file");
+        let (code, told) = run(&["status", "-c", config]);
+        assert_eq!(code, Some(0), "what is wrong elsewhere hides neither: {told}");
+    }
     let admin = format!("127.0.0.1:{port}");
     let (ca, token) = (pki.path().join("server.pem"), pki.path().join("write.token"));
     let (ca, token) = (ca.to_str().expect("UTF-8"), token.to_str().expect("UTF-8"));

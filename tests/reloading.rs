@@ -444,6 +444,36 @@ fn what_is_applied_is_in_force_until_the_file_is_read_again() {
 }
 
 #[test]
+fn sockets_beside_the_file_stay_whoever_sends_it() {
+    let site = Site::start(&with_sockets("one"));
+    fs::write(site.path("next.toml"), with_sockets("two")).expect("the folder takes a file");
+    let done = site.command(&["plan", "-c", "f.toml"]);
+    assert!(done.out.contains("nothing changes"), "{}", done.out);
+    let done = site.command(&["apply", "-c", "next.toml"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert_eq!(
+        done.out,
+        "generation 2 is in force\n  ~ route all\n      filters[0].respond.body: \"one\" -> \"two\"\n"
+    );
+    assert_eq!(site.body(), "two");
+    assert_eq!(site.command(&["config", "rollback"]).code, Some(0));
+    assert_eq!(site.body(), "one");
+}
+
+/// The same with Unix sockets and files of state beside the file.
+fn with_sockets(body: &str) -> String {
+    let text = says_unwatched(body).replace("workers = 1", "workers = 1\nstate_dir = \"state\"");
+    let text = text.replace(
+        "name = \"web\"\nbind = \"127.0.0.1:0\"",
+        "name = \"web\"\nbind = [\"127.0.0.1:0\", \"unix:web.sock\"]",
+    );
+    text.replace(
+        "[admin]\nbind = \"127.0.0.1:0\"",
+        "[upgrade]\nsocket = \"up.sock\"\n[admin]\nbind = [\"127.0.0.1:0\", \"unix:admin.sock\"]",
+    )
+}
+
+#[test]
 fn what_makes_requests_fail_is_taken_back_and_what_does_not_is_kept() {
     let site = Site::start(&says("one", ""));
     let bad = says("two", "").replace("status = 200", "status = 500");

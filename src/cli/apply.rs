@@ -1,6 +1,5 @@
 //! `apply`: puts a configuration file in force, on trial if so wanted, and says what came of it.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -10,9 +9,8 @@ use serde_json::{Value, json};
 
 use super::plan::Sent;
 use super::reload::tell_applied;
-use super::running::Running;
-use super::{Failure, complain};
-use crate::control::client::Question;
+use super::running::Admin;
+use super::{Failure, complain, print};
 use crate::model::{json, units};
 
 /// `forebay apply`.
@@ -40,29 +38,27 @@ pub struct Apply {
 /// # Errors
 /// When the file cannot be read, nobody answers, or orders are not taken.
 pub fn apply(args: &Apply) -> Result<ExitCode, Failure> {
-    let (running, mut body) = (args.sent.running(), args.sent.body()?);
+    let (admin, mut body) = (args.sent.admin()?, args.sent.body()?);
     if let Value::Object(fields) = &mut body {
         fields.insert("if_generation".to_owned(), json!(args.if_generation));
         fields.insert("auto_rollback".to_owned(), json!(args.auto_rollback.map(units::show)));
     }
-    let body = body.to_string();
-    let question = Question { method: "POST", target: "/v1/apply", json: &body };
-    let (_, told) = running.send(&question, PATIENCE)?;
-    let code = tell_applied(&told, &running, args.json)?;
+    let told = admin.have_read("/v1/apply", &body.to_string())?;
+    let code = tell_applied(&told, &admin, args.json)?;
     if json::text(&told, "result") != Some("replaced") {
         return Ok(code);
     }
     match (args.auto_rollback, args.no_wait, json::number(&told, "generation")) {
-        (Some(lasts), false, Some(generation)) => wait(&running, generation, lasts, args.json),
+        (Some(lasts), false, Some(generation)) => wait(&admin, generation, lasts, args.json),
         _ => Ok(code),
     }
 }
 
 /// Waits until the configuration is kept or taken back.
-fn wait(running: &Running, generation: u64, lasts: Duration, as_json: bool) -> Result<ExitCode, Failure> {
+fn wait(admin: &Admin, generation: u64, lasts: Duration, as_json: bool) -> Result<ExitCode, Failure> {
     let looks = (lasts + GRACE).as_millis() / INTERVAL.as_millis();
     for _ in 0..looks {
-        let status = running.ask("GET", "/v1/config/status")?;
+        let status = admin.ask("GET", "/v1/config/status")?;
         let trial = status.get("trial").filter(|trial| json::number(trial, "generation") == Some(generation));
         let Some(trial) = trial else { break };
         let reason = json::text(trial, "reason").unwrap_or_default();
@@ -77,16 +73,13 @@ fn wait(running: &Running, generation: u64, lasts: Duration, as_json: bool) -> R
             _ => format!("error: generation {generation} was to be taken back and could not be: {reason}\n"),
         };
         if as_json {
-            writeln!(io::stdout(), "{trial}").map_err(Failure::Output)?;
+            print(&format!("{trial}\n"))?;
         }
         if words.starts_with("error") {
             complain(&words);
             return Ok(ExitCode::FAILURE);
         }
-        if !as_json {
-            io::stdout().write_all(words.as_bytes()).map_err(Failure::Output)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+        return if as_json { Ok(ExitCode::SUCCESS) } else { print(&words) };
     }
     complain("error: the end of the trial was not told\n");
     Ok(ExitCode::FAILURE)
@@ -103,8 +96,6 @@ requests, 5 or more fail with 5xx, and these are at least 1% and more than twice
 minute before.
 Exit codes: 0 it is in force, and was kept, 1 it has problems, cannot run or was taken back.";
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is asked whether the trial is over.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// How much longer than it lasts the end of a trial is waited for.

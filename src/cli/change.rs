@@ -1,15 +1,13 @@
 //! `endpoint add`, `endpoint remove` and `endpoint weight`: changes of which endpoints a pool of a running
 //! Forebay has.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::Failure;
 use super::running::Running;
+use super::{Failure, print};
 use crate::control::client::Question;
 use crate::model::{json, percent};
 
@@ -101,10 +99,7 @@ impl Place {
         let given = given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let json = Value::Object(given.collect::<Map<_, _>>()).to_string();
         let json = if N == 0 { "" } else { &json };
-        let (status, shown) = self.running.send(&Question { method, target, json }, PATIENCE)?;
-        if status != 200 {
-            return Err(self.running.refused(&shown));
-        }
+        let shown = self.running.admin()?.order(&Question { method, target, json })?;
         let endpoints = json::number::<u64>(&shown, "endpoints").unwrap_or_default();
         let own = shown.get("in_use").filter(|own| !own.is_null());
         let words = match own.and_then(|own| json::number::<u64>(own, "weight")) {
@@ -113,12 +108,6 @@ impl Place {
         };
         let Self { pool, address, .. } = self;
         let plural = if endpoints == 1 { "" } else { "s" };
-        let mut out = io::stdout();
-        writeln!(out, "{pool}/{address} {words}; {pool} has {endpoints} endpoint{plural}")
-            .map_err(Failure::Output)?;
-        Ok(ExitCode::SUCCESS)
+        print(&format!("{pool}/{address} {words}; {pool} has {endpoints} endpoint{plural}\n"))
     }
 }
-
-/// How long a change may take.
-const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::running::Running;
 use super::table::{age, table};
-use super::{Failure, print};
+use super::{Failure, show};
 use crate::model::json;
 
 /// `forebay connections`.
@@ -30,11 +30,8 @@ pub struct Connections {
 /// # Errors
 /// When nobody answers.
 pub fn list(args: &Connections) -> Result<ExitCode, Failure> {
-    let listing = args.running.ask("GET", &format!("/v1/connections?limit={}", args.limit))?;
-    if args.json {
-        return print(&format!("{listing:#}\n"));
-    }
-    print(&page(&listing))
+    let target = format!("/v1/connections?limit={}", args.limit);
+    show(args.json, &args.running.admin()?.ask("GET", &target)?, page)
 }
 
 fn page(listing: &Value) -> String {

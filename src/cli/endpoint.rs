@@ -1,6 +1,5 @@
 //! `endpoint` and `endpoints`: orders for endpoints of a running Forebay, and a table of them.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde_json::Value;
 use super::change::{self, Add, Place, Weight};
 use super::running::{Running, Which, full_name, names, path_of};
 use super::table::{brief, of_limit, table};
-use super::{Failure, print};
+use super::{Failure, print, show};
 use crate::model::{json, units};
 
 /// `forebay endpoint`.
@@ -87,16 +86,16 @@ pub fn order(args: &Endpoint) -> Result<ExitCode, Failure> {
         Order::Weight(args) => return change::weigh(args),
         Order::Remove(place) => return change::remove(place),
     };
-    let shown = plain.running.find(&plain.which)?;
-    let mut target = format!("{}/{word}", path_of(&shown));
+    let admin = plain.running.admin()?;
+    let shown = admin.find(&plain.which)?;
+    let mut target = format!("{}/{word}", path_of(names(&shown)));
     if let Some(lasts) = lasts {
         target.push_str(&format!("?for={}", units::show(lasts)));
     }
-    let shown = plain.running.ask("POST", &target)?;
+    let shown = admin.ask("POST", &target)?;
     let state = json::text(&shown, "state").unwrap_or_default();
     let over = lasts.map(|lasts| format!(", for {}", units::show(lasts))).unwrap_or_default();
-    writeln!(io::stdout(), "{} is {state}{over}", full_name(&shown)).map_err(Failure::Output)?;
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{} is {state}{over}\n", full_name(&shown)))
 }
 
 /// Prints a table of all endpoints.
@@ -104,13 +103,10 @@ pub fn order(args: &Endpoint) -> Result<ExitCode, Failure> {
 /// # Errors
 /// When nobody answers.
 pub fn list(args: &Endpoints) -> Result<ExitCode, Failure> {
-    let listing = args.running.ask("GET", "/endpoints")?;
-    if args.json {
-        return print(&format!("{listing:#}\n"));
-    }
-    let endpoints = json::list(&listing, "endpoints");
-    let rows: Vec<_> = std::iter::once(HEAD.map(str::to_owned)).chain(endpoints.iter().map(row)).collect();
-    print(&table(&rows))
+    show(args.json, &args.running.admin()?.ask("GET", "/v1/endpoints")?, |listing| {
+        let endpoints = json::list(listing, "endpoints").iter().map(row);
+        table(&std::iter::once(HEAD.map(str::to_owned)).chain(endpoints).collect::<Vec<_>>())
+    })
 }
 
 fn row(shown: &Value) -> [String; 9] {
@@ -145,8 +141,8 @@ Examples:
   forebay endpoint remove app 127.0.0.1:9004
 
 The admin listener takes orders on loopback, over Unix sockets, and with a token of [admin.write].
-Orders do not outlive the process. What is added, weighed or removed does where the pool says
-`api = { keep = true }` and there is a `state_dir`.";
+Orders outlive reloads and upgrades, and no restart. What is added, weighed or removed outlives the
+process where the pool says `api = { keep = true }` and there is a `state_dir`.";
 
 /// What `endpoints --help` ends with.
 pub(super) const LIST_HELP: &str = "\

@@ -176,7 +176,7 @@ impl Failure {
                 return Some(format!("say which with `--pool POOL`, or as `POOL/{endpoint}`").into());
             }
             Self::Journal { .. } | Self::Recording { .. } => {
-                "`curl -s http://127.0.0.1:9900/journal > journal` makes one, at the admin listener's address"
+                "`curl -s http://127.0.0.1:9900/v1/recording > journal` makes one, at the admin listener's address"
             }
             Self::NothingToSimulate => "pools are matched by name: call them as they were called then",
             Self::Unhealthy(_)

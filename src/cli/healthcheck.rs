@@ -11,7 +11,7 @@ use crate::control::healthcheck::healthcheck;
 /// # Errors
 /// When it is not, or nobody answers in time.
 pub fn ask(args: &Healthcheck) -> Result<ExitCode, Failure> {
-    healthcheck(&args.running.destination()?, PATIENCE)?;
+    healthcheck(&args.running.admin()?.0, PATIENCE)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,18 +1,15 @@
 //! `config`: the configurations that were in force, what they changed, and the way back to one of them.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::Failure;
 use super::plan::painted;
 use super::reload::tell_applied;
 use super::running::Running;
-use crate::control::client::Question;
+use super::{Failure, show};
 use crate::model::json;
 
 /// `forebay config`.
@@ -77,33 +74,26 @@ pub struct Rollback {
 pub fn config(args: &Config) -> Result<ExitCode, Failure> {
     match &args.what {
         What::History(plain) => {
-            let told = plain.running.ask("GET", "/v1/config/history")?;
-            print(plain.json, &told, &table(&told))
+            show(plain.json, &plain.running.admin()?.ask("GET", "/v1/config/history")?, table)
         }
         What::Diff(Diff { from, to, plain }) => {
             let pairs = [("from", from), ("to", to)];
             let query: Vec<_> =
                 pairs.iter().filter_map(|(name, n)| n.map(|n| format!("{name}={n}"))).collect();
-            let told = plain.running.ask("GET", &format!("/v1/config/diff?{}", query.join("&")))?;
-            print(plain.json, &told, painted(&told))
+            let target = format!("/v1/config/diff?{}", query.join("&"));
+            show(plain.json, &plain.running.admin()?.ask("GET", &target)?, |told| painted(told).to_owned())
         }
         What::Rollback(Rollback { to, plain }) => {
             let query = to.map(|to| format!("?to={to}")).unwrap_or_default();
-            let target = format!("/v1/config/rollback{query}");
-            let question = Question { method: "POST", target: &target, json: "" };
-            let (_, told) = plain.running.send(&question, PATIENCE)?;
-            tell_applied(&told, &plain.running, plain.json)
+            let admin = plain.running.admin()?;
+            let told = admin.have_read(&format!("/v1/config/rollback{query}"), "")?;
+            tell_applied(&told, &admin, plain.json)
         }
     }
 }
 
-fn print(as_json: bool, told: &Value, text: &str) -> Result<ExitCode, Failure> {
-    let text = if as_json { format!("{told}\n") } else { text.to_owned() };
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::Output)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A line for each, the newest first.
+/// A line for each, the newest first, with the first of its changes: neither what that consists of nor
+/// what was warned of counts.
 fn table(told: &Value) -> String {
     let now: Option<u64> = json::number(told, "in_force");
     let mut text = HEAD.to_owned();
@@ -112,9 +102,10 @@ fn table(told: &Value) -> String {
         let mark = if now == Some(number) { "*" } else { " " };
         let field = |name: &str| json::text(own, name).unwrap_or("-");
         let hash = field("hash").get(..8).unwrap_or_default();
-        let lines = json::list(own, "changes");
-        let first = lines.first().and_then(Value::as_str).unwrap_or_default();
-        let more = match lines.len() {
+        let lines = json::list(own, "changes").iter().filter_map(Value::as_str);
+        let changes: Vec<_> = lines.filter(|line| !line.starts_with([' ', '!'])).collect();
+        let first = changes.first().copied().unwrap_or_default();
+        let more = match changes.len() {
             0 | 1 => String::new(),
             n => format!(" and {} more", n - 1),
         };
@@ -142,9 +133,6 @@ says the same, it comes back at the next reload. With `state_dir` the history ou
 
 const HEAD: &str = "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n";
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -159,11 +147,14 @@ mod tests {
                 "cause": "file", "changes": changes, "taken_back": taken_back,
             })
         };
-        let generations = [own(1, &[], None), own(2, &["+ pool a", "+ pool b"], Some("5% failed"))];
+        let generations = [
+            own(1, &[], None),
+            own(2, &["~ pool a", "    + a:1", "+ pool b", "! pool.a: x"], Some("5% failed")),
+        ];
         let told = json!({ "in_force": 1, "generations": generations });
         assert_eq!(
             table(&told),
-            "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n       2  2026-01-01T00:00:00Z  01234567  file           + pool a and 1 more; taken back: 5% failed\n\
+            "  NUMBER  SINCE                     HASH      CAUSE          CHANGES\n       2  2026-01-01T00:00:00Z  01234567  file           ~ pool a and 1 more; taken back: 5% failed\n\
              *      1  2026-01-01T00:00:00Z  01234567  file\n"
         );
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::running::Running;
-use super::{Failure, print};
+use super::{Failure, show};
 use crate::control::client::Question;
 use crate::model::{json as field, units};
 
@@ -33,33 +33,28 @@ pub struct LogLevel {
 /// # Errors
 /// When nobody answers, or it is no level, or orders are not taken.
 pub fn log_level(args: &LogLevel) -> Result<ExitCode, Failure> {
+    let admin = args.running.admin()?;
     let shown = match &args.level {
-        None => args.running.ask("GET", PATH)?,
+        None => admin.ask("GET", PATH)?,
         Some(level) => {
             let mut wanted = json!({ "level": level });
             if let (Some(lasts), Value::Object(fields)) = (args.lasts, &mut wanted) {
                 fields.insert("for".to_owned(), units::show(lasts).into());
             }
             let question = Question { method: "PUT", target: PATH, json: &wanted.to_string() };
-            match args.running.send(&question, PATIENCE)? {
-                (200, shown) => shown,
-                (_, refusal) => return Err(args.running.refused(&refusal)),
-            }
+            admin.order(&question)?
         }
     };
-    if args.json {
-        return print(&format!("{shown:#}\n"));
-    }
-    let text = |name: &str| field::text(&shown, name).unwrap_or_default();
-    print(&match field::text(&shown, "until") {
-        Some(until) => format!("{} until {until}, then {}\n", text("level"), text("usual")),
-        None => format!("{}\n", text("level")),
+    show(args.json, &shown, |shown| {
+        let text = |name: &str| field::text(shown, name).unwrap_or_default();
+        match field::text(shown, "until") {
+            Some(until) => format!("{} until {until}, then {}\n", text("level"), text("usual")),
+            None => format!("{}\n", text("level")),
+        }
     })
 }
 
 const PATH: &str = "/v1/log-level";
-/// How long a question may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What `log-level --help` ends with.
 pub(super) const HELP: &str = "\

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::running::Running;
 use super::table::{of_limit, table};
-use super::{Failure, print};
+use super::{Failure, show};
 use crate::model::json;
 
 /// `forebay pools`.
@@ -26,11 +26,8 @@ pub struct Pools {
 /// # Errors
 /// When nobody answers.
 pub fn list(args: &Pools) -> Result<ExitCode, Failure> {
-    let listing = args.running.ask("GET", "/v1/pools")?;
-    if args.json {
-        return print(&format!("{listing:#}\n"));
-    }
-    print(&rows(json::list(&listing, "pools")))
+    let listing = args.running.admin()?.ask("GET", "/v1/pools")?;
+    show(args.json, &listing, |listing| rows(json::list(listing, "pools")))
 }
 
 /// Pools in columns.

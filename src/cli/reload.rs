@@ -1,16 +1,13 @@
 //! `reload`: has a running Forebay read its configuration again, and says what came of it.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
 
-use super::running::Running;
-use super::{Failure, complain};
-use crate::control::client::Question;
+use super::running::{Admin, Running};
+use super::{Failure, complain, print};
 use crate::model::json;
 
 /// `forebay reload`.
@@ -29,35 +26,33 @@ pub struct Reload {
 /// # Errors
 /// When nobody answers, or orders are not taken.
 pub fn reload(args: &Reload) -> Result<ExitCode, Failure> {
-    let question = Question { method: "POST", target: "/v1/reload", json: "" };
-    let (_, told) = args.running.send(&question, PATIENCE)?;
-    tell(&told, &args.running, args.json)
+    let admin = args.running.admin()?;
+    tell(&admin.have_read("/v1/reload", "")?, &admin, args.json)
 }
 
 /// Prints what became of an attempt to replace the configuration; problems go to standard error.
-pub(super) fn tell(told: &Value, running: &Running, as_json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn tell(told: &Value, admin: &Admin, as_json: bool) -> Result<ExitCode, Failure> {
     let code = match json::text(told, "result") {
         Some("replaced" | "unchanged") => ExitCode::SUCCESS,
         Some("failed") => ExitCode::FAILURE,
-        _ => return Err(running.refused(told)),
+        _ => return Err(admin.refused(told)),
     };
     if as_json {
-        writeln!(io::stdout(), "{told}").map_err(Failure::Output)?;
+        print(&format!("{told}\n"))?;
         return Ok(code);
     }
     complain(json::text(told, "problems").or(json::text(told, "warnings")).unwrap_or_default());
     if code == ExitCode::FAILURE {
         complain("error: the configuration was not replaced, what ran before goes on\n");
     } else {
-        io::stdout().write_all(words(told).as_bytes()).map_err(Failure::Output)?;
+        print(&words(told))?;
     }
     Ok(code)
 }
 
-/// What became of it when all is well.
 /// As [`tell`], of what the configuration's file need not say.
-pub(super) fn tell_applied(told: &Value, running: &Running, as_json: bool) -> Result<ExitCode, Failure> {
-    let code = tell(told, running, as_json)?;
+pub(super) fn tell_applied(told: &Value, admin: &Admin, as_json: bool) -> Result<ExitCode, Failure> {
+    let code = tell(told, admin, as_json)?;
     if !as_json && json::text(told, "result") == Some("replaced") {
         complain(
             "note: the file that Forebay was started with is as it was: unless it says the same, it comes back at the next reload\n",
@@ -66,6 +61,7 @@ pub(super) fn tell_applied(told: &Value, running: &Running, as_json: bool) -> Re
     Ok(code)
 }
 
+/// What became of it when all is well.
 fn words(told: &Value) -> String {
     let generation: u64 = json::number(told, "generation").unwrap_or_default();
     if json::text(told, "result") == Some("unchanged") {
@@ -86,9 +82,6 @@ fn words(told: &Value) -> String {
 pub(super) const HELP: &str = "\
 Waits until it is done. All of the new configuration is in force then, or nothing has changed.
 Exit codes: 0 what is configured is in force, 1 it has problems or cannot run.";
-
-/// How long a reload may take, names to be resolved included.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -14,17 +14,25 @@ use serde_json::Value;
 use super::{DEFAULT_CONFIG, Failure, variable};
 use crate::config::{self, plan::AdminPlan};
 use crate::control::client::tls::believing;
-use crate::control::client::{Destination, Question, send};
-use crate::model::{Address, expand, json, percent};
+use crate::control::client::{Answer, Destination, Question, send};
+use crate::model::{Address, json, percent};
 
 /// Which running Forebay to ask.
 #[derive(Debug, Args)]
 pub struct Running {
     /// The configuration file that Forebay was started with
-    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG, conflicts_with = "admin")]
     pub config: PathBuf,
-    /// The admin listener to ask, whatever the file says
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
+    /// Where it is otherwise.
+    #[command(flatten)]
+    pub access: Access,
+}
+
+/// How to ask a running Forebay, where that is not to be as its configuration file has it.
+#[derive(Debug, Args)]
+pub struct Access {
+    /// The admin listener to ask [default: the one that the file names]
+    #[arg(long, value_name = "ADDRESS")]
     pub admin: Option<Address>,
     /// A file with the token to show there [default: FOREBAY_ADMIN_TOKEN, or the configured one]
     #[arg(long, value_name = "FILE")]
@@ -45,15 +53,30 @@ pub struct Which {
     pub pool: Option<String>,
 }
 
+/// The admin listener of a running Forebay. Finding it takes files to be read, so it is found once for all
+/// that is asked.
+#[derive(Debug)]
+pub struct Admin(pub Destination);
+
 impl Running {
-    /// Where the admin listener is, and what to show there.
+    /// Finds the admin listener.
     ///
     /// # Errors
     /// When the configuration turns it off, or a file cannot be read.
-    pub fn destination(&self) -> Result<Destination, Failure> {
+    pub fn admin(&self) -> Result<Admin, Failure> {
+        self.access.admin(&self.config)
+    }
+}
+
+impl Access {
+    /// Finds the admin listener of what was started with the configuration `file`.
+    ///
+    /// # Errors
+    /// As [`Running::admin`].
+    pub fn admin(&self, file: &Path) -> Result<Admin, Failure> {
         let mut to = match &self.admin {
             Some(address) => address.clone().into(),
-            None => admin_of(&self.config)?,
+            None => admin_of(file)?,
         };
         let given = variable(TOKEN).filter(|token| !token.is_empty());
         if let Some(file) = &self.token_file {
@@ -66,50 +89,68 @@ impl Running {
             let certificates = CertificateDer::pem_slice_iter(text.as_bytes());
             to.tls = Some(believing(certificates.filter_map(Result::ok).collect()));
         }
-        Ok(to)
+        Ok(Admin(to))
     }
+}
 
+impl Admin {
     /// What it answers to `method` and `target`, as JSON.
     ///
     /// # Errors
     /// When it does not answer, refuses, or answers something else.
     pub fn ask(&self, method: &str, target: &str) -> Result<Value, Failure> {
-        let (status, body) = self.send(&Question { method, target, json: "" }, PATIENCE)?;
-        if status == 200 {
-            return Ok(body);
-        }
-        Err(self.refused(&body))
+        self.order(&Question { method, target, json: "" })
     }
 
-    /// What it answers, with the status, as JSON, within `timeout`.
+    /// As [`Self::ask`], of what has a body.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn order(&self, question: &Question<'_>) -> Result<Value, Failure> {
+        let answer = self.send(question, PATIENCE)?;
+        let body = self.parsed(&answer)?;
+        if answer.status == 200 { Ok(body) } else { Err(self.refused(&body)) }
+    }
+
+    /// What becomes of a configuration, as JSON, whatever it is: `target` has one read.
     ///
     /// # Errors
     /// When it does not answer, or answers something else.
-    pub fn send(&self, question: &Question<'_>, timeout: Duration) -> Result<(u16, Value), Failure> {
-        let to = self.destination()?;
-        let answer = send(&to, question, timeout)?;
-        match serde_json::from_str(&answer.body) {
-            Ok(body) => Ok((answer.status, body)),
-            Err(_) => Err(Failure::Garbled { address: to.address, status: answer.status }),
-        }
+    pub fn have_read(&self, target: &str, json: &str) -> Result<Value, Failure> {
+        let answer = self.send(&Question { method: "POST", target, json }, READING)?;
+        self.parsed(&answer)
+    }
+
+    /// The page at `target` as it is.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn page(&self, target: &str) -> Result<String, Failure> {
+        Ok(self.send(&Question { method: "GET", target, json: "" }, PATIENCE)?.body)
     }
 
     /// The failure that `body` is the explanation of.
     #[must_use]
     pub fn refused(&self, body: &Value) -> Failure {
         let part = |name: &str| json::text(body, name).unwrap_or_default().to_owned();
-        match self.destination() {
-            Ok(to) => Failure::Refused { address: to.address, error: part("error"), hint: part("hint") },
-            Err(failure) => failure,
-        }
+        Failure::Refused { address: self.0.address.clone(), error: part("error"), hint: part("hint") }
     }
 
-    /// The endpoint that is meant, as `/endpoints` shows it.
+    fn send(&self, question: &Question<'_>, timeout: Duration) -> Result<Answer, Failure> {
+        Ok(send(&self.0, question, timeout)?)
+    }
+
+    fn parsed(&self, answer: &Answer) -> Result<Value, Failure> {
+        let garbled = |_| Failure::Garbled { address: self.0.address.clone(), status: answer.status };
+        serde_json::from_str(&answer.body).map_err(garbled)
+    }
+
+    /// The endpoint that is meant, as `/v1/endpoints` shows it.
     ///
     /// # Errors
     /// When there is none, or several pools have it.
     pub fn find(&self, which: &Which) -> Result<Value, Failure> {
-        let listing = self.ask("GET", "/endpoints")?;
+        let listing = self.ask("GET", "/v1/endpoints")?;
         let endpoints = json::list(&listing, "endpoints");
         which.among(endpoints).cloned()
     }
@@ -157,22 +198,13 @@ pub(super) fn full_name(shown: &Value) -> String {
 }
 
 /// The path of an endpoint's page.
-pub(super) fn path_of(shown: &Value) -> String {
-    let (pool, endpoint) = names(shown);
-    format!("/endpoints/{}/{}", percent::encode(pool), percent::encode(endpoint))
+pub(super) fn path_of((pool, endpoint): (&str, &str)) -> String {
+    format!("/v1/endpoints/{}/{}", percent::encode(pool), percent::encode(endpoint))
 }
 
-/// Where the file says that the admin listener is, and what it wants to be shown. A file that no longer
-/// makes sense is searched for its `admin.bind` only.
+/// Where the file says that the admin listener is, and what it wants to be shown.
 fn admin_of(file: &Path) -> Result<Destination, Failure> {
-    match config::load(file, &variable) {
-        Ok(plan) => plan.admin.as_ref().map(nearest).ok_or(Failure::NoAdmin),
-        Err(_) => {
-            let written = fs::read_to_string(file).ok().map(|text| binds_in(&text)).unwrap_or_default();
-            let bind = if written.is_empty() { AdminPlan::default().bind } else { written };
-            Ok(nearest(&AdminPlan { bind, ..AdminPlan::default() }))
-        }
-    }
+    config::read_admin(file, &variable).as_ref().map(nearest).ok_or(Failure::NoAdmin)
 }
 
 /// The address of several that asks for least: a Unix socket, then loopback, then any.
@@ -187,21 +219,6 @@ fn nearest(plan: &AdminPlan) -> Destination {
     Destination { address, token, tls }
 }
 
-fn binds_in(text: &str) -> Vec<Address> {
-    let Ok(table) = text.parse::<toml::Table>() else { return Vec::new() };
-    let written = table.get("admin").and_then(|admin| admin.get("bind"));
-    let items = match written {
-        Some(toml::Value::Array(items)) => items.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
-    };
-    let address = |item: &toml::Value| {
-        let written = item.as_str()?;
-        expand::expand(written, &variable).ok()?.as_deref().unwrap_or(written).parse().ok()
-    };
-    items.iter().filter_map(address).collect()
-}
-
 fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file).map_err(|source| Failure::File { file: file.display().to_string(), source })
 }
@@ -210,7 +227,10 @@ fn read(file: &Path) -> Result<String, Failure> {
 const TOKEN: &str = "FOREBAY_ADMIN_TOKEN";
 
 /// How long a question may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one may take that has a configuration read, names to be resolved included.
+const READING: Duration = Duration::from_secs(30);
 
 /// How many endpoints are named to those who name none of them.
 const MOST_NAMED: usize = 20;
@@ -220,15 +240,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_broken_file_still_names_its_admin_listener() {
-        let broken = "wrokers = 1\n[admin]\nbind = \"127.0.0.1:1\"\n";
-        assert_eq!(binds_in(broken), ["127.0.0.1:1".parse().unwrap()]);
-        let two = "[admin]\nbind = [\"0.0.0.0:1\", \"unix:/s\"]\n";
-        assert_eq!(binds_in(two).len(), 2);
-        assert!(binds_in("[admin\n").is_empty());
-    }
 
     #[test]
     fn a_unix_socket_is_asked_before_an_address() {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::running::Running;
 use super::table::{age, of_limit, table};
-use super::{Failure, pools, print};
+use super::{Failure, pools, show};
 use crate::model::json;
 
 /// `forebay status`.
@@ -27,11 +27,7 @@ pub struct Status {
 /// # Errors
 /// When nobody answers.
 pub fn status(args: &Status) -> Result<ExitCode, Failure> {
-    let status = args.running.ask("GET", "/v1/status")?;
-    if args.json {
-        return print(&format!("{status:#}\n"));
-    }
-    print(&page(&status))
+    show(args.json, &args.running.admin()?.ask("GET", "/v1/status")?, page)
 }
 
 /// The page in words.

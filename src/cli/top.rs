@@ -13,10 +13,10 @@ use clap::Args;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 
-use super::running::Running;
-use super::{Failure, print};
+use super::running::{Admin, Running};
+use super::{Failure, print, takes_colours};
 use crate::ambient;
-use crate::model::{percent, units};
+use crate::model::units;
 use sample::Sample;
 use view::{Asking, View};
 
@@ -47,22 +47,23 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When nobody answers at first, or the terminal cannot be used.
 pub fn top(args: &Top) -> Result<ExitCode, Failure> {
-    let mut view = View::new(Sample::take(&args.running)?);
+    let admin = args.running.admin()?;
+    let mut view = View::new(Sample::take(&admin)?);
     if args.once || !io::stdout().is_terminal() {
-        return plainly(args, &mut view);
+        return plainly(args, &admin, &mut view);
     }
     let mut terminal = ratatui::try_init().map_err(Failure::Output)?;
-    let outcome = live(args, &mut view, &mut terminal);
+    let outcome = live(args, admin, &mut view, &mut terminal);
     ratatui::restore();
     outcome?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Lines under one another; with `--once`, those of one interval.
-fn plainly(args: &Top, view: &mut View) -> Result<ExitCode, Failure> {
+fn plainly(args: &Top, admin: &Admin, view: &mut View) -> Result<ExitCode, Failure> {
     loop {
         std::thread::sleep(args.interval);
-        view.take(Sample::take(&args.running)?);
+        view.take(Sample::take(admin)?);
         print(&draw::lines(view))?;
         io::stdout().flush().map_err(Failure::Output)?;
         if args.once {
@@ -71,8 +72,13 @@ fn plainly(args: &Top, view: &mut View) -> Result<ExitCode, Failure> {
     }
 }
 
-fn live(args: &Top, view: &mut View, terminal: &mut DefaultTerminal) -> Result<(), Failure> {
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+fn live(
+    args: &Top,
+    mut admin: Admin,
+    view: &mut View,
+    terminal: &mut DefaultTerminal,
+) -> Result<(), Failure> {
+    let colours = takes_colours(&io::stdout());
     let mut due = ambient::now() + args.interval;
     loop {
         terminal.draw(|frame| draw::draw(frame, view, colours)).map_err(Failure::Output)?;
@@ -80,15 +86,18 @@ fn live(args: &Top, view: &mut View, terminal: &mut DefaultTerminal) -> Result<(
             return Ok(());
         }
         if let Some((path, word)) = view.order() {
-            let said = args.running.ask("POST", &format!("{path}/{word}"));
+            let said = admin.ask("POST", &format!("{path}/{word}"));
             view.say(said.map_or_else(|failure| failure.report(), |_| format!("{word}: done")));
         }
         if ambient::now() >= due {
             due = ambient::now() + args.interval;
-            match Sample::take(&args.running) {
+            match Sample::take(&admin) {
                 Ok(sample) => view.take(sample),
-                // It may be back soon; what is shown says how old it is.
-                Err(failure) => view.say(failure.report()),
+                Err(failure) => {
+                    view.say(failure.report());
+                    // It may be back soon, with another token perhaps.
+                    admin = args.running.admin().unwrap_or(admin);
+                }
             }
         }
     }
@@ -132,11 +141,6 @@ fn on_key(key: KeyCode, view: &mut View) -> bool {
         _ => {}
     }
     true
-}
-
-/// The path of an endpoint's page.
-fn path_of(pool: &str, endpoint: &str) -> String {
-    format!("/v1/endpoints/{}/{}", percent::encode(pool), percent::encode(endpoint))
 }
 
 const SHORTEST: Duration = Duration::from_millis(100);

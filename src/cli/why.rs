@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::Failure;
-use super::running::{Running, Which, full_name, path_of};
+use super::running::{Running, Which, full_name, names, path_of};
 use crate::ambient;
 use crate::control::health::recording::Told;
 use crate::model::{json, units};
@@ -76,8 +76,9 @@ impl FromStr for When {
 /// # Errors
 /// When nobody answers, there is no such endpoint, or standard output cannot be written.
 pub fn why(args: &Why) -> Result<ExitCode, Failure> {
-    let shown = args.running.find(&args.which)?;
-    let page = args.running.ask("GET", &format!("{}/journal", path_of(&shown)))?;
+    let admin = args.running.admin()?;
+    let shown = admin.find(&args.which)?;
+    let page = admin.ask("GET", &format!("{}/journal", path_of(names(&shown))))?;
     let now = ambient::wall();
     let account = Account::new(&page, args.at.map(|at| at.at(now)), now);
     io::stdout().write_all(account.told().as_bytes()).map_err(Failure::Output)?;

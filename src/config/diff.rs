@@ -20,6 +20,7 @@ use std::time::Instant;
 use serde_json::Value as Json;
 
 pub use moved::{Hashed, Share, moved_share};
+use routes::Matched;
 pub use routes::same_routes;
 
 use super::Plan;
@@ -174,12 +175,13 @@ impl Warning {
 /// What changes from `before` to `after`. Policies that hash are asked at `now`.
 #[must_use]
 pub fn diff(before: &Plan, after: &Plan, now: Instant) -> Diff {
-    let pair = Pair { before, after, files: changed_files(before, after) };
+    let files = changed_files(before, after);
+    let pair = Pair { before, after, routes: Matched::of(before, after), files };
     let mut diff = Diff {
         process: keys::process(&pair),
         listeners: listeners::changes(&pair),
         routes: routes::changes(&pair),
-        reordered: routes::reordered(before, after),
+        reordered: routes::reordered(&pair),
         pools: pools::changes(&pair, now),
         files: files_by_path(&pair),
         warnings: Vec::new(),
@@ -206,10 +208,11 @@ impl Diff {
     }
 }
 
-/// Two plans, and the keys after that name files whose contents changed.
+/// Two plans, which routes are the same, and the keys after that name files whose contents changed.
 struct Pair<'a> {
     before: &'a Plan,
     after: &'a Plan,
+    routes: Matched,
     /// By the key that names it.
     files: Vec<(&'a str, &'a PathBuf)>,
 }

@@ -99,11 +99,14 @@ pub(super) fn paths(read: &[FileRead]) -> Vec<PathBuf> {
     read.iter().filter(|file| seen.insert(&file.path)).map(|file| file.path.clone()).collect()
 }
 
-/// What is to be done about a file that cannot be read.
+/// What is to be done about a file that cannot be read, its path as written.
 pub(super) fn remedy(error: &io::Error, path: &Path) -> Option<String> {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Some("let the user that runs forebay read it".to_owned()),
-        _ => path.is_relative().then(|| "relative paths start at the folder of the configuration".to_owned()),
+        io::ErrorKind::NotFound if path.is_relative() => {
+            Some("relative paths start at the folder of the configuration".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -156,5 +159,6 @@ mod tests {
         assert_eq!(allow, "let the user that runs forebay read it");
         assert_eq!(said(io::ErrorKind::NotFound, "/a"), None);
         assert!(said(io::ErrorKind::NotFound, "a").is_some());
+        assert_eq!(said(io::ErrorKind::IsADirectory, "a"), None);
     }
 }

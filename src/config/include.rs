@@ -108,7 +108,9 @@ impl Finder<'_> {
     }
 
     fn unreadable(&self, given: &Given<'_>, path: &Path, error: &io::Error) {
-        given.fault(format!("cannot read {}: {error}", path.display()), files::remedy(error, path));
+        let written = given.read::<String>().unwrap_or_default();
+        let remedy = files::remedy(error, Path::new(&written));
+        given.fault(format!("cannot read {}: {error}", path.display()), remedy);
         // What is named elsewhere may be in it.
         self.cx.sink.incomplete();
     }

@@ -31,19 +31,21 @@ mod tls;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 
+use binds::Binds;
 pub use endpoint_list::read_endpoints;
 pub use files::FileRead;
 use files::Files;
-use plan::Origin;
 pub use plan::Plan;
+use plan::{AdminPlan, Origin};
 pub use problem::Report;
 pub use quick::{Quick, quick};
+pub use tls::Believed;
 
 use crate::model::expand::Env;
-use crate::model::options::{Given, Key, Problem, Sink, Value};
+use crate::model::options::{Given, Key, Options, Problem, Sink, Value};
 use crate::model::{Address, Target};
 use source::Source;
 
@@ -72,20 +74,26 @@ impl Reading {
     }
 }
 
-/// Reads the file at `path`; see [`read`] for the warnings as well.
-///
-/// # Errors
-/// When the file cannot be read or holds an error; the report has every problem.
-pub fn load(path: &Path, env: Env<'_>) -> Result<Plan, Report> {
-    read(path, env).into_plan()
-}
-
 /// Reads `text`; see [`read_str`] for the warnings as well.
 ///
 /// # Errors
 /// When the text holds an error; the report has every problem.
 pub fn from_str(name: &str, text: &str, env: Env<'_>, base_dir: &Path) -> Result<Plan, Report> {
     read_str(name, text, env, base_dir).into_plan()
+}
+
+/// The admin listener that the file at `path` means, for those who want to ask it: the default one without
+/// a file, and `None` when it is turned off. Reads nothing else, and of what is faulty as much as makes
+/// sense: what is wrong with a file says nothing about the process that was started with it.
+#[must_use]
+pub fn read_admin(path: &Path, env: Env<'_>) -> Option<AdminPlan> {
+    let sink = Sink::default();
+    let cx = Cx::new(&folder_of(path), &sink);
+    let text = cx.files.read("", path).map(|bytes| utf8(bytes).0).unwrap_or_default();
+    let mut source = Source::new("", text.as_str());
+    let entries = parse::parse(&text, 0, env, &sink);
+    let entries = include::follow(entries, Some(path), &mut source, env, &cx);
+    admin::admin(Options::root(&entries, &sink).section("admin"), &mut Binds::default(), &cx)
 }
 
 /// Reads the file at `path` and those that it includes, relative paths in them being relative to its
@@ -113,7 +121,7 @@ pub fn read_kept(texts: &[(PathBuf, String)], env: Env<'_>) -> Reading {
 fn read_from(files: Files, path: &Path, env: Env<'_>) -> Reading {
     let name = path.display().to_string();
     let sink = Sink::default();
-    let cx = Cx { files, ..Cx::new(path.parent().unwrap_or(Path::new("")), &sink) };
+    let cx = Cx { files, ..Cx::new(&folder_of(path), &sink) };
     let (text, fault) = match cx.files.read("", path) {
         Ok(bytes) => utf8(bytes),
         Err(error) => (String::new(), Some(cannot_open(path, &error))),
@@ -127,6 +135,13 @@ fn read_from(files: Files, path: &Path, env: Env<'_>) -> Reading {
     let entries = include::follow(entries, Some(path), &mut source, env, &cx);
     let plan = lower::lower(&entries, &cx);
     finish(source, entries, plan, cx.files, sink)
+}
+
+/// The folder of the file at `path`, from the root on, so that what is relative to it is the same socket or
+/// certificate to whoever reads or sends the file.
+fn folder_of(path: &Path) -> PathBuf {
+    let whole = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// Reads `text`, called `name` in problems, and the files that it includes, relative paths in them being
@@ -188,12 +203,13 @@ impl<'a> Cx<'a> {
 
     /// The file that `given` names, with its path; reported when it cannot be read.
     fn read(&self, given: &Given<'_>) -> Option<(PathBuf, Vec<u8>)> {
-        let path = self.path(&given.read::<String>()?);
+        let written = given.read::<String>()?;
+        let path = self.path(&written);
         match self.files.read(given.path(), &path) {
             Ok(bytes) => Some((path, bytes)),
             Err(error) => {
                 let fault = format!("cannot read {}: {error}", path.display());
-                given.fault(fault, files::remedy(&error, &path));
+                given.fault(fault, files::remedy(&error, Path::new(&written)));
                 None
             }
         }

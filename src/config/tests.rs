@@ -33,6 +33,28 @@ fn what_is_left_out_is_the_default() {
     assert_eq!(plan.pools[0].policy, crate::balance::Choice::default());
 }
 
+#[test]
+fn the_admin_listener_is_known_whatever_is_wrong_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("f.toml");
+    fs::write(folder.path().join("part.toml"), "[admin]\nbind = \"127.0.0.1:3\"").unwrap();
+    let token = "token = \"0123456789abcdef\"";
+    for (text, bind, tokens) in [
+        (format!("wrokers = 1\n[admin]\nbind = \"127.0.0.1:1\"\nread.{token}"), "127.0.0.1:1", 1),
+        (format!("[admin]\nbind = \"127.0.0.1:1\"\nread.{token}\n[[route"), "127.0.0.1:1", 1),
+        ("[admin]\nbind = \"127.0.0.1:1\"\nread.token = \"${UNSET}\"".to_owned(), "127.0.0.1:1", 0),
+        ("include = \"part.toml\"\nx = 1".to_owned(), "127.0.0.1:3", 0),
+        ("[admin\n".to_owned(), "127.0.0.1:9900", 0),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let admin = read_admin(&file, &|_| None).unwrap();
+        assert_eq!((admin.bind[0].to_string().as_str(), admin.read.tokens.len()), (bind, tokens), "{text}");
+    }
+    fs::write(&file, "admin.enabled = false\nx = 1").unwrap();
+    assert!(read_admin(&file, &|_| None).is_none());
+    assert!(read_admin(&folder.path().join("none.toml"), &|_| None).is_some());
+}
+
 const LARGE: &str = r#"
         workers = 3
         admin.enabled = false
@@ -144,7 +166,7 @@ fn warnings_keep_nothing_from_running() {
 #[test]
 fn a_file_that_cannot_be_read_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let said = |name: &str| load(&folder.path().join(name), &|_| None).unwrap_err().to_string();
+    let said = |name: &str| read(&folder.path().join(name), &|_| None).into_plan().unwrap_err().to_string();
     let missing = said("missing.toml");
     assert!(missing.contains("cannot read") && missing.contains("help: name a file"), "{missing}");
     fs::write(folder.path().join("latin.toml"), b"# fine\nname = \"caf\xe9\"\n").unwrap();
@@ -158,7 +180,7 @@ fn a_file_is_read_with_its_own_folder() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.toml");
     fs::write(&path, SMALL.replace("127.0.0.1:8080", "unix:a.sock")).unwrap();
-    let plan = load(&path, &|_| None).unwrap();
+    let plan = read(&path, &|_| None).into_plan().unwrap();
     assert_eq!(plan.listeners[0].bind[0].to_string(), format!("unix:{}/a.sock", folder.path().display()));
 }
 
@@ -192,7 +214,9 @@ fn renew_certificate(folder: &Path) {
 #[test]
 fn included_files_are_as_if_they_stood_at_the_end() {
     let folder = folder_with_includes();
-    let plan = load(&folder.path().join("main.toml"), &|_| None).unwrap_or_else(|report| panic!("{report}"));
+    let plan = read(&folder.path().join("main.toml"), &|_| None)
+        .into_plan()
+        .unwrap_or_else(|report| panic!("{report}"));
     let names: Vec<_> = plan.routes.iter().map(|route| route.name.as_str()).collect();
     assert_eq!(names, ["route-1", "a", "b"], "in alphabetical order of their files");
     assert_eq!(plan.pools.iter().map(|pool| pool.name.as_str()).collect::<Vec<_>>(), ["app", "b"]);
@@ -208,7 +232,7 @@ fn included_files_are_as_if_they_stood_at_the_end() {
 #[test]
 fn a_renewed_certificate_changes_its_listener_alone() {
     let folder = folder_with_includes();
-    let read = || load(&folder.path().join("main.toml"), &|_| None).unwrap();
+    let read = || read(&folder.path().join("main.toml"), &|_| None).into_plan().unwrap();
     let before = read();
     assert_eq!(before.origin.fingerprint, read().origin.fingerprint);
     renew_certificate(folder.path());

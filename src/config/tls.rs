@@ -1,6 +1,7 @@
 //! TLS as configured: certificates of listeners, and what pools trust and present. Makes rustls'
 //! own configurations, so that a plan holds no certificate without its key.
 
+mod believed;
 mod pem;
 mod server;
 mod sni;
@@ -14,6 +15,7 @@ use rustls::SupportedProtocolVersion;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
 
+pub use believed::Believed;
 pub(super) use server::{admin, clients, server};
 pub(super) use upstream::{Trust, client};
 

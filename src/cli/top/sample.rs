@@ -7,9 +7,8 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::super::Failure;
-use super::super::running::{Running, names};
+use super::super::running::{Admin, names};
 use crate::ambient;
-use crate::control::client::{Question, send};
 use crate::model::json;
 
 /// One moment.
@@ -44,12 +43,11 @@ pub(super) struct Times(pub(super) Vec<(f64, u64)>);
 
 impl Sample {
     /// Asks for all of it.
-    pub(super) fn take(running: &Running) -> Result<Self, Failure> {
-        let status = running.ask("GET", "/v1/status")?;
-        let listing = running.ask("GET", "/v1/endpoints")?;
-        let question = Question { method: "GET", target: "/metrics", json: "" };
-        let metrics = send(&running.destination()?, &question, super::super::running::PATIENCE)?;
-        Ok(Self::of(ambient::now(), status, &listing, &metrics.body))
+    pub(super) fn take(admin: &Admin) -> Result<Self, Failure> {
+        let status = admin.ask("GET", "/v1/status")?;
+        let listing = admin.ask("GET", "/v1/endpoints")?;
+        let metrics = admin.page("/metrics")?;
+        Ok(Self::of(ambient::now(), status, &listing, &metrics))
     }
 
     /// What was answered, put together.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::path_of;
+use super::super::running::path_of;
 use super::sample::{Endpoint, Sample, Times};
 use crate::model::json;
 
@@ -174,7 +174,7 @@ impl View {
     /// The answer to what was asked.
     pub(super) fn answer(&mut self, yes: bool) {
         let Some((asking, pool, endpoint)) = self.asking.take().filter(|_| yes) else { return };
-        self.confirmed = Some((path_of(&pool, &endpoint), asking.word()));
+        self.confirmed = Some((path_of((&pool, &endpoint)), asking.word()));
     }
 
     /// An order that was confirmed, once: the endpoint's path and the word.

@@ -14,7 +14,7 @@ use crate::route::{HostMatch, PathMatch, Rank, Rule, ValueMatch};
 pub(super) fn changes(pair: &Pair<'_>) -> Changes<RouteChange> {
     let (before, after) = (&pair.before.routes, &pair.after.routes);
     let (earlier, later) = (tables(pair.before, "route"), tables(pair.after, "route"));
-    let matched = Matched::of(pair.before, pair.after);
+    let matched = &pair.routes;
     let change = |(was, is): &(usize, usize)| {
         let (old, new) = (before.get(*was)?, after.get(*is)?);
         if old.fingerprint == new.fingerprint {
@@ -42,21 +42,23 @@ pub fn same_routes(before: &Plan, after: &Plan) -> Vec<(usize, usize)> {
 }
 
 /// How many routes without a name are called by another now.
-pub(super) fn renamed(before: &Plan, after: &Plan) -> usize {
-    let name = |plan: &Plan, index: usize| plan.routes.get(index).map(|route| route.name.clone());
-    let matched = Matched::of(before, after);
-    matched.both.iter().filter(|(was, is)| name(before, *was) != name(after, *is)).count()
+pub(super) fn renamed(pair: &Pair<'_>) -> usize {
+    let other = |(was, is): &&(usize, usize)| {
+        let name = |plan: &Plan, index: usize| plan.routes.get(index).map(|route| route.name.clone());
+        name(pair.before, *was) != name(pair.after, *is)
+    };
+    pair.routes.both.iter().filter(other).count()
 }
 
 /// Routes before and after that are the same ones: their indexes, in the order after.
-struct Matched {
+pub(super) struct Matched {
     both: Vec<(usize, usize)>,
     added: Vec<usize>,
     removed: Vec<usize>,
 }
 
 impl Matched {
-    fn of(before: &Plan, after: &Plan) -> Self {
+    pub(super) fn of(before: &Plan, after: &Plan) -> Self {
         let (earlier, later) = (tables(before, "route"), tables(after, "route"));
         let mut matching = Matching {
             before: remaining(before, &earlier),
@@ -129,9 +131,10 @@ fn listeners<'a>(plan: &'a Plan, route: &'a RoutePlan) -> impl Iterator<Item = &
 
 /// The routes that stand before one now that stood before them, where both may take the same request and
 /// nothing but their order says which does.
-pub(super) fn reordered(before: &Plan, after: &Plan) -> Vec<Name> {
+pub(super) fn reordered(pair: &Pair<'_>) -> Vec<Name> {
+    let after = pair.after;
     let mut tied: HashMap<Tie<'_>, Vec<(usize, usize)>> = HashMap::new();
-    for (was, is) in Matched::of(before, after).both {
+    for (was, is) in pair.routes.both.iter().copied() {
         let Some(route) = after.routes.get(is) else { continue };
         for tie in Tie::all(after, route) {
             tied.entry(tie).or_default().push((was, is));

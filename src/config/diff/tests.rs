@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::config::{from_str, load};
+use crate::config::{from_str, read};
 
 const SMALL: &str = r#"
 [[listener]]
@@ -203,9 +203,9 @@ fn a_renewed_certificate_is_a_change_of_its_listener() {
     let path = folder.path().join("main.toml");
     fs::write(&path, format!("{SMALL}{edge}")).unwrap();
     renew();
-    let before = load(&path, &|_| None).unwrap();
+    let before = read(&path, &|_| None).into_plan().unwrap();
     renew();
-    let diff = diff(&before, &load(&path, &|_| None).unwrap(), crate::ambient::now());
+    let diff = diff(&before, &read(&path, &|_| None).into_plan().unwrap(), crate::ambient::now());
     let [change] = diff.listeners.changed.as_slice() else { panic!("{diff:?}") };
     assert_eq!((change.name.as_str(), change.keys.len(), change.tls), ("edge", 0, true));
     assert_eq!(change.files, [folder.path().join("c.pem"), folder.path().join("k.pem")]);

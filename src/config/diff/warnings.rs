@@ -4,13 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value as Json;
 
-use super::{Diff, KeyChange, Pair, Side, routes};
+use super::{Diff, KeyChange, Pair, Side, Warning, routes};
 use crate::config::Plan;
 use crate::config::lower::used_pools;
 use crate::config::plan::PoolPlan;
 use crate::model::Name;
-
-use super::Warning;
 
 pub(super) fn of(pair: &Pair<'_>, diff: &Diff) -> Vec<Warning> {
     let mut warnings = Vec::new();
@@ -18,7 +16,7 @@ pub(super) fn of(pair: &Pair<'_>, diff: &Diff) -> Vec<Warning> {
     warnings.extend(forsaken_pools(pair));
     warnings.extend(fallen_limits(diff));
     warnings.extend(lost_sockets(diff));
-    match routes::renamed(pair.before, pair.after) {
+    match routes::renamed(pair) {
         0 => {}
         count => {
             let words = format!(

@@ -3,14 +3,13 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::RootCertStore;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{ClientConfig, WebPkiServerVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::sign::SingleCertAndKey;
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::ServerName;
 
-use super::{H2, HTTP11, MinTls, PROVIDER, VERSIONS_FIT, pem};
+use super::{Believed, H2, HTTP11, MinTls, PROVIDER, VERSIONS_FIT, pem};
 use crate::config::Cx;
 use crate::config::plan::{EndpointPlan, UpstreamTls};
 use crate::model::options::{Fault, FromValue, Given, Options, Problem, Value};
@@ -77,7 +76,7 @@ fn verifier(options: &Options<'_>, cx: &Cx<'_>) -> Option<Arc<dyn ServerCertVeri
         if let Some(ca) = ca {
             ca.fault("`ca` has no meaning with `verify = false`", Some("leave one of them out".into()));
         }
-        return Some(Arc::new(Anyone));
+        return Some(Arc::new(Believed::Anyone));
     }
     let roots = match ca {
         Some(given) => given_roots(&given, cx)?,
@@ -132,44 +131,5 @@ impl FromValue for ServerName<'static> {
     fn from_value(value: &Value) -> Result<Self, Fault> {
         let text = value.text("a host name")?;
         Self::try_from(text.to_owned()).map_err(|_| Fault::new(format_args!("{text:?} is not a host name")))
-    }
-}
-
-/// Believes every certificate, and only asks that its key be there: `verify = false`.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &PROVIDER.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -355,6 +355,7 @@ impl Reload {
 
     /// Keeps, counts and logs what became of an attempt.
     fn note(&self, attempt: Attempt) {
+        let attempt = Arc::new(attempt);
         let (plan, generation) = self.running.plan();
         let metrics = self.running.registry().config();
         let hash = plan.origin.fingerprint.to_string();
@@ -372,11 +373,10 @@ impl Reload {
             if result != ReloadResult::Failed {
                 metrics.succeeded(&hash, attempt.at);
             }
+            // Before it is logged: who sees that and asks is to be told.
+            self.state().last = Some(Arc::clone(&attempt));
         }
         outcome::log(&attempt, generation);
-        if result.is_some() {
-            self.state().last = Some(Arc::new(attempt));
-        }
     }
 
     /// Takes note of an attempt that did not come to its end.

@@ -2,7 +2,7 @@
 //! not know why it cannot change.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::Plan;
 use crate::config::plan::{AdminPlan, UpgradePlan};
@@ -25,8 +25,8 @@ impl Started {
             workers: plan.workers,
             admin: plan.admin.clone(),
             log_format: plan.log.format,
-            state_dir: plan.state_dir.as_deref().map(whole),
-            upgrade: upgrade_of(plan),
+            state_dir: plan.state_dir.clone(),
+            upgrade: plan.upgrade.clone(),
         }
     }
 
@@ -36,21 +36,9 @@ impl Started {
             ("workers", self.workers != plan.workers),
             ("admin", self.admin.as_ref().map(AdminPlan::place) != plan.admin.as_ref().map(AdminPlan::place)),
             ("log.format", self.log_format != plan.log.format),
-            ("state_dir", self.state_dir != plan.state_dir.as_deref().map(whole)),
-            ("upgrade", self.upgrade != upgrade_of(plan)),
+            ("state_dir", self.state_dir != plan.state_dir),
+            ("upgrade", self.upgrade != plan.upgrade),
         ];
         rows.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
-}
-
-fn upgrade_of(plan: &Plan) -> UpgradePlan {
-    UpgradePlan {
-        socket: plan.upgrade.socket.as_deref().map(|path| whole(path).into()),
-        ..plan.upgrade.clone()
-    }
-}
-
-/// The same place may be written as seen from here, or in full by who sends a configuration.
-fn whole(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
