@@ -14,14 +14,14 @@ fn history(proxy: &Proxy, query: &str) -> Value {
 
 /// The sum of a column.
 fn sum(series: &Value, column: &str) -> u64 {
-    let column = series[column].as_array().unwrap_or_else(|| panic!("{column} of {series}"));
+    let column = series[column].as_array().expect("a column of that name");
     column.iter().filter_map(Value::as_u64).sum()
 }
 
 /// The series of `list` in which `key` is `name`.
 fn of<'a>(history: &'a Value, list: &str, (key, name): (&str, &str)) -> &'a Value {
     let list = history[list].as_array().expect("a list");
-    list.iter().find(|series| series[key] == name).unwrap_or_else(|| panic!("no {name} in {list:?}"))
+    list.iter().find(|series| series[key] == name).expect("a series of that name")
 }
 
 #[test]
