@@ -24,7 +24,7 @@ impl Histogram {
 }
 
 /// The durations of one histogram over all shards, as read at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
     /// Count per bucket, not cumulative; the last has no upper bound.
     buckets: [u64; BUCKETS],
@@ -62,6 +62,14 @@ impl Distribution {
     /// The sum of all durations, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         self.nanos as f64 / 1e9
+    }
+
+    /// Adds what another histogram has recorded.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count = count.wrapping_add(*more);
+        }
+        self.nanos = self.nanos.wrapping_add(other.nanos);
     }
 
     /// What was recorded since `before`, an earlier reading of the same histogram.

@@ -15,8 +15,10 @@ mod overload;
 mod pool;
 mod process;
 mod rate;
+mod readings;
 mod route;
 mod status;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,8 +41,11 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use readings::{PoolReading, RouteReading};
 pub use route::{Finished, RouteLabels, RouteMetrics};
+pub use worker::{Life, WorkerMetrics, WorkerUse};
 
+use crate::ambient;
 use crate::balance::Gauge;
 use crate::model::Name;
 use crate::route::filter::RateCounts;
@@ -54,6 +59,7 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
+    worker_metrics: Box<[WorkerMetrics]>,
     config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
@@ -76,6 +82,7 @@ impl Registry {
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self {
             workers,
+            worker_metrics: (0..workers).map(|_| WorkerMetrics::new(ambient::now())).collect(),
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
@@ -239,6 +246,7 @@ impl Registry {
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        worker::expose(&self.workers_use(), &mut out);
         process::expose_panics(&mut out);
         self.config.expose(&mut out);
         let listeners = self.listeners.review();

@@ -86,8 +86,13 @@ impl PoolMetrics {
         self.cells.totals(|cells| &cells.rejections)
     }
 
+    /// How long requests waited for their turn so far, of those that had to.
+    pub(super) fn waits(&self) -> Distribution {
+        Distribution::of(&self.cells, |cells| &cells.waits)
+    }
+
     /// Requests under way, how many may be, and how many wait.
-    fn load(&self) -> [u32; 3] {
+    pub(super) fn load(&self) -> [u32; 3] {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.as_ref().map_or([0; 3], |(gate, line)| {
             [gate.in_flight(), gate.limit(), gate.waiting().saturating_add(line.waiting())]
@@ -106,9 +111,7 @@ pub(super) fn expose<'a>(
             .map(|(pool, metrics)| (labels([("pool", pool.as_str())]), f64::from(load(metrics.load()))));
         out.gauge(*title, loads);
     }
-    let waits = pools.clone().map(|(pool, metrics)| {
-        (labels([("pool", pool.as_str())]), Distribution::of(&metrics.cells, |cells| &cells.waits))
-    });
+    let waits = pools.clone().map(|(pool, metrics)| (labels([("pool", pool.as_str())]), metrics.waits()));
     out.histogram(WAITS, waits);
     expose_tries(pools.clone(), out);
     let rejections = pools.flat_map(|(pool, metrics)| {
