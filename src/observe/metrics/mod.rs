@@ -31,6 +31,7 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
+use super::spans::{self, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -63,6 +64,7 @@ pub struct Registry {
     config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
+    spans: Arc<Spans>,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -86,6 +88,7 @@ impl Registry {
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
+            spans: Arc::new(Spans::new(workers, spans::ROOM)),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -192,6 +195,12 @@ impl Registry {
     #[must_use]
     pub fn overload(&self) -> &Arc<OverloadMetrics> {
         &self.overload
+    }
+
+    /// Spans that wait to be exported.
+    #[must_use]
+    pub fn spans(&self) -> &Arc<Spans> {
+        &self.spans
     }
 
     /// What is shown of the configuration.
