@@ -10,7 +10,7 @@ use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
 };
 use crate::model::{Fingerprint, Name};
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{AccessLog, Tap};
 use crate::observe::metrics::{ListenerMetrics, RouteMetrics};
 use crate::route::Table;
 use crate::route::filter::Filters;
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub observed: Vec<(Name, Arc<Observed>)>,
     /// The process's own load, the same in every snapshot.
     pub pressure: Arc<Pressure>,
+    /// Where requests can be followed, likewise.
+    pub tap: Arc<Tap>,
 }
 
 /// A listener at work.
