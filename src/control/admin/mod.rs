@@ -7,6 +7,7 @@ mod bind;
 mod changes;
 mod connections;
 mod endpoints;
+mod following;
 mod guard;
 mod history;
 mod lasting;
