@@ -9,6 +9,7 @@ pub mod health;
 pub mod healthcheck;
 pub mod observed;
 pub mod pressure;
+mod priority;
 pub mod prober;
 pub mod reload;
 pub mod running;

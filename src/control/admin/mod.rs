@@ -14,6 +14,7 @@ mod pools;
 mod process;
 mod reloading;
 mod router;
+mod scrape;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -42,6 +43,7 @@ use bind::{Bound, Listener};
 use guard::Caller;
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
+use scrape::Scrapes;
 
 use super::reload::Reload;
 use super::running::Running;
@@ -64,6 +66,7 @@ pub struct AdminState {
     readiness: Arc<Readiness>,
     reload: Option<Arc<Reload>>,
     log: logging::Return,
+    scrapes: Scrapes,
     started: SystemTime,
 }
 
@@ -139,7 +142,7 @@ impl AdminState {
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
         let log = logging::Return::default();
-        Self { running, readiness, reload: None, log, started: ambient::wall() }
+        Self { running, readiness, reload: None, log, scrapes: Scrapes::default(), started: ambient::wall() }
     }
 
     /// The same, of a process whose configuration can be replaced.
