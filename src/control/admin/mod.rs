@@ -8,6 +8,7 @@ mod changes;
 mod connections;
 mod endpoints;
 mod guard;
+mod lasting;
 mod logging;
 mod pages;
 mod pools;
@@ -41,6 +42,7 @@ use tokio_rustls::TlsAcceptor;
 use asked::Asked;
 use bind::{Bound, Listener};
 use guard::Caller;
+use lasting::{LastingPages, Pace};
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
 use scrape::Scrapes;
@@ -67,6 +69,7 @@ pub struct AdminState {
     reload: Option<Arc<Reload>>,
     log: logging::Return,
     scrapes: Scrapes,
+    lasting: LastingPages,
     started: SystemTime,
 }
 
@@ -130,6 +133,7 @@ impl Admin {
             () = shutdown => {}
         }
         drop(listeners);
+        state.lasting.end();
         let ended = async { while connections.join_next().await.is_some() {} };
         // What takes longer is cut off when the set is dropped.
         let _ = time::timeout(PARTING, ended).await;
@@ -141,8 +145,9 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
-        let log = logging::Return::default();
-        Self { running, readiness, reload: None, log, scrapes: Scrapes::default(), started: ambient::wall() }
+        let scrapes = Scrapes::default();
+        let (log, lasting) = (logging::Return::default(), LastingPages::default());
+        Self { running, readiness, reload: None, log, scrapes, lasting, started: ambient::wall() }
     }
 
     /// The same, of a process whose configuration can be replaced.
@@ -195,9 +200,15 @@ async fn accept_all(
         }
         match poll_fn(|cx| accept_any(listeners, cx)).await {
             Ok((socket, bound)) => {
-                let answer = answer(socket, bound, Arc::clone(state));
+                let (pace, state) = (Pace::default(), Arc::clone(state));
+                let answered = async move {
+                    tokio::select! {
+                        () = answer(socket, bound, state, pace.clone()) => {}
+                        () = pace.overdue(DEADLINE) => {}
+                    }
+                };
                 connections.spawn(async {
-                    if let Err(panic) = contain(Place::Control, pin!(time::timeout(DEADLINE, answer))).await {
+                    if let Err(panic) = contain(Place::Control, pin!(answered)).await {
                         tracing::error!(%panic, "a panic ended an admin connection");
                     }
                 });
@@ -220,19 +231,19 @@ fn accept_any(listeners: &[(Address, Listener)], cx: &mut Context<'_>) -> Poll<A
 }
 
 /// Answers a connection, by TLS where the configuration in force has it.
-async fn answer(socket: Socket, bound: Address, state: Arc<AdminState>) {
+async fn answer(socket: Socket, bound: Address, state: Arc<AdminState>, pace: Pace) {
     let plan = state.plan();
     let tls = plan.tls.filter(|_| bound.inet().is_some());
     let came = ambient::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut caller = Caller { bound, certificates: Vec::new(), came: UnixTime::since_unix_epoch(came) };
     let Some(tls) = tls else {
-        return converse(socket, Shared { state, caller: Arc::new(caller) }).await;
+        return converse(socket, Shared { state, caller: Arc::new(caller), pace }).await;
     };
     match TlsAcceptor::from(tls.server).accept(socket).await {
         Ok(stream) => {
             let shown = stream.get_ref().1.peer_certificates().unwrap_or_default();
             caller.certificates = shown.iter().map(|shown| shown.clone().into_owned()).collect();
-            converse(stream, Shared { state, caller: Arc::new(caller) }).await;
+            converse(stream, Shared { state, caller: Arc::new(caller), pace }).await;
         }
         Err(error) => tracing::debug!(%error, "admin handshake failed"),
     }
@@ -243,6 +254,7 @@ async fn answer(socket: Socket, bound: Address, state: Arc<AdminState>) {
 struct Shared {
     state: Arc<AdminState>,
     caller: Arc<Caller>,
+    pace: Pace,
 }
 
 impl Shared {
@@ -253,7 +265,9 @@ impl Shared {
             tracing::error!(%panic, path, "a panic ended an admin request");
             Err(pages::failed())
         });
-        answer.unwrap_or_else(Refusal::page)
+        let mut page = answer.unwrap_or_else(Refusal::page);
+        page.body_mut().keep_pace(&self.pace);
+        page
     }
 
     /// Leads a request to its row, if it may go there.
@@ -326,7 +340,7 @@ const MAX_BODY: usize = 8 * 1024 * 1024;
 /// From accept to the end of the request head.
 const HEADER: Duration = Duration::from_secs(10);
 
-/// From accept to the last byte of the response.
+/// From accept to the last byte of the response, or from one piece to the next of one that lasts.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long requests under way may take at shutdown.

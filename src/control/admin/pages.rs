@@ -9,12 +9,13 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
+use super::lasting::PageBody;
 use super::router::{self, Access, Answer, Handler::Blocking, Row};
 use super::{AdminState, Asked, Phase, reloading};
 use crate::control::health::recording;
 use crate::observe::{civil, metrics};
 
-pub(super) type Page = Response<Full<Bytes>>;
+pub(super) type Page = Response<PageBody>;
 
 /// The rows that are not about endpoints.
 pub(super) const ROWS: &[Row] = &[
@@ -121,7 +122,7 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Page {
 }
 
 pub(super) fn page(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Page {
-    let mut page = Response::new(Full::new(body.into()));
+    let mut page = Response::new(PageBody::Whole(Full::new(body.into())));
     *page.status_mut() = status;
     page.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
