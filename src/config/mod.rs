@@ -28,6 +28,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -22,7 +22,7 @@ use crate::limit::loops::LoopSettings;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
-    Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
+    Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
 use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
@@ -55,8 +55,17 @@ pub struct Plan {
     pub reload: ReloadPlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
+    /// Which requests are traced, if any.
+    pub tracing: Option<TracingPlan>,
     /// Where the process runs, for pools that prefer endpoints nearby.
     pub zone: Option<Name>,
+}
+
+/// Which requests are traced, and where to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracingPlan {
+    /// Which.
+    pub settings: Tracing,
 }
 
 /// How another process takes the place of this one.

@@ -4,6 +4,7 @@
 mod limits;
 mod overload;
 mod retry;
+mod tracing;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 pub use limits::{Limits, Priorities, Priority};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
+pub use tracing::Tracing;
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]

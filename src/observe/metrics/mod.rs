@@ -15,6 +15,7 @@ mod overload;
 mod pool;
 mod process;
 mod rate;
+mod readings;
 mod route;
 mod status;
 
@@ -29,6 +30,7 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
+use super::spans::{self, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -39,6 +41,7 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 
 use crate::balance::Gauge;
@@ -57,6 +60,7 @@ pub struct Registry {
     config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
+    spans: Arc<Spans>,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -81,6 +85,7 @@ impl Registry {
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
+            spans: Arc::new(Spans::new(workers, spans::ROOM)),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -188,6 +193,12 @@ impl Registry {
     #[must_use]
     pub fn overload(&self) -> &Arc<OverloadMetrics> {
         &self.overload
+    }
+
+    /// Spans that wait to be exported.
+    #[must_use]
+    pub fn spans(&self) -> &Arc<Spans> {
+        &self.spans
     }
 
     /// What is shown of the configuration.
