@@ -45,7 +45,7 @@ fn what_is_answered_is_as_described() {
     let _idle = proxy.connect();
     let description = description(&proxy);
     let mut checked = 0;
-    for path in description.paths_of("get") {
+    for path in description.paths_of("get").into_iter().filter(|path| !description.is_lasting(path)) {
         let target = filled(&path, &origin);
         let page = proxy.ask_admin(&target);
         let Some(schema) = description.answer("get", &path, page.status()) else { continue };
