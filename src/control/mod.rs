@@ -11,6 +11,7 @@ pub mod observed;
 pub mod pressure;
 pub mod prober;
 pub mod reload;
+pub mod report;
 pub mod running;
 mod whole_file;
 
