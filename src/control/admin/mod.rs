@@ -8,6 +8,7 @@ mod changes;
 mod connections;
 mod endpoints;
 mod guard;
+mod history;
 mod lasting;
 mod logging;
 mod pages;

@@ -11,7 +11,9 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, changes, connections, endpoints, logging, pools, process, reloading};
+use super::{
+    AdminState, Asked, changes, connections, endpoints, history, logging, pools, process, reloading,
+};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.
@@ -24,6 +26,7 @@ const TABLE: &[&[Row]] = &[
     connections::ROWS,
     logging::ROWS,
     reloading::ROWS,
+    history::ROWS,
 ];
 
 /// A way to ask for something.

@@ -75,6 +75,14 @@ impl Distribution {
         part
     }
 
+    /// Adds what another histogram recorded.
+    pub fn add(&mut self, other: &Self) {
+        for (count, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count = count.saturating_add(*more);
+        }
+        self.nanos = self.nanos.saturating_add(other.nanos);
+    }
+
     /// An estimate of the duration that a share `q` (0 to 1) does not exceed: linear within the
     /// bucket where it falls, and the greatest bound past that. `None` when nothing was recorded.
     #[must_use]

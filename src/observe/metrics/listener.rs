@@ -135,6 +135,11 @@ impl ListenerMetrics {
         self.cells.total(|cells| &cells.accepted).saturating_sub(closed)
     }
 
+    /// Requests answered before a route was known, by class of status.
+    pub(super) fn requests_without_route(&self) -> [u64; 5] {
+        self.cells.totals(|cells| cells.refused.counts())
+    }
+
     /// What became of this listener's access log lines; for the access log to count in.
     #[must_use]
     pub fn log_lines(&self) -> &Arc<LogLines> {

@@ -15,6 +15,7 @@ mod overload;
 mod pool;
 mod process;
 mod rate;
+mod readings;
 mod route;
 mod status;
 
@@ -40,6 +41,7 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 
 use crate::balance::Gauge;

@@ -86,6 +86,12 @@ impl PoolMetrics {
         self.cells.totals(|cells| &cells.rejections)
     }
 
+    /// How long requests waited for their turn, of those that had to wait.
+    #[must_use]
+    pub fn waits(&self) -> Distribution {
+        Distribution::of(&self.cells, |cells| &cells.waits)
+    }
+
     /// Requests under way, how many may be, and how many wait.
     fn load(&self) -> [u32; 3] {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
@@ -106,9 +112,7 @@ pub(super) fn expose<'a>(
             .map(|(pool, metrics)| (labels([("pool", pool.as_str())]), f64::from(load(metrics.load()))));
         out.gauge(*title, loads);
     }
-    let waits = pools.clone().map(|(pool, metrics)| {
-        (labels([("pool", pool.as_str())]), Distribution::of(&metrics.cells, |cells| &cells.waits))
-    });
+    let waits = pools.clone().map(|(pool, metrics)| (labels([("pool", pool.as_str())]), metrics.waits()));
     out.histogram(WAITS, waits);
     expose_tries(pools.clone(), out);
     let rejections = pools.flat_map(|(pool, metrics)| {

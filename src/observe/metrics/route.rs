@@ -63,9 +63,14 @@ impl RouteMetrics {
         self.0.totals(|cells| cells.classes.counts())
     }
 
+    /// How long requests took, to the last byte.
+    pub(super) fn durations(&self) -> Distribution {
+        Distribution::of(&self.0, |cells| &cells.duration)
+    }
+
     /// How long requests took at most but for one in a hundred, if there were enough to say.
     pub(super) fn p99(&self) -> Option<Duration> {
-        let durations = Distribution::of(&self.0, |cells| &cells.duration);
+        let durations = self.durations();
         if durations.count() < ENOUGH { None } else { durations.quantile(0.99) }
     }
 }
