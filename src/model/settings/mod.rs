@@ -13,7 +13,7 @@ use ipnet::IpNet;
 pub use limits::{Limits, Priorities, Priority};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
-pub use tracing::Tracing;
+pub use tracing::{Parents, Propagation, Tracing};
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]

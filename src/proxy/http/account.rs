@@ -9,7 +9,8 @@ use http::StatusCode;
 
 use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
-use super::{Connection, Scratch};
+use super::trace::Traced;
+use super::{Connection, Scratch, spans};
 use crate::ambient;
 use crate::model::Fields;
 use crate::model::field::Known;
@@ -69,7 +70,10 @@ pub(super) struct Account<'a> {
     pub(super) sent: u64,
     /// Shows it to whoever asks.
     pub(super) under_way: UnderWay<'a>,
-    wall: Option<SystemTime>,
+    /// The trace that it belongs to, if requests are traced.
+    pub(super) trace: Option<Traced<'a>>,
+    /// The time of day when it `started`, if that is going to be told.
+    pub(super) wall: Option<SystemTime>,
     settled: bool,
 }
 
@@ -102,6 +106,7 @@ impl<'a> Account<'a> {
             received: 0,
             sent: 0,
             under_way: cx.live.begin(local, started),
+            trace: None,
             wall: listener.access_log.as_ref().map(|_| ambient::wall()),
             settled: false,
         }
@@ -127,6 +132,7 @@ impl<'a> Account<'a> {
     pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
         if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {
             endpoint.shared.metrics.failed(cx.worker.shard, kind);
+            self.note_error(error.error_type());
         }
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
@@ -167,6 +173,9 @@ impl<'a> Account<'a> {
         }
         if let (Some(log), Some(wall)) = (&self.listener.access_log, self.wall) {
             self.write(log, wall, &finished, (cx, scratch));
+        }
+        if self.trace.is_some() {
+            spans::give(self, &finished, (cx, scratch), now);
         }
     }
 

@@ -39,7 +39,8 @@ pub(super) async fn handle(
     let Some(listener) = local.snapshot.listener(cx.live.listening.id) else { return };
     let mut account = Account::open(cx, &local, listener);
     scratch.watch.start(account.started);
-    if listener.access_log.is_some() {
+    account.trace(cx, scratch);
+    if listener.access_log.is_some() || account.is_noted() {
         scratch.target.clear();
         scratch.target.extend_from_slice(scratch.request.target());
     }
