@@ -8,6 +8,7 @@ pub mod discovery;
 pub mod health;
 pub mod healthcheck;
 pub mod observed;
+pub mod otlp;
 pub mod pressure;
 pub mod prober;
 pub mod reload;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use otlp::Exporter;
 use reload::{Orders, Reload};
 use running::Running;
 use tokio::sync::watch;
@@ -42,6 +44,8 @@ pub struct Control {
     pub reload: Arc<Reload>,
     /// What it is asked for.
     pub orders: Orders,
+    /// Sends spans away.
+    pub exporter: Arc<Exporter>,
 }
 
 /// Whether the admin listener answers, when another process has its socket, too.
@@ -80,6 +84,7 @@ impl Control {
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "admin state", async || state.run().await) => {}
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
+            () = again(Place::Control, "spans", async || self.exporter.attend().await) => {}
             () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }
     }

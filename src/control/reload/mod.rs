@@ -442,9 +442,9 @@ const WAITING: usize = 16;
 
 /// Has the system prefer workers to the calling thread, from here on: a large configuration takes a while
 /// to read, and on a busy core requests are not to wait for it.
-fn give_way() {
+pub(super) fn give_way() {
     if let Err(error) = setpriority_process(None, NICE) {
-        tracing::debug!(%error, "a reload goes on with the priority of requests");
+        tracing::debug!(%error, "what is not urgent goes on with the priority of requests");
     }
 }
 

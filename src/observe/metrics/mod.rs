@@ -16,6 +16,7 @@ mod pool;
 mod process;
 mod rate;
 mod route;
+mod spans;
 mod status;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
-use super::spans::{self, Spans};
+use super::spans::{ROOM, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -81,7 +82,7 @@ impl Registry {
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
-            spans: Arc::new(Spans::new(workers, spans::ROOM)),
+            spans: Arc::new(Spans::new(workers, ROOM)),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -268,6 +269,7 @@ impl Registry {
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
         self.overload.expose(&mut out);
+        spans::expose(&self.spans, &mut out);
         process::expose(&mut out);
         out.render()
     }
