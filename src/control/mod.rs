@@ -7,9 +7,11 @@ pub mod client;
 pub mod discovery;
 pub mod health;
 pub mod healthcheck;
+pub mod history;
 pub mod observed;
 pub mod otlp;
 pub mod pressure;
+mod priority;
 pub mod prober;
 pub mod reload;
 pub mod running;
@@ -85,6 +87,7 @@ impl Control {
             () = again(Place::Control, "admin state", async || state.run().await) => {}
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
             () = again(Place::Control, "spans", async || self.exporter.attend().await) => {}
+            () = again(Place::Control, "history", async || history::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }
     }

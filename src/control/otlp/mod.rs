@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
-use super::reload::give_way;
+use super::priority::give_way;
 use super::running::Running;
 use crate::ambient;
 use crate::observe::panics::{Place, again};
