@@ -1,16 +1,21 @@
 //! `[tracing]`: which requests are traced, and where to.
 
+mod otlp;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Cx;
 use super::plan::TracingPlan;
-use crate::model::options::{Data, Fault, FromValue, Given, OneOf, Options, Value};
+use crate::model::options::{Data, Fault, FromValue, Given, OneOf, Options, Problem, Value};
 use crate::model::settings::{Parents, Propagation, Tracing};
 use crate::model::units::Share;
 
+pub use otlp::{OtlpPlan, OtlpProtocol};
+
 /// `[tracing]`; `None` when nothing is written.
-pub(super) fn tracing(root: &Options<'_>) -> Option<TracingPlan> {
-    let is_written = root.given("tracing").is_some();
+pub(super) fn tracing(root: &Options<'_>, cx: &Cx<'_>) -> Option<TracingPlan> {
+    let written = root.given("tracing");
     let options = root.section("tracing");
     let default = Tracing::default();
     let settings = Tracing {
@@ -20,8 +25,15 @@ pub(super) fn tracing(root: &Options<'_>) -> Option<TracingPlan> {
         errors: options.get_or("errors", default.errors),
         slow: options.given("slow").map_or(default.slow, |given| slow(&given)),
     };
+    let otlp = otlp::otlp(&options, cx);
+    if let Some(written) = written.as_ref().filter(|_| options.given("otlp").is_none()) {
+        let fault = "spans are sent nowhere: the ids of traces are passed on, and that is all";
+        let hint = "add a table `[tracing.otlp]`";
+        let problem = Problem::new(written.path(), Some(written.span()), fault);
+        written.report(problem.hint(hint).warning());
+    }
     options.finish();
-    is_written.then_some(TracingPlan { settings })
+    written.map(|_| TracingPlan { settings, otlp })
 }
 
 /// By which fields, each once.

@@ -17,6 +17,7 @@ mod process;
 mod rate;
 mod readings;
 mod route;
+mod spans;
 mod status;
 mod worker;
 
@@ -32,7 +33,7 @@ use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
-use super::spans::{self, Spans};
+use super::spans::{ROOM, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -101,7 +102,7 @@ impl Registry {
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
-            spans: Arc::new(Spans::new(workers, spans::ROOM)),
+            spans: Arc::new(Spans::new(workers, ROOM)),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -299,6 +300,7 @@ impl Registry {
         self.expose_loops(&mut out);
         self.expose_health(&mut out);
         self.overload.expose(&mut out);
+        spans::expose(&self.spans, &mut out);
         process::expose(&mut out);
         let page = out.render();
         self.page.store(page.len(), Ordering::Relaxed);
