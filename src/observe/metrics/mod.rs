@@ -168,6 +168,13 @@ impl Registry {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
     }
 
+    /// Does something while [`Self::pool`] has to wait.
+    #[cfg(test)]
+    pub(crate) fn while_pools_wait<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _held = self.pools.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
+    }
+
     /// What is counted of how a pool comes by its endpoints.
     #[must_use]
     pub fn discovery(&self, pool: &Name) -> Arc<DiscoveryMetrics> {
