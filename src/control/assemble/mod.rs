@@ -88,6 +88,7 @@ pub fn assemble(
     let generation = ground.generation;
     let tracing = plan.tracing.as_ref().map(|tracing| Tracing {
         settings: tracing.settings.clone(),
+        is_exported: tracing.otlp.is_some(),
         spans: Arc::clone(ground.registry.spans()),
     });
     Ok(Assembled {
