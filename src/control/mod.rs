@@ -12,6 +12,7 @@ pub mod pressure;
 pub mod prober;
 pub mod reload;
 pub mod running;
+pub mod series;
 mod whole_file;
 
 use std::future::{Future, pending};
