@@ -11,7 +11,10 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, changes, connections, endpoints, logging, pools, process, reloading};
+use super::{
+    AdminState, Asked, changes, connections, endpoints, following, history, logging, pools, process,
+    reloading,
+};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.
@@ -23,7 +26,9 @@ const TABLE: &[&[Row]] = &[
     changes::ROWS,
     connections::ROWS,
     logging::ROWS,
+    following::ROWS,
     reloading::ROWS,
+    history::ROWS,
 ];
 
 /// A way to ask for something.

@@ -54,6 +54,7 @@ struct Cells {
     tls_handshakes: Count,
     tls_failures: Count,
     refused: Classes,
+    unlogged: Count,
     timeouts: [Count; TIMEOUTS.len()],
 }
 
@@ -119,6 +120,12 @@ impl ListenerMetrics {
         }
     }
 
+    /// A request was left out of the access log, as its sampling has it.
+    #[inline]
+    pub fn left_out_of_log(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.unlogged, 1);
+    }
+
     /// A client's connection or request was ended by a time limit.
     #[inline]
     pub fn timed_out(&self, shard: Shard, which: ClientTimeout) {
@@ -143,8 +150,8 @@ impl ListenerMetrics {
         })
     }
 
-    /// Requests that were answered before a route was known for them, by class.
-    pub(super) fn refused_by_class(&self) -> [u64; 5] {
+    /// Requests answered before a route was known, by class of status.
+    pub(super) fn requests_without_route(&self) -> [u64; 5] {
         self.cells.totals(|cells| cells.refused.counts())
     }
 
@@ -190,8 +197,9 @@ impl LogLines {
 pub(super) fn refused_requests<'a>(
     listeners: impl Iterator<Item = (&'a Name, &'a ListenerMetrics)>,
 ) -> Vec<(Labels, f64)> {
-    let samples =
-        |(name, metrics): (&Name, &ListenerMetrics)| request_labels(name, "", "", metrics.refused_by_class());
+    let samples = |(name, metrics): (&Name, &ListenerMetrics)| {
+        request_labels(name, "", "", metrics.requests_without_route())
+    };
     listeners.flat_map(samples).collect()
 }
 
@@ -248,6 +256,10 @@ const COUNTERS: Table<Cells, Count> = &[
             "TLS handshakes with clients that failed or took too long.",
         ),
         |cells| &cells.tls_failures,
+    ),
+    (
+        Title("forebay_access_log_unsampled_total", "Requests that sampling left out of the access log."),
+        |cells| &cells.unlogged,
     ),
 ];
 

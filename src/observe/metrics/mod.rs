@@ -24,7 +24,7 @@ mod status;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
-pub use readings::{PoolReading, RouteReading};
+pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 pub use series::{Expected, Shape, expected};
 pub use worker::{Life, WorkerMetrics, WorkerUse};
@@ -61,7 +61,7 @@ use crate::model::settings::Metrics;
 use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub const CONTENT_TYPE: &str = exposition::CONTENT_TYPE;
 
 /// Every handle there is, by its labels. Asking twice for the same labels gives the same handle, so
 /// that counts go on over a reload. What nobody but the registry holds any more is shown once more
@@ -90,6 +90,8 @@ pub struct Registry {
     seats: Seats,
     gone: Gone,
     costs: OnceLock<Costs>,
+    /// Bytes of the last page.
+    page: AtomicUsize,
 }
 
 impl Registry {
@@ -126,6 +128,7 @@ impl Registry {
             seats: Seats::default(),
             gone: Gone::default(),
             costs: OnceLock::new(),
+            page: AtomicUsize::new(0),
         })
     }
 
@@ -180,6 +183,13 @@ impl Registry {
     #[must_use]
     pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
+    }
+
+    /// Does something while [`Self::pool`] has to wait.
+    #[cfg(test)]
+    pub(crate) fn while_pools_wait<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _held = self.pools.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
     }
 
     /// What is counted of how a pool comes by its endpoints.
@@ -281,7 +291,8 @@ impl Registry {
     /// for the request path.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
-        let mut out = Exposition::default();
+        // Most pages are as long as the one before them.
+        let mut out = Exposition::with_capacity(self.page.load(Ordering::Relaxed) + 4096);
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
@@ -307,7 +318,9 @@ impl Registry {
         self.expose_dropped(&endpoints, &mut out);
         self.overload.expose(&mut out);
         process::expose(&mut out);
-        out.render()
+        let page = out.render();
+        self.page.store(page.len(), Ordering::Relaxed);
+        page
     }
 
     fn expose_loops(&self, endpoints: &View, out: &mut Exposition) {

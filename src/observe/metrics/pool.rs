@@ -87,8 +87,9 @@ impl PoolMetrics {
         self.cells.totals(|cells| &cells.rejections)
     }
 
-    /// How long requests waited for their turn so far, of those that had to.
-    pub(super) fn waits(&self) -> Distribution {
+    /// How long requests waited for their turn, of those that had to wait.
+    #[must_use]
+    pub fn waits(&self) -> Distribution {
         Distribution::of(&self.bounds, &self.cells, |cells| &cells.waits)
     }
 

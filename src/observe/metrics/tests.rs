@@ -228,16 +228,13 @@ fn readings_are_what_was_counted() {
         listener.accepted(Shard::worker(1));
     }
     listener.closed(Shard::worker(1));
-    let routes = registry.route_readings();
-    let of = |reading: &RouteReading| (reading.labels.route.as_str().to_owned(), reading.requests);
+    let mut routes = Vec::new();
+    registry.each_route(|labels, reading| routes.push((labels.route.as_str().to_owned(), reading)));
+    let counted = routes.iter().map(|(route, reading)| (route.as_str(), reading.requests));
     let wanted = [("a", [0, 1, 0, 0, 0]), ("all", [0, 0, 1, 0, 0]), ("b", [0, 0, 0, 0, 1])];
-    assert_eq!(routes.iter().map(of).collect::<Vec<_>>(), wanted.map(|(name, n)| (name.to_owned(), n)));
-    let pools = registry.pool_readings();
-    assert_eq!(pools.len(), 1);
-    assert_eq!((pools[0].pool.as_str(), pools[0].requests), ("app", [0, 1, 0, 0, 1]));
-    assert_eq!(pools[0].duration.count(), 2);
-    assert!(pools[0].duration.quantile(1.0) > Some(Duration::from_millis(25)));
-    assert_eq!(registry.refused_by_class(), [0, 0, 0, 1, 0]);
+    assert_eq!(counted.collect::<Vec<_>>(), wanted);
+    assert!(routes[2].1.durations.quantile(1.0) > Some(Duration::from_millis(25)));
+    assert_eq!(registry.requests_without_route(), [0, 0, 0, 1, 0]);
     let connections: Vec<_> = registry.workers_use().iter().map(|of| (of.worker, of.connections)).collect();
     assert_eq!(connections, [(0, 0), (1, 2)]);
     let text = text(&registry);
@@ -347,5 +344,5 @@ fn buckets_are_those_that_were_asked_for() {
     let found: Vec<_> = found.into_iter().map(|(_, rest)| rest).collect();
     assert_eq!(found, ["\"0.001\"} 1", "\"0.02\"} 3", "\"+Inf\"} 4"]);
     assert_eq!(handle.p99(), None);
-    assert_eq!(registry.route_readings()[0].duration.quantile(0.25), Some(ms(1)));
+    assert_eq!(handle.durations().quantile(0.25), Some(ms(1)));
 }
