@@ -13,6 +13,7 @@ pub mod pressure;
 pub mod prober;
 pub mod reload;
 pub mod running;
+pub mod scaling;
 mod whole_file;
 
 use std::future::{Future, pending};

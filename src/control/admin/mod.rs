@@ -16,6 +16,7 @@ mod pools;
 mod process;
 mod reloading;
 mod router;
+mod scaling;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};

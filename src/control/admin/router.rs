@@ -12,7 +12,7 @@ use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
 use super::{
-    AdminState, Asked, changes, connections, endpoints, history, logging, pools, process, reloading,
+    AdminState, Asked, changes, connections, endpoints, history, logging, pools, process, reloading, scaling,
 };
 use crate::model::percent;
 
@@ -27,6 +27,7 @@ const TABLE: &[&[Row]] = &[
     logging::ROWS,
     reloading::ROWS,
     history::ROWS,
+    scaling::ROWS,
 ];
 
 /// A way to ask for something.

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::sample::{Look, PoolSample, ProcessSample, Sample as _, Times, Traffic};
+use super::sample::{PoolSample, ProcessSample, Sample as _, Traffic};
 use super::series::{Ring, Series};
 use super::shelf::{Shelf, Shown};
+use crate::control::scaling::Look;
 use crate::model::Name;
 use crate::observe::metrics::RouteLabels;
 
@@ -104,15 +105,15 @@ impl Book {
         }
     }
 
-    /// Takes a look at a pool, before those at routes, and what it has counted by now of requests that waited.
-    pub(super) fn on_pool(&mut self, pool: &Name, look: &Look, waits: Times) {
+    /// Takes a look at a pool, before those at routes.
+    pub(super) fn on_pool(&mut self, pool: &Name, look: &Look) {
         self.in_flight += f64::from(look.in_flight);
         let Some(row) = self.pools.row(pool) else { return };
         row.is_there = true;
         row.open.look(look);
-        row.open.waits = waits.since(&row.before.waits);
+        row.open.waits = look.waits.since(&row.before.waits);
         if self.closes {
-            row.before.waits = waits;
+            row.before.waits = look.waits.clone();
         }
     }
 

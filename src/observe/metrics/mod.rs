@@ -17,6 +17,7 @@ mod process;
 mod rate;
 mod readings;
 mod route;
+mod scale;
 mod status;
 
 use std::collections::BTreeMap;
@@ -262,7 +263,9 @@ impl Registry {
         listener::expose(listeners, &mut out);
         endpoint::expose(endpoints, &mut out);
         let pools = self.pools.review();
-        pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));
+        pool::expose(pools.clone(), &mut out);
+        scale::expose(pools, &mut out);
         let discovery = self.discovery.review();
         discovery::expose(discovery.iter().map(|(pool, metrics)| (pool, &**metrics)), &mut out);
         let rates = self.rates.review();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::exposition::{Exposition, Title, labels};
 use super::histogram::{Distribution, Histogram};
+use super::scale::ScaleMetrics;
 use crate::limit::hedge::{Race, Refusal};
 use crate::limit::retry::{Cause, Reason};
 use crate::limit::{Gate, Rejection, Room};
@@ -17,6 +18,7 @@ use crate::observe::shard::{Count, Shard, Sharded};
 pub struct PoolMetrics {
     cells: Sharded<Cells>,
     watched: Mutex<Option<(Arc<Gate>, Arc<Room>)>>,
+    pub(super) scale: ScaleMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +33,7 @@ struct Cells {
 
 impl PoolMetrics {
     pub(super) fn new(workers: usize) -> Self {
-        Self { cells: Sharded::new(workers), watched: Mutex::default() }
+        Self { cells: Sharded::new(workers), watched: Mutex::default(), scale: ScaleMetrics::default() }
     }
 
     /// Takes what is under way and what waits from here from now on.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::super::Sample;
+use super::super::{Sample, Times};
 use super::*;
 use crate::ambient;
 use crate::observe::metrics::{Finished, Registry, RouteMetrics, Shard};
@@ -26,7 +26,7 @@ fn labels(route: &str) -> RouteLabels {
 impl Story {
     fn new() -> Self {
         let (now, registry) = (ambient::now(), Registry::new(1));
-        let look = Look { in_flight: 0, capacity: 100, available: 2, total: 3 };
+        let look = Look { in_flight: 0, capacity: 100, available: 2, total: 3, ..Look::default() };
         let last = ProcessSample::default();
         Self { book: Book::new(now), registry, routes: Vec::new(), now, last, look }
     }
@@ -57,7 +57,7 @@ impl Story {
     fn jump(&mut self, time: Duration) {
         self.now += time;
         if self.book.begin(self.now) {
-            self.book.on_pool(&name("app"), &self.look, Times::default());
+            self.book.on_pool(&name("app"), &self.look);
             self.registry.each_route(|labels, reading| {
                 let [.., errors] = reading.requests;
                 let times = Times::new(reading.durations);
