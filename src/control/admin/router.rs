@@ -12,7 +12,8 @@ use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
 use super::{
-    AdminState, Asked, changes, connections, endpoints, history, logging, pools, process, reloading, scaling,
+    AdminState, Asked, changes, connections, endpoints, following, history, logging, pools, process,
+    reloading, scaling,
 };
 use crate::model::percent;
 
@@ -25,6 +26,7 @@ const TABLE: &[&[Row]] = &[
     changes::ROWS,
     connections::ROWS,
     logging::ROWS,
+    following::ROWS,
     reloading::ROWS,
     history::ROWS,
     scaling::ROWS,

@@ -4,7 +4,9 @@
 use std::sync::{Arc, PoisonError};
 
 use super::histogram::Distribution;
-use super::{Kept, Registry, RouteLabels};
+use super::{Kept, Registry, RouteLabels, WorkerMetrics, WorkerUse};
+use crate::ambient;
+use crate::observe::shard::Shard;
 
 /// What a route has counted by now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +20,25 @@ pub struct RouteReading {
 }
 
 impl Registry {
+    /// The handle of the worker with this number; `None` past the number that there was to be.
+    #[must_use]
+    pub fn worker(&self, index: usize) -> Option<&WorkerMetrics> {
+        self.worker_metrics.get(index)
+    }
+
+    /// How much each worker has to do, in the order of their numbers.
+    #[must_use]
+    pub fn workers_use(&self) -> Vec<WorkerUse> {
+        let mut connections = vec![0; self.worker_metrics.len()];
+        self.listeners.each(|_, listener| {
+            for (index, sum) in connections.iter_mut().enumerate() {
+                *sum += listener.active_of(Shard::worker(index));
+            }
+        });
+        let (now, workers) = (ambient::now(), self.worker_metrics.iter().enumerate());
+        workers.zip(connections).map(|((index, worker), held)| worker.read(index, held, now)).collect()
+    }
+
     /// Shows every route to `look`, in the order of their labels. Nothing else is looked up meanwhile: it
     /// is not to take long.
     pub fn each_route(&self, mut look: impl FnMut(&RouteLabels, RouteReading)) {
