@@ -29,6 +29,8 @@ pub(super) struct Book {
     open_before: Traffic,
     /// Requests under way in all pools.
     in_flight: f64,
+    /// When it was last looked at how long workers had been busy, and what it was.
+    busy: Option<(Instant, Duration)>,
 }
 
 /// What is known of the last minutes.
@@ -60,6 +62,7 @@ impl Book {
             open: Traffic::default(),
             open_before: Traffic::default(),
             in_flight: 0.0,
+            busy: None,
         }
     }
 
@@ -115,6 +118,15 @@ impl Book {
         if self.closes {
             row.before.waits = look.waits.clone();
         }
+    }
+
+    /// Takes how long each worker has been busy by `now`; the part of the time since the last look that they
+    /// were. What was long under way counts when it ends: it is no more than all the same.
+    pub(super) fn on_workers(&mut self, busy: &[Duration], now: Instant) -> Option<f64> {
+        let whole = busy.iter().sum();
+        let (at, before) = self.busy.replace((now, whole))?;
+        let passed = now.saturating_duration_since(at).as_secs_f64() * busy.len() as f64;
+        (passed > 0.0).then(|| (whole.saturating_sub(before).as_secs_f64() / passed).min(1.0))
     }
 
     /// Ends the round; the process's sample for the second that is over.

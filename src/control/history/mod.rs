@@ -134,7 +134,9 @@ impl History {
         });
         book.on_unrouted(counted(registry.requests_without_route()));
         let (connections, _) = running.published().load().pressure.connections();
-        let sample = book.end(connections, None);
+        let busy: Vec<_> = registry.workers_use().iter().map(|worker| worker.busy).collect();
+        let busy = book.on_workers(&busy, now);
+        let sample = book.end(connections, busy);
         drop(book);
         let newest = Newest { at: ambient::wall(), sample };
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(newest);

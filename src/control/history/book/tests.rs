@@ -136,6 +136,16 @@ fn a_pools_use_is_the_mean_of_its_step() {
 }
 
 #[test]
+fn workers_are_as_busy_as_the_part_of_their_time_that_they_were() {
+    let mut book = Story::new().book;
+    let (start, ms) = (ambient::now(), Duration::from_millis);
+    assert_eq!(book.on_workers(&[ms(700), ms(100)], start), None, "there is nothing to compare it with");
+    assert_eq!(book.on_workers(&[ms(1200), ms(100)], start + ms(1000)), Some(0.25));
+    assert_eq!(book.on_workers(&[ms(1200), ms(100)], start + ms(1000)), None);
+    assert_eq!(book.on_workers(&[ms(9000), ms(9000)], start + ms(2000)), Some(1.0));
+}
+
+#[test]
 fn times_of_steps_are_told_by_the_time_of_day() {
     let mut story = Story::new();
     story.pass(34);
