@@ -19,6 +19,7 @@ mod pools;
 mod process;
 mod reloading;
 mod router;
+mod scaling;
 mod scrape;
 
 use std::convert::Infallible;

@@ -18,6 +18,7 @@ mod process;
 mod rate;
 mod readings;
 mod route;
+mod scale;
 mod seats;
 mod series;
 mod spans;
@@ -309,7 +310,9 @@ impl Registry {
         listener::expose(listeners, &mut out);
         endpoint::expose(endpoints.endpoints(), &mut out);
         let pools = self.pools.review();
-        pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));
+        pool::expose(pools.clone(), &mut out);
+        scale::expose(pools, &mut out);
         let discovery = self.discovery.review();
         discovery::expose(discovery.iter().map(|(pool, metrics)| (pool, &**metrics)), &mut out);
         let rates = self.rates.review();
