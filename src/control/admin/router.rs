@@ -11,7 +11,9 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, changes, connections, endpoints, following, logging, pools, process, reloading};
+use super::{
+    AdminState, Asked, changes, connections, endpoints, following, logging, pools, process, reloading,
+};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.

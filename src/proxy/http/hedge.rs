@@ -104,7 +104,6 @@ impl<'a> Forward<'a> {
                         hedge_at = None;
                         if let Some(second) = self.second(first, now, scratch, account) {
                             hedged = true;
-                            account.tries += 1;
                             let [_, place] = &mut runners;
                             *place = Some(self.later_runner((second, now), &requests, account));
                         }
@@ -165,6 +164,7 @@ impl<'a> Forward<'a> {
         (first, later): &'r (RequestHead, OnceCell<RequestHead>),
         account: &Account<'_>,
     ) -> Runner<'r> {
+        account.tries.set(account.tries.get() + 1);
         let told = || {
             let mut request = first.clone();
             deadline::tell(account, self.route, &mut request, now);
