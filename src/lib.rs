@@ -8,7 +8,7 @@
 //! | layer | modules | job |
 //! |---|---|---|
 //! | words | [`model`] | names, addresses, heads, options, units: values only |
-//! | judgement | [`balance`], [`cache`], [`discover`], [`health`], [`limit`], [`route`], [`wire`] | decide, without sockets, clock or dice |
+//! | judgement | [`balance`], [`cache`], [`discover`], [`health`], [`limit`], [`route`], [`trace`], [`wire`] | decide, without sockets, clock or dice |
 //! | configuration | [`config`] | a file becomes a [`config::Plan`], or every problem at once |
 //! | machinery | [`ambient`], [`net`], [`observe`] | clock and draw; sockets and TLS; metrics and logs |
 //! | upstream | [`upstream`] | endpoints, pools, connections, leases, the snapshot |
@@ -54,6 +54,7 @@ pub mod observe;
 pub mod proxy;
 pub mod route;
 pub mod server;
+pub mod trace;
 pub mod upstream;
 pub mod wire;
 pub mod worker;

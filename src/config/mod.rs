@@ -14,6 +14,7 @@ mod include;
 mod listener;
 mod lower;
 mod matching;
+mod metrics;
 mod names;
 mod origin;
 mod overload;
@@ -29,6 +30,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tracing;
 
 use std::collections::BTreeSet;
 use std::io;

@@ -20,8 +20,8 @@ use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
-    Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, UpstreamProtocol, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
+    Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -55,8 +55,19 @@ pub struct Plan {
     pub reload: ReloadPlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
+    /// How finely is measured, and how much is shown.
+    pub metrics: Metrics,
+    /// Which requests are traced, if any.
+    pub tracing: Option<TracingPlan>,
     /// Where the process runs, for pools that prefer endpoints nearby.
     pub zone: Option<Name>,
+}
+
+/// Which requests are traced, and where to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TracingPlan {
+    /// Which.
+    pub settings: Tracing,
 }
 
 /// How another process takes the place of this one.

@@ -9,6 +9,7 @@ pub mod log;
 pub mod metrics;
 pub mod panics;
 mod shard;
+pub mod spans;
 pub mod tally;
 pub mod times;
 

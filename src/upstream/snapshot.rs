@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::pressure::take_one;
 use super::{Observed, Pool, Pressure};
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
+    self, ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
 };
 use crate::model::{Fingerprint, Name};
 use crate::observe::access_log::{AccessLog, Tap};
 use crate::observe::metrics::{ListenerMetrics, RouteMetrics};
+use crate::observe::spans::Spans;
 use crate::route::Table;
 use crate::route::filter::Filters;
 
@@ -33,6 +34,17 @@ pub struct Snapshot {
     pub pressure: Arc<Pressure>,
     /// Where requests can be followed, likewise.
     pub tap: Arc<Tap>,
+    /// How requests are traced, if they are.
+    pub tracing: Option<Tracing>,
+}
+
+/// How requests are traced.
+#[derive(Debug)]
+pub struct Tracing {
+    /// Which requests.
+    pub settings: settings::Tracing,
+    /// Who takes their spans.
+    pub spans: Arc<Spans>,
 }
 
 /// A listener at work.

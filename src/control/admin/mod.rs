@@ -9,6 +9,7 @@ mod connections;
 mod endpoints;
 mod following;
 mod guard;
+mod history;
 mod lasting;
 mod logging;
 mod pages;
@@ -16,6 +17,7 @@ mod pools;
 mod process;
 mod reloading;
 mod router;
+mod scrape;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -45,6 +47,7 @@ use guard::Caller;
 use lasting::{LastingPages, Pace};
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
+use scrape::Scrapes;
 
 use super::reload::Reload;
 use super::running::Running;
@@ -67,6 +70,7 @@ pub struct AdminState {
     readiness: Arc<Readiness>,
     reload: Option<Arc<Reload>>,
     log: logging::Return,
+    scrapes: Scrapes,
     lasting: LastingPages,
     started: SystemTime,
 }
@@ -143,8 +147,9 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
+        let scrapes = Scrapes::default();
         let (log, lasting) = (logging::Return::default(), LastingPages::default());
-        Self { running, readiness, reload: None, log, lasting, started: ambient::wall() }
+        Self { running, readiness, reload: None, log, scrapes, lasting, started: ambient::wall() }
     }
 
     /// The same, of a process whose configuration can be replaced.

@@ -12,7 +12,8 @@ use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
 use super::{
-    AdminState, Asked, changes, connections, endpoints, following, logging, pools, process, reloading,
+    AdminState, Asked, changes, connections, endpoints, following, history, logging, pools, process,
+    reloading,
 };
 use crate::model::percent;
 
@@ -27,6 +28,7 @@ const TABLE: &[&[Row]] = &[
     logging::ROWS,
     following::ROWS,
     reloading::ROWS,
+    history::ROWS,
 ];
 
 /// A way to ask for something.

@@ -22,6 +22,7 @@ use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
 use crate::model::{Address, Name};
 use crate::observe::access_log::Tap;
 use crate::observe::metrics::Registry;
+use crate::upstream::snapshot::Tracing;
 use crate::upstream::{Listener, Observed, Pool, Snapshot};
 
 pub use inherit::{Renamed, inherit};
@@ -85,8 +86,12 @@ pub fn assemble(
     let by_name = plan.pools.iter().map(|pool| pool.name.clone()).zip(0..).collect();
     let observed = routing.named(observed);
     let generation = ground.generation;
+    let tracing = plan.tracing.as_ref().map(|tracing| Tracing {
+        settings: tracing.settings.clone(),
+        spans: Arc::clone(ground.registry.spans()),
+    });
     Ok(Assembled {
-        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap },
+        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing },
         watches,
     })
 }

@@ -3,8 +3,10 @@
 
 mod access_log;
 mod limits;
+mod metrics;
 mod overload;
 mod retry;
+mod tracing;
 
 use std::time::Duration;
 
@@ -12,8 +14,10 @@ use ipnet::IpNet;
 
 pub use access_log::{Facility, LogField, LogSample, LogTarget, Outline, Syslog, SyslogPeer};
 pub use limits::{Limits, Priorities, Priority};
+pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
+pub use tracing::Tracing;
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]

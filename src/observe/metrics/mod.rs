@@ -15,20 +15,24 @@ mod overload;
 mod pool;
 mod process;
 mod rate;
+mod readings;
 mod route;
 mod status;
+mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
+use histogram::Bounds;
 use loops::BreakerLabels;
 use rate::RateLabels;
 
 pub use super::shard::Shard;
+use super::spans::{self, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -39,14 +43,18 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
+pub use worker::{Life, WorkerMetrics, WorkerUse};
 
+use crate::ambient;
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::model::settings::Metrics;
 use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub const CONTENT_TYPE: &str = exposition::CONTENT_TYPE;
 
 /// Every handle there is, by its labels. Asking twice for the same labels gives the same handle, so
 /// that counts go on over a reload. What nobody but the registry holds any more is shown once more
@@ -54,9 +62,12 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
+    bounds: Arc<Bounds>,
+    worker_metrics: Box<[WorkerMetrics]>,
     config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
+    spans: Arc<Spans>,
     listeners: Kept<Name, ListenerMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -68,17 +79,29 @@ pub struct Registry {
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
     rates: Kept<RateLabels, RateCounts>,
+    /// Bytes of the last page.
+    page: AtomicUsize,
 }
 
 impl Registry {
-    /// A registry whose handles have cells for `workers` workers and for the control thread.
+    /// A registry whose handles have cells for `workers` workers and for the control thread, with the
+    /// usual settings.
     #[must_use]
     pub fn new(workers: usize) -> Arc<Self> {
+        Self::with(workers, &Metrics::default())
+    }
+
+    /// As [`Self::new`], with these settings.
+    #[must_use]
+    pub fn with(workers: usize, settings: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             workers,
+            bounds: Arc::new(Bounds::new(&settings.buckets)),
+            worker_metrics: (0..workers).map(|_| WorkerMetrics::new(ambient::now())).collect(),
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
+            spans: Arc::new(Spans::new(workers, spans::ROOM)),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -90,6 +113,7 @@ impl Registry {
             loops: Kept::default(),
             ladders: Kept::default(),
             rates: Kept::default(),
+            page: AtomicUsize::new(0),
         })
     }
 
@@ -102,15 +126,16 @@ impl Registry {
     /// The counts of a route towards a pool.
     #[must_use]
     pub fn route(&self, labels: &RouteLabels) -> Arc<RouteMetrics> {
-        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers))
+        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers, &self.bounds))
     }
 
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
     #[must_use]
     pub fn endpoint(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointMetrics> {
         let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
-        let metrics =
-            self.endpoints.get_or_make(labels, || EndpointMetrics::new(self.workers, Arc::clone(gauge)));
+        let metrics = self
+            .endpoints
+            .get_or_make(labels, || EndpointMetrics::new(self.workers, &self.bounds, Arc::clone(gauge)));
         metrics.watch(gauge);
         metrics
     }
@@ -132,7 +157,7 @@ impl Registry {
         pool: &Name,
         detectors: impl Iterator<Item = &'static str>,
     ) -> Arc<PoolHealthMetrics> {
-        let health = self.pool_health.get_or_make(pool.clone(), PoolHealthMetrics::new);
+        let health = self.pool_health.get_or_make(pool.clone(), || PoolHealthMetrics::new(&self.bounds));
         detectors.for_each(|detector| health.introduce(detector));
         health
     }
@@ -140,7 +165,7 @@ impl Registry {
     /// The counts of a pool.
     #[must_use]
     pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
-        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
+        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
     }
 
     /// Does something while [`Self::pool`] has to wait.
@@ -194,6 +219,12 @@ impl Registry {
         &self.overload
     }
 
+    /// Spans that wait to be exported.
+    #[must_use]
+    pub fn spans(&self) -> &Arc<Spans> {
+        &self.spans
+    }
+
     /// What is shown of the configuration.
     #[must_use]
     pub fn config(&self) -> &ConfigMetrics {
@@ -242,10 +273,12 @@ impl Registry {
     /// for the request path.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
-        let mut out = Exposition::default();
+        // Most pages are as long as the one before them.
+        let mut out = Exposition::with_capacity(self.page.load(Ordering::Relaxed) + 4096);
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        worker::expose(&self.workers_use(), &mut out);
         process::expose_panics(&mut out);
         self.config.expose(&mut out);
         let listeners = self.listeners.review();
@@ -267,7 +300,9 @@ impl Registry {
         self.expose_health(&mut out);
         self.overload.expose(&mut out);
         process::expose(&mut out);
-        out.render()
+        let page = out.render();
+        self.page.store(page.len(), Ordering::Relaxed);
+        page
     }
 
     fn expose_loops(&self, out: &mut Exposition) {
