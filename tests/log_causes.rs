@@ -276,3 +276,67 @@ fn requests_can_be_followed_whatever_is_logged() {
     drop((all, faults));
     assert_eq!(proxy.ask_admin("/v1/log/access?status=7xx").status(), 400);
 }
+
+/// `forebay log` in `folder`, with what follows.
+fn log_command(folder: &Path, more: &[&str]) -> Process {
+    Process::spawn(folder, &[&["log"], more].concat())
+}
+
+#[test]
+fn the_log_command_follows_what_runs() {
+    let (origin, folder) = (answers("hello"), tempfile::tempdir().expect("a temporary folder can be made"));
+    let proxy = Proxy::to(origin.address());
+    let admin = proxy.admin().to_string();
+    let command = log_command(folder.path(), &["--admin", &admin, "--text", "/wanted", "--status", "2xx"]);
+    // Until it follows, it sees nothing.
+    eventually("a line", || {
+        proxy.get("/other");
+        proxy.get("/wanted");
+        command.out().contains('\n')
+    });
+    let (out, pattern) = (command.out(), r"^[0-9:.]{12} 200 +\S+  127\.0\.0\.1 GET test/wanted  \S+ > app/");
+    assert!(!out.contains("/other") && !out.contains('\x1b'), "{out}");
+    assert!(Regex::new(pattern).expect("an expression").is_match(&out), "{out}");
+    proxy.drain_and_wait();
+    let mut command = command;
+    assert!(command.wait().success(), "{}", command.err());
+}
+
+#[test]
+fn the_log_command_says_why_nothing_can_be_followed() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut nobody = log_command(folder.path(), &["--admin", "127.0.0.1:1"]);
+    assert_eq!(nobody.wait().code(), Some(1));
+    eventually("the reason", || nobody.err().contains("no connection to 127.0.0.1:1"));
+    let mut no_file = log_command(folder.path(), &["--file", "none"]);
+    assert_eq!(no_file.wait().code(), Some(1));
+    eventually("the reason", || no_file.err().contains("cannot read none"));
+}
+
+#[test]
+fn the_log_command_filters_a_file_and_follows_it() {
+    let (origin, gone) = (answers("hello"), refuses());
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let rest = format!(
+        "[[route]]\nname = \"good\"\npath = \"/good\"\npool = \"app\"\n\
+         [[route]]\nname = \"bad\"\npath = \"/bad\"\npool = \"gone\"\n\
+         [pool.app]\nendpoints = [\"{}\"]\n[pool.gone]\nendpoints = [\"{}\"]\n",
+        origin.address(),
+        gone.address()
+    );
+    let log = "{ format = \"json\", path = \"access.log\" }";
+    let proxy = Proxy::start_in(folder.path(), &logged(log, &rest));
+    proxy.get("/good");
+    proxy.get("/bad");
+    lines(folder.path(), 2);
+    let whole = ["--file", "access.log", "--json", "--status", "502", "--no-follow"];
+    let mut once = log_command(folder.path(), &whole);
+    assert!(once.wait().success(), "{}", once.err());
+    eventually("the line", || once.out().contains("\"target\":\"/bad\""));
+    assert_eq!(once.out().lines().count(), 1, "{}", once.out());
+    let following = log_command(folder.path(), &["--file", "access.log", "--route", "bad"]);
+    eventually("the first line", || following.out().lines().count() == 1);
+    proxy.get("/bad");
+    eventually("the second line", || following.out().lines().count() == 2);
+    assert!(following.out().contains("(broken off by upstream)"), "{}", following.out());
+}
