@@ -13,6 +13,7 @@ mod include;
 mod listener;
 mod lower;
 mod matching;
+mod metrics;
 mod names;
 mod origin;
 mod overload;

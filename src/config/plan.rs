@@ -21,7 +21,7 @@ use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -55,6 +55,8 @@ pub struct Plan {
     pub reload: ReloadPlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
+    /// How finely is measured, and how much is shown.
+    pub metrics: Metrics,
     /// Which requests are traced, if any.
     pub tracing: Option<TracingPlan>,
     /// Where the process runs, for pools that prefer endpoints nearby.

@@ -7,6 +7,7 @@ pub mod client;
 pub mod discovery;
 pub mod health;
 pub mod healthcheck;
+pub mod history;
 pub mod observed;
 pub mod pressure;
 pub mod prober;
@@ -80,6 +81,7 @@ impl Control {
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "admin state", async || state.run().await) => {}
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
+            () = again(Place::Control, "history", async || history::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }
     }

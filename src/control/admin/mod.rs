@@ -10,6 +10,7 @@ mod dashboard;
 mod endpoints;
 mod events;
 mod guard;
+mod history;
 mod lasting;
 mod logging;
 mod pages;

@@ -12,7 +12,8 @@ use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
 use super::{
-    AdminState, Asked, changes, connections, dashboard, endpoints, events, logging, pools, process, reloading,
+    AdminState, Asked, changes, connections, dashboard, endpoints, events, history, logging, pools, process,
+    reloading,
 };
 use crate::model::percent;
 
@@ -26,6 +27,7 @@ const TABLE: &[&[Row]] = &[
     connections::ROWS,
     logging::ROWS,
     reloading::ROWS,
+    history::ROWS,
     dashboard::ROWS,
     events::ROWS,
 ];

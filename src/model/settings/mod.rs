@@ -2,6 +2,7 @@
 //! here and nowhere else; `config/reference.toml` is tested against them.
 
 mod limits;
+mod metrics;
 mod overload;
 mod retry;
 mod tracing;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use limits::{Limits, Priorities, Priority};
+pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
 pub use tracing::Tracing;

@@ -135,6 +135,19 @@ impl ListenerMetrics {
         self.cells.total(|cells| &cells.accepted).saturating_sub(closed)
     }
 
+    /// Those of one worker.
+    pub(super) fn active_of(&self, shard: Shard) -> u64 {
+        self.cells.of(shard).map_or(0, |cells| {
+            let closed = cells.closed.get();
+            cells.accepted.get().saturating_sub(closed)
+        })
+    }
+
+    /// Requests answered before a route was known, by class of status.
+    pub(super) fn requests_without_route(&self) -> [u64; 5] {
+        self.cells.totals(|cells| cells.refused.counts())
+    }
+
     /// What became of this listener's access log lines; for the access log to count in.
     #[must_use]
     pub fn log_lines(&self) -> &Arc<LogLines> {
@@ -178,7 +191,7 @@ pub(super) fn refused_requests<'a>(
     listeners: impl Iterator<Item = (&'a Name, &'a ListenerMetrics)>,
 ) -> Vec<(Labels, f64)> {
     let samples = |(name, metrics): (&Name, &ListenerMetrics)| {
-        request_labels(name, "", "", metrics.cells.totals(|cells| cells.refused.counts()))
+        request_labels(name, "", "", metrics.requests_without_route())
     };
     listeners.flat_map(samples).collect()
 }

@@ -15,8 +15,10 @@ mod overload;
 mod pool;
 mod process;
 mod rate;
+mod readings;
 mod route;
 mod status;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,7 @@ use std::time::Duration;
 
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
+use histogram::Bounds;
 use loops::BreakerLabels;
 use rate::RateLabels;
 
@@ -40,10 +43,14 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
+pub use worker::{Life, WorkerMetrics, WorkerUse};
 
+use crate::ambient;
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::model::settings::Metrics;
 use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
@@ -55,6 +62,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
+    bounds: Arc<Bounds>,
+    worker_metrics: Box<[WorkerMetrics]>,
     config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
@@ -73,11 +82,20 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry whose handles have cells for `workers` workers and for the control thread.
+    /// A registry whose handles have cells for `workers` workers and for the control thread, with the
+    /// usual settings.
     #[must_use]
     pub fn new(workers: usize) -> Arc<Self> {
+        Self::with(workers, &Metrics::default())
+    }
+
+    /// As [`Self::new`], with these settings.
+    #[must_use]
+    pub fn with(workers: usize, settings: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             workers,
+            bounds: Arc::new(Bounds::new(&settings.buckets)),
+            worker_metrics: (0..workers).map(|_| WorkerMetrics::new(ambient::now())).collect(),
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
@@ -105,15 +123,16 @@ impl Registry {
     /// The counts of a route towards a pool.
     #[must_use]
     pub fn route(&self, labels: &RouteLabels) -> Arc<RouteMetrics> {
-        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers))
+        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers, &self.bounds))
     }
 
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
     #[must_use]
     pub fn endpoint(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointMetrics> {
         let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
-        let metrics =
-            self.endpoints.get_or_make(labels, || EndpointMetrics::new(self.workers, Arc::clone(gauge)));
+        let metrics = self
+            .endpoints
+            .get_or_make(labels, || EndpointMetrics::new(self.workers, &self.bounds, Arc::clone(gauge)));
         metrics.watch(gauge);
         metrics
     }
@@ -135,7 +154,7 @@ impl Registry {
         pool: &Name,
         detectors: impl Iterator<Item = &'static str>,
     ) -> Arc<PoolHealthMetrics> {
-        let health = self.pool_health.get_or_make(pool.clone(), PoolHealthMetrics::new);
+        let health = self.pool_health.get_or_make(pool.clone(), || PoolHealthMetrics::new(&self.bounds));
         detectors.for_each(|detector| health.introduce(detector));
         health
     }
@@ -143,7 +162,7 @@ impl Registry {
     /// The counts of a pool.
     #[must_use]
     pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
-        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
+        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
     }
 
     /// What is counted of how a pool comes by its endpoints.
@@ -248,6 +267,7 @@ impl Registry {
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        worker::expose(&self.workers_use(), &mut out);
         process::expose_panics(&mut out);
         self.config.expose(&mut out);
         let listeners = self.listeners.review();
