@@ -15,6 +15,7 @@ mod pages;
 mod pools;
 mod process;
 mod reloading;
+mod reporting;
 mod router;
 
 use std::convert::Infallible;

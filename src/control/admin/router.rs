@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use super::pages::{self, Page, Refusal};
 use super::{
     AdminState, Asked, changes, connections, endpoints, history, logging, pools, process, reloading,
+    reporting,
 };
 use crate::model::percent;
 
@@ -26,6 +27,7 @@ const TABLE: &[&[Row]] = &[
     connections::ROWS,
     logging::ROWS,
     reloading::ROWS,
+    reporting::ROWS,
     history::ROWS,
 ];
 
