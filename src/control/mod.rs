@@ -10,6 +10,7 @@ pub mod healthcheck;
 pub mod history;
 pub mod observed;
 pub mod pressure;
+mod priority;
 pub mod prober;
 pub mod reload;
 pub mod report;

@@ -21,7 +21,7 @@ mod status;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ use crate::model::settings::Metrics;
 use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub const CONTENT_TYPE: &str = exposition::CONTENT_TYPE;
 
 /// Every handle there is, by its labels. Asking twice for the same labels gives the same handle, so
 /// that counts go on over a reload. What nobody but the registry holds any more is shown once more
@@ -79,6 +79,8 @@ pub struct Registry {
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
     rates: Kept<RateLabels, RateCounts>,
+    /// Bytes of the last page.
+    page: AtomicUsize,
 }
 
 impl Registry {
@@ -111,6 +113,7 @@ impl Registry {
             loops: Kept::default(),
             ladders: Kept::default(),
             rates: Kept::default(),
+            page: AtomicUsize::new(0),
         })
     }
 
@@ -163,6 +166,13 @@ impl Registry {
     #[must_use]
     pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
+    }
+
+    /// Does something while [`Self::pool`] has to wait.
+    #[cfg(test)]
+    pub(crate) fn while_pools_wait<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _held = self.pools.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
     }
 
     /// What is counted of how a pool comes by its endpoints.
@@ -263,7 +273,8 @@ impl Registry {
     /// for the request path.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
-        let mut out = Exposition::default();
+        // Most pages are as long as the one before them.
+        let mut out = Exposition::with_capacity(self.page.load(Ordering::Relaxed) + 4096);
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
@@ -289,7 +300,9 @@ impl Registry {
         self.expose_health(&mut out);
         self.overload.expose(&mut out);
         process::expose(&mut out);
-        out.render()
+        let page = out.render();
+        self.page.store(page.len(), Ordering::Relaxed);
+        page
     }
 
     fn expose_loops(&self, out: &mut Exposition) {
