@@ -15,6 +15,7 @@ pub mod log_level;
 pub mod plan;
 pub mod pools;
 pub mod reload;
+pub mod report;
 pub mod running;
 pub mod serve;
 pub mod simulate;
@@ -81,6 +82,9 @@ pub enum Command {
     /// Say why an endpoint is in its state, or was at some time
     #[command(after_help = why::HELP)]
     Why(why::Why),
+    /// Tell what happened in the last minutes, as Markdown for an incident note
+    #[command(after_help = report::HELP)]
+    Report(report::Report),
     /// Drain, disable, add, weigh or remove an endpoint of a running Forebay
     #[command(after_help = endpoint::ORDER_HELP)]
     Endpoint(endpoint::Endpoint),

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Status(args) => cli::status::status(&args),
         Command::Pools(args) => cli::pools::list(&args),
         Command::Connections(args) => cli::connections::list(&args),
+        Command::Report(args) => cli::report::report(&args),
         Command::Top(args) => cli::top::top(&args),
         Command::Log(args) => cli::log::log(&args),
         Command::LogLevel(args) => cli::log_level::log_level(&args),

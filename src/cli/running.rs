@@ -129,6 +129,15 @@ impl Admin {
         Ok(self.send(&Question { method: "GET", target, json: "" }, PATIENCE)?.body)
     }
 
+    /// The page at `target`, which is text.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub fn read(&self, target: &str) -> Result<String, Failure> {
+        let answer = self.send(&Question { method: "GET", target, json: "" }, PATIENCE)?;
+        if answer.status == 200 { Ok(answer.body) } else { Err(self.refused(&self.parsed(&answer)?)) }
+    }
+
     /// The failure that `body` is the explanation of.
     #[must_use]
     pub fn refused(&self, body: &Value) -> Failure {

@@ -18,6 +18,7 @@ mod pages;
 mod pools;
 mod process;
 mod reloading;
+mod reporting;
 mod router;
 mod scaling;
 mod scrape;
