@@ -13,6 +13,7 @@ pub mod pressure;
 mod priority;
 pub mod prober;
 pub mod reload;
+pub mod report;
 pub mod running;
 mod whole_file;
 

@@ -9,7 +9,8 @@ use http::StatusCode;
 
 use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, DENIED, ProxyError};
-use super::{Connection, Scratch};
+use super::trace::Traced;
+use super::{Connection, Scratch, spans};
 use crate::ambient;
 use crate::model::Fields;
 use crate::model::field::Known;
@@ -39,7 +40,7 @@ pub(super) struct Account<'a> {
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
     /// How often an endpoint was asked.
-    pub(super) tries: Cell<u32>,
+    pub(super) tries: u32,
     /// The endpoint that the client's session stays with, by its index in the pool.
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
@@ -78,6 +79,8 @@ pub(super) struct Account<'a> {
     pub(super) under_way: UnderWay<'a>,
     /// Whether somebody may want to read of it.
     pub(super) is_logged: bool,
+    /// The trace that it belongs to, if requests are traced.
+    pub(super) trace: Option<Traced<'a>>,
     settled: bool,
 }
 
@@ -94,7 +97,7 @@ impl<'a> Account<'a> {
             pool: None,
             permit: None,
             endpoint: None,
-            tries: Cell::new(0),
+            tries: 0,
             session: None,
             set_cookie: None,
             added: Fields::default(),
@@ -114,6 +117,7 @@ impl<'a> Account<'a> {
             sent: 0,
             under_way: cx.live.begin(local, started),
             is_logged: listener.access_log.is_some() || local.snapshot.tap.is_followed(),
+            trace: None,
             settled: false,
         }
     }
@@ -130,7 +134,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
-        self.tries.set(self.tries.get() + 1);
+        self.tries += 1;
         self.under_way.ask(endpoint);
         self.error = None;
     }
@@ -139,6 +143,7 @@ impl<'a> Account<'a> {
     pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
         if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {
             endpoint.shared.metrics.failed(cx.worker.shard, kind);
+            self.note_error(error.error_type());
         }
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
@@ -193,6 +198,9 @@ impl<'a> Account<'a> {
         if self.is_logged {
             self.log(&finished, cx, scratch);
         }
+        if self.trace.is_some() {
+            spans::give(self, &finished, (cx, scratch), now);
+        }
     }
 
     /// Logs the request where it is wanted. That is decided before anything is made of it.
@@ -233,7 +241,7 @@ impl<'a> Account<'a> {
             referer: request.fields.get(Known::Referer),
             user_agent: request.fields.get(Known::UserAgent),
             request_id: request.fields.get(Known::XRequestId),
-            trace_id: None,
+            trace_id: self.trace.as_ref().map(|trace| trace.id),
             status: finished.status,
             sent: self.sent,
             received: self.received,
@@ -245,7 +253,7 @@ impl<'a> Account<'a> {
             endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
             error: self.error.as_ref().map(|(error_type, _)| *error_type),
             details: self.error.as_ref().map(|(_, details)| details.as_str()),
-            tries: self.tries.get(),
+            tries: self.tries,
             rung: self.degraded,
             cause: if self.error.is_some() { self.cause } else { Cause::default() },
             tls_version: tls.and_then(|tls| tls.version),
