@@ -123,7 +123,7 @@ impl Server {
     pub fn start_with(plan: Plan, options: Options, arrival: Arrival) -> Result<Self, StartError> {
         let upgrade = plan.upgrade.clone();
         let workers = options.workers.or(plan.workers).map_or_else(granted_cores, NonZeroUsize::get);
-        let registry = Registry::new(workers);
+        let registry = Registry::with(workers, &plan.metrics);
         let admin = plan.admin.as_ref().map(|admin| bind_admin(admin, &arrival.inherited)).transpose()?;
         let history = History::open(plan.state_dir.as_deref());
         registry.config().set_generation(history.number_for(&plan.origin.fingerprint.to_string()));

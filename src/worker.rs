@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use self::accepting::{Accepting, Held};
 use crate::ambient;
@@ -80,7 +80,10 @@ struct Employed {
 impl Lives for Employed {
     fn live(&mut self) -> io::Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let registry = Arc::clone(&self.assignment.registry);
+        let life = registry.worker(self.assignment.index).map(|worker| worker.begin(runtime.metrics()));
         let ended = runtime.block_on(run(self));
+        drop(life);
         runtime.shutdown_background();
         ended
     }
@@ -109,7 +112,7 @@ async fn run(employed: &mut Employed) -> io::Result<()> {
     let snapshot = snapshot.take().unwrap_or_else(|| assignment.published.load_full());
     let worker = Worker::new(Shard::worker(assignment.index), snapshot, Arc::clone(&assignment.published));
     let mut accepting = Accepting::begin(&worker, held, assignment.phase.clone())?;
-    let sweeping = spawn_local(sweep(Rc::clone(&worker)));
+    let sweeping = spawn_local(sweep(Rc::clone(&worker), Arc::clone(&assignment.registry)));
     let Assignment { index, sockets, questions, phase, .. } = assignment;
     // What came while there was no life, or has gone.
     sockets.mark_changed();
@@ -155,10 +158,14 @@ async fn follow(sockets: &mut watch::Receiver<Sockets>, accepting: &mut Acceptin
     }
 }
 
-async fn sweep(worker: Rc<Worker>) {
+async fn sweep(worker: Rc<Worker>, registry: Arc<Registry>) {
+    let metrics = registry.worker(worker.shard.number());
     again(Place::Worker, "sweeping", async || {
         loop {
-            sleep(SWEEP_INTERVAL).await;
+            let due = ambient::now() + SWEEP_INTERVAL;
+            metrics.inspect(|metrics| metrics.due(due));
+            sleep_until(due.into()).await;
+            metrics.inspect(|metrics| metrics.woke(ambient::now()));
             worker.local().sweep(ambient::now());
             worker.attend_pressure();
         }

@@ -19,7 +19,7 @@ const REFERENCE: &str = include_str!("../config/reference.toml");
 /// Every choice between a short and a long form, taken the long way: what the reference writes
 /// short, this makes the readers look for at length.
 const AT_LENGTH: &str = r#"
-    listener = [{ access_log = {}, certificates = [{}], protocol = "https" }]
+    listener = [{ access_log = { sample = {}, syslog = {} }, certificates = [{}], protocol = "https" }]
     route = [{ headers = { x = {} }, query = { x = {} }, timeouts = { try = {} }, retry = {}, hedge = {}, priority = {} }]
     pool = { app = { endpoints = [{}], tls = {}, timeouts = { try = {} }, retry = {}, sticky = {}, outlier = {}, breaker = { latency = {} }, degradation = { ladder = [{ stale = {} }] }, limits = { adaptive = {}, admission = {} } } }
     pool.bytes.health = { kind = "tcp", send = {}, expect = {} }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, admin, listener, overload, pool, process, route, tracing};
+use super::{Cx, admin, listener, metrics, overload, pool, process, route, tracing};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -22,6 +22,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let upgrade = process::upgrade(root.section("upgrade"), cx);
     let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
+    let metrics = metrics::metrics(root.section("metrics"));
     let tracing = tracing::tracing(&root);
 
     let mut binds = Binds::default();
@@ -53,6 +54,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         upgrade,
         reload,
         overload,
+        metrics,
         tracing,
         zone,
     })

@@ -19,11 +19,11 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
-pub use crate::model::settings::LogFormat;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Overload,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
+pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
 use crate::route::filter::{Filters, Reply};
@@ -55,6 +55,8 @@ pub struct Plan {
     pub reload: ReloadPlan,
     /// When the process itself has too much to do.
     pub overload: Overload,
+    /// How finely is measured, and how much is shown.
+    pub metrics: Metrics,
     /// Which requests are traced, if any.
     pub tracing: Option<TracingPlan>,
     /// Where the process runs, for pools that prefer endpoints nearby.
@@ -113,15 +115,25 @@ pub struct ListenerPlan {
 pub struct AccessLogPlan {
     /// Text or JSON.
     pub format: LogFormat,
-    /// A file, reopened on SIGUSR1; standard output when unset.
-    pub path: Option<PathBuf>,
+    /// What lines say; all there is (JSON) or the combined format (text) when unset.
+    pub fields: Option<Vec<LogField>>,
+    /// Which requests are logged; all of them when unset.
+    pub sample: Option<LogSample>,
+    /// Where lines go.
+    pub to: LogTarget,
     /// Lines that may wait to be written; those past it are counted and lost.
     pub queue: usize,
 }
 
 impl Default for AccessLogPlan {
     fn default() -> Self {
-        Self { format: LogFormat::default(), path: None, queue: 8192 }
+        Self {
+            format: LogFormat::default(),
+            fields: None,
+            sample: None,
+            to: LogTarget::default(),
+            queue: 8192,
+        }
     }
 }
 

@@ -7,10 +7,13 @@ pub mod client;
 pub mod discovery;
 pub mod health;
 pub mod healthcheck;
+pub mod history;
 pub mod observed;
 pub mod pressure;
+mod priority;
 pub mod prober;
 pub mod reload;
+pub mod report;
 pub mod running;
 mod whole_file;
 
@@ -80,6 +83,7 @@ impl Control {
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "admin state", async || state.run().await) => {}
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
+            () = again(Place::Control, "history", async || history::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }
     }

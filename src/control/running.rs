@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::assemble::{AssembleError, Assembled, Before, Ground, Located, Renamed, assemble, inherit};
 use super::discovery::Discovery;
 use super::health::{Health, Record};
+use super::history::History;
 use crate::config::Plan;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
@@ -73,6 +74,7 @@ pub struct Running {
     health: Arc<Health>,
     discovery: Arc<Discovery>,
     connections: Connections,
+    history: History,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -145,6 +147,7 @@ impl Running {
             health,
             discovery,
             connections: Connections::default(),
+            history: History::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             started,
@@ -232,6 +235,12 @@ impl Running {
     #[must_use]
     pub fn connections(&self) -> &Connections {
         &self.connections
+    }
+
+    /// What happened in the last minutes.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The threads of the data plane.

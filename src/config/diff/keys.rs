@@ -106,4 +106,5 @@ const ELSEWHERE: [&str; 4] = ["listener", "route", "pool", "include"];
 
 /// What has an effect only when the process starts, with all that is below. Besides these, whether there is
 /// an admin listener.
-const AT_START: [&str; 6] = ["workers", "log.format", "admin.bind", "admin.mode", "state_dir", "upgrade"];
+const AT_START: [&str; 7] =
+    ["workers", "log.format", "admin.bind", "admin.mode", "state_dir", "upgrade", "metrics"];

@@ -6,8 +6,12 @@ mod asked;
 mod bind;
 mod changes;
 mod connections;
+mod dashboard;
 mod endpoints;
+mod events;
+mod following;
 mod guard;
+mod history;
 mod lasting;
 mod logging;
 mod pages;
@@ -15,6 +19,7 @@ mod pools;
 mod process;
 mod reloading;
 mod router;
+mod scrape;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -44,6 +49,7 @@ use guard::Caller;
 use lasting::{LastingPages, Pace};
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
+use scrape::Scrapes;
 
 use super::reload::Reload;
 use super::running::Running;
@@ -66,6 +72,7 @@ pub struct AdminState {
     readiness: Arc<Readiness>,
     reload: Option<Arc<Reload>>,
     log: logging::Return,
+    scrapes: Scrapes,
     lasting: LastingPages,
     started: SystemTime,
 }
@@ -142,8 +149,9 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
+        let scrapes = Scrapes::default();
         let (log, lasting) = (logging::Return::default(), LastingPages::default());
-        Self { running, readiness, reload: None, log, lasting, started: ambient::wall() }
+        Self { running, readiness, reload: None, log, scrapes, lasting, started: ambient::wall() }
     }
 
     /// The same, of a process whose configuration can be replaced.
@@ -231,7 +239,8 @@ async fn answer(socket: Socket, bound: Address, state: Arc<AdminState>, pace: Pa
     let plan = state.plan();
     let tls = plan.tls.filter(|_| bound.inet().is_some());
     let came = ambient::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut caller = Caller { bound, certificates: Vec::new(), came: UnixTime::since_unix_epoch(came) };
+    let came = UnixTime::since_unix_epoch(came);
+    let mut caller = Caller { bound, secure: tls.is_some(), certificates: Vec::new(), came };
     let Some(tls) = tls else {
         return converse(socket, Shared { state, caller: Arc::new(caller), pace }).await;
     };
@@ -270,9 +279,15 @@ impl Shared {
     async fn lead(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let found = router::find(&head.method, head.uri.path())?;
-        guard::permitted(found.row.access, &head.headers, &self.caller, &self.state.plan())?;
+        if let Some(page) = found.row.browsers.filter(|_| dashboard::is_wanted(&head)) {
+            return Ok(page());
+        }
+        let plan = self.state.plan();
+        guard::permitted(found.row.access, &head.headers, &self.caller, &plan)?;
+        let orders = guard::orders(&head.headers, &self.caller, &plan);
         let body = if found.row.access == Access::Write { whole(body).await? } else { Bytes::new() };
-        let asked = Arc::new(Asked { parts: found.parts, query: head.uri.query().map(str::to_owned), body });
+        let query = head.uri.query().map(str::to_owned);
+        let asked = Arc::new(Asked { parts: found.parts, query, body, orders });
         let state = Arc::clone(&self.state);
         match found.row.handler {
             Handler::Waiting(handler) => handler(asked, state).await,

@@ -11,7 +11,10 @@ use http::header::ALLOW;
 use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
-use super::{AdminState, Asked, changes, connections, endpoints, logging, pools, process, reloading};
+use super::{
+    AdminState, Asked, changes, connections, dashboard, endpoints, events, following, history, logging,
+    pools, process, reloading,
+};
 use crate::model::percent;
 
 /// Every row, by the file that answers it.
@@ -23,7 +26,11 @@ const TABLE: &[&[Row]] = &[
     changes::ROWS,
     connections::ROWS,
     logging::ROWS,
+    following::ROWS,
     reloading::ROWS,
+    history::ROWS,
+    dashboard::ROWS,
+    events::ROWS,
 ];
 
 /// A way to ask for something.
@@ -38,6 +45,8 @@ pub(super) struct Row {
     /// What it is for, for the list of all and for the description.
     pub(super) summary: &'static str,
     pub(super) handler: Handler,
+    /// What browsers get in its place, which everybody may see who can connect.
+    pub(super) browsers: Option<fn() -> Page>,
 }
 
 /// Who may ask.
@@ -77,7 +86,8 @@ pub(super) struct Found {
 impl Row {
     /// A row that shows something.
     pub(super) const fn get(path: &'static str, summary: &'static str, handler: Handler) -> Self {
-        Self { method: Method::GET, path, also: None, access: Access::Read, summary, handler }
+        let (method, access) = (Method::GET, Access::Read);
+        Self { method, path, also: None, access, summary, handler, browsers: None }
     }
 
     /// A row that changes something, or takes a body.
@@ -87,7 +97,7 @@ impl Row {
         summary: &'static str,
         handler: Handler,
     ) -> Self {
-        Self { method, path, also: None, access: Access::Write, summary, handler }
+        Self { method, path, also: None, access: Access::Write, summary, handler, browsers: None }
     }
 
     /// The same under another path as well.
@@ -99,6 +109,12 @@ impl Row {
     /// For these.
     pub(super) const fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// With another page for browsers, under its path alone.
+    pub(super) const fn browsers(mut self, page: fn() -> Page) -> Self {
+        self.browsers = Some(page);
         self
     }
 

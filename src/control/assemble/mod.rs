@@ -20,6 +20,7 @@ use super::pressure;
 use crate::config::Plan;
 use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
 use crate::model::{Address, Name};
+use crate::observe::access_log::Tap;
 use crate::observe::metrics::Registry;
 use crate::upstream::snapshot::Tracing;
 use crate::upstream::{Listener, Observed, Pool, Snapshot};
@@ -77,6 +78,8 @@ pub fn assemble(
         || pressure::at_start(plan.overload.clone(), ground.workers, Arc::clone(ground.registry.overload()));
     let pressure =
         before.map_or_else(|| Arc::new(overload()), |before| Arc::clone(&before.snapshot.pressure));
+    let tap =
+        before.map_or_else(|| Arc::new(Tap::new(ground.workers)), |before| Arc::clone(&before.snapshot.tap));
     if before.is_some() {
         pressure::adjust(&pressure, &plan.overload, ground.workers);
     }
@@ -88,7 +91,7 @@ pub fn assemble(
         spans: Arc::clone(ground.registry.spans()),
     });
     Ok(Assembled {
-        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tracing },
+        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing },
         watches,
     })
 }

@@ -90,6 +90,14 @@ impl Health {
 }
 
 impl Watched {
+    /// How many endpoints are available, and how many there are.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let state = self.state();
+        let standings = state.health.standings();
+        (standings.iter().filter(|standing| standing.available).count(), standings.len())
+    }
+
     fn orders(&self) -> Vec<(Name, Arc<Endpoint>, Order)> {
         let state = self.state();
         let endpoints = &state.watch.pool.endpoints;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::Plan;
 use crate::config::plan::{AdminPlan, UpgradePlan};
-use crate::model::settings::LogFormat;
+use crate::model::settings::{LogFormat, Metrics};
 
 /// As it was when the process began.
 #[derive(Debug)]
@@ -16,6 +16,7 @@ pub(super) struct Started {
     log_format: LogFormat,
     state_dir: Option<PathBuf>,
     upgrade: UpgradePlan,
+    metrics: Metrics,
 }
 
 impl Started {
@@ -27,6 +28,7 @@ impl Started {
             log_format: plan.log.format,
             state_dir: plan.state_dir.clone(),
             upgrade: plan.upgrade.clone(),
+            metrics: plan.metrics.clone(),
         }
     }
 
@@ -38,6 +40,7 @@ impl Started {
             ("log.format", self.log_format != plan.log.format),
             ("state_dir", self.state_dir != plan.state_dir),
             ("upgrade", self.upgrade != plan.upgrade),
+            ("metrics", self.metrics != plan.metrics),
         ];
         rows.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

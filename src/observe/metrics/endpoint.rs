@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::exposition::{Exposition, Labels, Table, Title, labels};
-use super::histogram::{Distribution, Histogram};
+use super::histogram::{Bounds, Distribution, Histogram};
 use super::status::{CLASSES, Classes};
 use crate::balance::Gauge;
 use crate::model::Name;
@@ -22,6 +22,7 @@ pub(super) struct EndpointLabels {
 #[derive(Debug)]
 pub struct EndpointMetrics {
     cells: Sharded<Cells>,
+    bounds: Arc<Bounds>,
     gauge: Mutex<Arc<Gauge>>,
 }
 
@@ -92,8 +93,8 @@ impl FailureKind {
 }
 
 impl EndpointMetrics {
-    pub(super) fn new(workers: usize, gauge: Arc<Gauge>) -> Self {
-        Self { cells: Sharded::new(workers), gauge: Mutex::new(gauge) }
+    pub(super) fn new(workers: usize, bounds: &Arc<Bounds>, gauge: Arc<Gauge>) -> Self {
+        Self { cells: Sharded::new(workers), bounds: Arc::clone(bounds), gauge: Mutex::new(gauge) }
     }
 
     /// Takes the requests in flight from `gauge` from now on.
@@ -112,7 +113,7 @@ impl EndpointMetrics {
     pub fn responded(&self, shard: Shard, status: u16, first_byte: Duration) {
         let Some(cells) = self.cells.of(shard) else { return };
         cells.responses.add(status);
-        cells.first_byte.record(first_byte);
+        cells.first_byte.record(&self.bounds, first_byte);
     }
 
     /// An attempt failed.
@@ -167,7 +168,7 @@ impl EndpointMetrics {
             responses: self.cells.totals(|cells| cells.responses.counts()),
             failures: self.cells.totals(|cells| &cells.failures).iter().sum(),
             in_flight: self.in_flight(),
-            first_byte: Distribution::of(&self.cells, |cells| &cells.first_byte),
+            first_byte: Distribution::of(&self.bounds, &self.cells, |cells| &cells.first_byte),
         }
     }
 
@@ -216,7 +217,7 @@ pub(super) fn expose<'a>(
     );
     out.gauge(OPEN, endpoints.clone().map(|(of, metrics)| (of.labels(), metrics.open_connections() as f64)));
     let first_byte = |(of, metrics): (&EndpointLabels, &EndpointMetrics)| {
-        (of.labels(), Distribution::of(&metrics.cells, |cells| &cells.first_byte))
+        (of.labels(), Distribution::of(&metrics.bounds, &metrics.cells, |cells| &cells.first_byte))
     };
     out.histogram(FIRST_BYTE, endpoints.map(first_byte));
 }

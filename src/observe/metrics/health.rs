@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::endpoint::EndpointLabels;
 use super::exposition::{Exposition, Labels, Title, labels};
-use super::histogram::{Distribution, Histogram};
+use super::histogram::{Bounds, Distribution, Histogram};
 use crate::balance::{FULL, Gauge};
 use crate::health::{Standing, State};
 use crate::model::Name;
@@ -35,6 +35,7 @@ pub struct PoolHealthMetrics {
     correlated: AtomicBool,
     detectors: Mutex<BTreeMap<&'static str, Findings>>,
     checks: Sharded<Histogram>,
+    bounds: Arc<Bounds>,
 }
 
 /// What a detector found and what came of it. The two are counted as a pair.
@@ -110,13 +111,14 @@ impl EndpointHealth {
 }
 
 impl PoolHealthMetrics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bounds: &Arc<Bounds>) -> Self {
         Self {
             failed_open: AtomicBool::new(false),
             correlated: AtomicBool::new(false),
             detectors: Mutex::default(),
             // The control thread alone writes.
             checks: Sharded::new(0),
+            bounds: Arc::clone(bounds),
         }
     }
 
@@ -136,8 +138,12 @@ impl PoolHealthMetrics {
     /// A check of one of the endpoints took this long. For the control thread alone.
     pub fn check_took(&self, took: Duration) {
         if let Some(checks) = self.checks.of(Shard::CONTROL) {
-            checks.record(took);
+            checks.record(&self.bounds, took);
         }
+    }
+
+    fn checks(&self) -> Distribution {
+        Distribution::of(&self.bounds, &self.checks, |checks| checks)
     }
 
     /// Whether too few endpoints are available, so that it is used as a whole or not at all.
@@ -204,7 +210,7 @@ pub(super) fn expose_pools<'a>(
     out.gauge(CORRELATED, pools.clone().map(|(pool, health)| (of(pool), flag(&health.correlated))));
     out.counter(DETECTED, pools.clone().flat_map(|(pool, health)| findings(pool, health, |of| of.detected)));
     out.counter(ENFORCED, pools.clone().flat_map(|(pool, health)| findings(pool, health, |of| of.enforced)));
-    let durations = pools.map(|(pool, health)| (of(pool), Distribution::of(&health.checks, |checks| checks)));
+    let durations = pools.map(|(pool, health)| (of(pool), health.checks()));
     out.histogram(CHECK_DURATION, durations.filter(|(_, durations)| durations.count() > 0));
 }
 

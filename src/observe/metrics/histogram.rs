@@ -1,47 +1,114 @@
-//! How long things took, in buckets. One set of bounds serves every histogram, so that they can be
-//! compared and added up; finding the bucket takes no branch. Knows no names.
+//! How long things took, in buckets. One set of bounds serves every histogram of a registry, so that they
+//! can be compared and added up; finding the bucket takes no branch. Knows no names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::settings::Buckets;
 use crate::observe::shard::{Count, Sharded};
 
-/// Durations counted by bucket. Cells of one shard.
+/// Upper bounds of the buckets. Only ever read, by all threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(align(128))]
+pub(super) struct Bounds {
+    /// In microseconds, ascending; those past the last are greater than any duration.
+    micros: [i32; LANES],
+    len: usize,
+}
+
+/// Durations counted by bucket. Cells of one shard, with room for as many bounds as there may be: one
+/// allocation holds all cells of a shard, so that no two shards have a cache line in common.
 #[derive(Debug, Default)]
 pub(super) struct Histogram {
     buckets: [Count; BUCKETS],
     nanos: Count,
 }
 
+impl Bounds {
+    pub(super) fn new(buckets: &Buckets) -> Self {
+        let mut micros = [i32::MAX; LANES];
+        for (lane, bound) in micros.iter_mut().zip(buckets.iter()) {
+            *lane = i32::try_from(bound.as_micros()).unwrap_or(i32::MAX);
+        }
+        Self { micros, len: buckets.iter().len() }
+    }
+
+    /// Which bucket takes `nanos`: the number of bounds below it. Written as a sum over all lanes,
+    /// which compiles to a few vector comparisons, because a search would mispredict as often as
+    /// durations vary.
+    #[inline]
+    fn bucket(&self, nanos: u64) -> usize {
+        let micros = i32::try_from(nanos.div_ceil(1000)).unwrap_or(i32::MAX);
+        self.micros.iter().map(|bound| i32::from(*bound < micros)).sum::<i32>().unsigned_abs() as usize
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn iter(&self) -> impl Iterator<Item = f64> {
+        self.micros.iter().take(self.len).map(|micros| f64::from(*micros))
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self::new(&Buckets::default())
+    }
+}
+
 impl Histogram {
     #[inline]
-    pub(super) fn record(&self, took: Duration) {
+    pub(super) fn record(&self, bounds: &Bounds, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(bucket) = self.buckets.get(bucket(nanos)) {
+        if let Some(bucket) = self.buckets.get(bounds.bucket(nanos)) {
             bucket.add(1);
         }
         self.nanos.add(nanos);
     }
+
+    /// Counts what `other` has counted, of the same bounds.
+    pub(super) fn absorb(&self, other: &Self) {
+        self.buckets.iter().zip(&other.buckets).for_each(|(own, other)| own.add(other.get()));
+        self.nanos.add(other.nanos.get());
+    }
 }
 
 /// The durations of one histogram over all shards, as read at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
-    /// Count per bucket, not cumulative; the last has no upper bound.
+    bounds: Arc<Bounds>,
+    /// Count per bucket, not cumulative; one more than there are bounds, and then none.
     buckets: [u64; BUCKETS],
     nanos: u64,
 }
 
 impl Distribution {
-    /// Adds up the shards of a histogram.
-    pub(super) fn of<T>(cells: &Sharded<T>, histogram: impl Fn(&T) -> &Histogram) -> Self {
-        let mut whole = Self { buckets: [0; BUCKETS], nanos: 0 };
+    /// One in which nothing is recorded.
+    pub(super) fn empty(bounds: &Arc<Bounds>) -> Self {
+        Self { bounds: Arc::clone(bounds), buckets: [0; BUCKETS], nanos: 0 }
+    }
+
+    /// Adds up the shards of a histogram with these bounds.
+    pub(super) fn of<T>(
+        bounds: &Arc<Bounds>,
+        cells: &Sharded<T>,
+        histogram: impl Fn(&T) -> &Histogram,
+    ) -> Self {
+        let mut whole = Self::empty(bounds);
+        whole.count_in(cells, histogram);
+        whole
+    }
+
+    /// Adds the shards of a histogram with the same bounds.
+    pub(super) fn count_in<T>(&mut self, cells: &Sharded<T>, histogram: impl Fn(&T) -> &Histogram) {
         for part in cells.iter().map(histogram) {
-            for (sum, bucket) in whole.buckets.iter_mut().zip(&part.buckets) {
+            for (sum, bucket) in self.buckets.iter_mut().zip(&part.buckets) {
                 *sum = sum.wrapping_add(bucket.get());
             }
-            whole.nanos = whole.nanos.wrapping_add(part.nanos.get());
+            self.nanos = self.nanos.wrapping_add(part.nanos.get());
         }
-        whole
     }
 
     /// Each upper bound in seconds with the count of what took at most that long.
@@ -50,7 +117,7 @@ impl Distribution {
             *sum += count;
             Some(*sum)
         });
-        BOUNDS.iter().map(|micros| f64::from(*micros) / 1e6).zip(running)
+        self.bounds.iter().map(|micros| micros / 1e6).zip(running)
     }
 
     /// How many durations were recorded. By construction what the buckets add up to.
@@ -60,8 +127,21 @@ impl Distribution {
     }
 
     /// The sum of all durations, in seconds.
-    pub(super) fn seconds(&self) -> f64 {
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
         self.nanos as f64 / 1e9
+    }
+
+    /// Adds what another histogram of the same registry has recorded.
+    pub fn add(&mut self, other: &Self) {
+        if self.nanos == 0 && self.count() == 0 {
+            self.clone_from(other);
+            return;
+        }
+        for (count, more) in self.buckets.iter_mut().zip(&other.buckets) {
+            *count = count.wrapping_add(*more);
+        }
+        self.nanos = self.nanos.wrapping_add(other.nanos);
     }
 
     /// What was recorded since `before`, an earlier reading of the same histogram.
@@ -81,8 +161,8 @@ impl Distribution {
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let rank = q.clamp(0.0, 1.0) * self.count() as f64;
         let (mut below, mut lower) = (0.0, 0.0);
-        for (bound, count) in BOUNDS.iter().zip(&self.buckets) {
-            let (upper, count) = (f64::from(*bound), *count as f64);
+        for (upper, count) in self.bounds.iter().zip(&self.buckets) {
+            let count = *count as f64;
             if count > 0.0 && below + count >= rank {
                 return Some(micros(lower + (upper - lower) * (rank - below) / count));
             }
@@ -96,23 +176,12 @@ fn micros(micros: f64) -> Duration {
     Duration::from_secs_f64(micros.max(0.0) / 1e6)
 }
 
-/// Which bucket takes `nanos`: the number of bounds below it. Written as a sum over all bounds,
-/// which compiles to a few vector comparisons, because a search would mispredict as often as
-/// durations vary.
-#[inline]
-fn bucket(nanos: u64) -> usize {
-    let micros = i32::try_from(nanos.div_ceil(1000)).unwrap_or(i32::MAX);
-    BOUNDS.iter().map(|bound| i32::from(*bound < micros)).sum::<i32>().unsigned_abs() as usize
-}
+/// Bounds that are compared with at once: whole vectors of any processor.
+const LANES: usize = 32;
 
-/// Upper bounds of the buckets in microseconds, ascending: from what a local origin takes to what a
-/// timeout takes.
-const BOUNDS: [i32; 18] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
-];
+const BUCKETS: usize = Buckets::MOST + 1;
 
-const BUCKETS: usize = BOUNDS.len() + 1;
+const _: () = assert!(Buckets::MOST < LANES);
 
 #[cfg(test)]
 mod tests {
@@ -122,20 +191,25 @@ mod tests {
     fn recorded(durations: &[Duration]) -> Distribution {
         let cells = Sharded::<Histogram>::new(3);
         for (i, took) in durations.iter().enumerate() {
-            cells.of(Shard::worker(i % 3)).unwrap().record(*took);
+            cells.of(Shard::worker(i % 3)).unwrap().record(&Bounds::default(), *took);
         }
-        Distribution::of(&cells, |histogram| histogram)
+        Distribution::of(&Arc::default(), &cells, |histogram| histogram)
     }
 
     #[test]
     fn a_bound_belongs_to_its_bucket_and_one_nanosecond_more_does_not() {
-        for (i, bound) in BOUNDS.iter().enumerate() {
-            let nanos = bound.unsigned_abs() as u64 * 1000;
-            assert_eq!(bucket(nanos), i, "{bound} µs");
-            assert_eq!(bucket(nanos + 1), i + 1, "{bound} µs and a nanosecond");
+        let many = Buckets::new((1..=30).map(|n| Duration::from_micros(n * 60_000_000)).collect());
+        let few = Buckets::new(vec![Duration::from_micros(1)]);
+        for buckets in [Buckets::default(), many.unwrap(), few.unwrap()] {
+            let bounds = Bounds::new(&buckets);
+            for (i, bound) in buckets.iter().enumerate() {
+                let nanos = u64::try_from(bound.as_nanos()).unwrap();
+                assert_eq!(bounds.bucket(nanos), i, "{bound:?}");
+                assert_eq!(bounds.bucket(nanos + 1), i + 1, "{bound:?} and a nanosecond");
+            }
+            assert_eq!(bounds.bucket(0), 0);
+            assert_eq!(bounds.bucket(u64::MAX), bounds.len());
         }
-        assert_eq!(bucket(0), 0);
-        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
     }
 
     #[test]

@@ -54,6 +54,7 @@ struct Cells {
     tls_handshakes: Count,
     tls_failures: Count,
     refused: Classes,
+    unlogged: Count,
     timeouts: [Count; TIMEOUTS.len()],
 }
 
@@ -119,6 +120,12 @@ impl ListenerMetrics {
         }
     }
 
+    /// A request was left out of the access log, as its sampling has it.
+    #[inline]
+    pub fn left_out_of_log(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.unlogged, 1);
+    }
+
     /// A client's connection or request was ended by a time limit.
     #[inline]
     pub fn timed_out(&self, shard: Shard, which: ClientTimeout) {
@@ -133,6 +140,19 @@ impl ListenerMetrics {
         // In this order, so that a connection seen as closed has been seen as accepted.
         let closed = self.cells.total(|cells| &cells.closed);
         self.cells.total(|cells| &cells.accepted).saturating_sub(closed)
+    }
+
+    /// Those of one worker.
+    pub(super) fn active_of(&self, shard: Shard) -> u64 {
+        self.cells.of(shard).map_or(0, |cells| {
+            let closed = cells.closed.get();
+            cells.accepted.get().saturating_sub(closed)
+        })
+    }
+
+    /// Requests answered before a route was known, by class of status.
+    pub(super) fn requests_without_route(&self) -> [u64; 5] {
+        self.cells.totals(|cells| cells.refused.counts())
     }
 
     /// What became of this listener's access log lines; for the access log to count in.
@@ -178,7 +198,7 @@ pub(super) fn refused_requests<'a>(
     listeners: impl Iterator<Item = (&'a Name, &'a ListenerMetrics)>,
 ) -> Vec<(Labels, f64)> {
     let samples = |(name, metrics): (&Name, &ListenerMetrics)| {
-        request_labels(name, "", "", metrics.cells.totals(|cells| cells.refused.counts()))
+        request_labels(name, "", "", metrics.requests_without_route())
     };
     listeners.flat_map(samples).collect()
 }
@@ -236,6 +256,10 @@ const COUNTERS: Table<Cells, Count> = &[
             "TLS handshakes with clients that failed or took too long.",
         ),
         |cells| &cells.tls_failures,
+    ),
+    (
+        Title("forebay_access_log_unsampled_total", "Requests that sampling left out of the access log."),
+        |cells| &cells.unlogged,
     ),
 ];
 

@@ -15,16 +15,19 @@ mod overload;
 mod pool;
 mod process;
 mod rate;
+mod readings;
 mod route;
 mod status;
+mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
+use histogram::Bounds;
 use loops::BreakerLabels;
 use rate::RateLabels;
 
@@ -40,14 +43,18 @@ pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
+pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
+pub use worker::{Life, WorkerMetrics, WorkerUse};
 
+use crate::ambient;
 use crate::balance::Gauge;
 use crate::model::Name;
+use crate::model::settings::Metrics;
 use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub const CONTENT_TYPE: &str = exposition::CONTENT_TYPE;
 
 /// Every handle there is, by its labels. Asking twice for the same labels gives the same handle, so
 /// that counts go on over a reload. What nobody but the registry holds any more is shown once more
@@ -55,6 +62,8 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[derive(Debug)]
 pub struct Registry {
     workers: usize,
+    bounds: Arc<Bounds>,
+    worker_metrics: Box<[WorkerMetrics]>,
     config: ConfigMetrics,
     restarts: AtomicU64,
     overload: Arc<OverloadMetrics>,
@@ -70,14 +79,25 @@ pub struct Registry {
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
     rates: Kept<RateLabels, RateCounts>,
+    /// Bytes of the last page.
+    page: AtomicUsize,
 }
 
 impl Registry {
-    /// A registry whose handles have cells for `workers` workers and for the control thread.
+    /// A registry whose handles have cells for `workers` workers and for the control thread, with the
+    /// usual settings.
     #[must_use]
     pub fn new(workers: usize) -> Arc<Self> {
+        Self::with(workers, &Metrics::default())
+    }
+
+    /// As [`Self::new`], with these settings.
+    #[must_use]
+    pub fn with(workers: usize, settings: &Metrics) -> Arc<Self> {
         Arc::new(Self {
             workers,
+            bounds: Arc::new(Bounds::new(&settings.buckets)),
+            worker_metrics: (0..workers).map(|_| WorkerMetrics::new(ambient::now())).collect(),
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
@@ -93,6 +113,7 @@ impl Registry {
             loops: Kept::default(),
             ladders: Kept::default(),
             rates: Kept::default(),
+            page: AtomicUsize::new(0),
         })
     }
 
@@ -105,15 +126,16 @@ impl Registry {
     /// The counts of a route towards a pool.
     #[must_use]
     pub fn route(&self, labels: &RouteLabels) -> Arc<RouteMetrics> {
-        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers))
+        self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers, &self.bounds))
     }
 
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
     #[must_use]
     pub fn endpoint(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointMetrics> {
         let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
-        let metrics =
-            self.endpoints.get_or_make(labels, || EndpointMetrics::new(self.workers, Arc::clone(gauge)));
+        let metrics = self
+            .endpoints
+            .get_or_make(labels, || EndpointMetrics::new(self.workers, &self.bounds, Arc::clone(gauge)));
         metrics.watch(gauge);
         metrics
     }
@@ -135,7 +157,7 @@ impl Registry {
         pool: &Name,
         detectors: impl Iterator<Item = &'static str>,
     ) -> Arc<PoolHealthMetrics> {
-        let health = self.pool_health.get_or_make(pool.clone(), PoolHealthMetrics::new);
+        let health = self.pool_health.get_or_make(pool.clone(), || PoolHealthMetrics::new(&self.bounds));
         detectors.for_each(|detector| health.introduce(detector));
         health
     }
@@ -143,7 +165,14 @@ impl Registry {
     /// The counts of a pool.
     #[must_use]
     pub fn pool(&self, name: &Name) -> Arc<PoolMetrics> {
-        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers))
+        self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
+    }
+
+    /// Does something while [`Self::pool`] has to wait.
+    #[cfg(test)]
+    pub(crate) fn while_pools_wait<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _held = self.pools.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
     }
 
     /// What is counted of how a pool comes by its endpoints.
@@ -244,10 +273,12 @@ impl Registry {
     /// for the request path.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
-        let mut out = Exposition::default();
+        // Most pages are as long as the one before them.
+        let mut out = Exposition::with_capacity(self.page.load(Ordering::Relaxed) + 4096);
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
+        worker::expose(&self.workers_use(), &mut out);
         process::expose_panics(&mut out);
         self.config.expose(&mut out);
         let listeners = self.listeners.review();
@@ -269,7 +300,9 @@ impl Registry {
         self.expose_health(&mut out);
         self.overload.expose(&mut out);
         process::expose(&mut out);
-        out.render()
+        let page = out.render();
+        self.page.store(page.len(), Ordering::Relaxed);
+        page
     }
 
     fn expose_loops(&self, out: &mut Exposition) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::exposition::{Exposition, Title, labels};
-use super::histogram::{Distribution, Histogram};
+use super::histogram::{Bounds, Distribution, Histogram};
 use crate::limit::hedge::{Race, Refusal};
 use crate::limit::retry::{Cause, Reason};
 use crate::limit::{Gate, Rejection, Room};
@@ -16,6 +16,7 @@ use crate::observe::shard::{Count, Shard, Sharded};
 #[derive(Debug)]
 pub struct PoolMetrics {
     cells: Sharded<Cells>,
+    bounds: Arc<Bounds>,
     watched: Mutex<Option<(Arc<Gate>, Arc<Room>)>>,
 }
 
@@ -30,8 +31,8 @@ struct Cells {
 }
 
 impl PoolMetrics {
-    pub(super) fn new(workers: usize) -> Self {
-        Self { cells: Sharded::new(workers), watched: Mutex::default() }
+    pub(super) fn new(workers: usize, bounds: &Arc<Bounds>) -> Self {
+        Self { cells: Sharded::new(workers), bounds: Arc::clone(bounds), watched: Mutex::default() }
     }
 
     /// Takes what is under way and what waits from here from now on.
@@ -76,7 +77,7 @@ impl PoolMetrics {
     /// A request has waited for its turn, whether or not it came.
     pub fn waited(&self, shard: Shard, took: Duration) {
         if let Some(cells) = self.cells.of(shard) {
-            cells.waits.record(took);
+            cells.waits.record(&self.bounds, took);
         }
     }
 
@@ -86,8 +87,14 @@ impl PoolMetrics {
         self.cells.totals(|cells| &cells.rejections)
     }
 
+    /// How long requests waited for their turn, of those that had to wait.
+    #[must_use]
+    pub fn waits(&self) -> Distribution {
+        Distribution::of(&self.bounds, &self.cells, |cells| &cells.waits)
+    }
+
     /// Requests under way, how many may be, and how many wait.
-    fn load(&self) -> [u32; 3] {
+    pub(super) fn load(&self) -> [u32; 3] {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.as_ref().map_or([0; 3], |(gate, line)| {
             [gate.in_flight(), gate.limit(), gate.waiting().saturating_add(line.waiting())]
@@ -106,9 +113,7 @@ pub(super) fn expose<'a>(
             .map(|(pool, metrics)| (labels([("pool", pool.as_str())]), f64::from(load(metrics.load()))));
         out.gauge(*title, loads);
     }
-    let waits = pools.clone().map(|(pool, metrics)| {
-        (labels([("pool", pool.as_str())]), Distribution::of(&metrics.cells, |cells| &cells.waits))
-    });
+    let waits = pools.clone().map(|(pool, metrics)| (labels([("pool", pool.as_str())]), metrics.waits()));
     out.histogram(WAITS, waits);
     expose_tries(pools.clone(), out);
     let rejections = pools.flat_map(|(pool, metrics)| {

@@ -1,9 +1,10 @@
 //! What is measured of requests, by the route that they took.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::exposition::{Exposition, Labels, Table, Title, labels};
-use super::histogram::{Distribution, Histogram};
+use super::histogram::{Bounds, Distribution, Histogram};
 use super::status::{CLASSES, Classes};
 use crate::model::Name;
 use crate::observe::shard::{Shard, Sharded};
@@ -21,7 +22,10 @@ pub struct RouteLabels {
 
 /// Counts and durations of one route's requests.
 #[derive(Debug)]
-pub struct RouteMetrics(Sharded<Cells>);
+pub struct RouteMetrics {
+    cells: Sharded<Cells>,
+    bounds: Arc<Bounds>,
+}
 
 /// A request that is over, to its last byte.
 #[derive(Clone, Copy, Debug)]
@@ -42,30 +46,39 @@ struct Cells {
 }
 
 impl RouteMetrics {
-    pub(super) fn new(workers: usize) -> Self {
-        Self(Sharded::new(workers))
+    pub(super) fn new(workers: usize, bounds: &Arc<Bounds>) -> Self {
+        Self { cells: Sharded::new(workers), bounds: Arc::clone(bounds) }
     }
 
     /// Counts a request.
     #[inline]
     pub fn finish(&self, shard: Shard, request: &Finished) {
-        let Some(cells) = self.0.of(shard) else { return };
+        let Some(cells) = self.cells.of(shard) else { return };
         cells.classes.add(request.status);
-        cells.duration.record(request.duration);
+        cells.duration.record(&self.bounds, request.duration);
         if let Some(took) = request.first_byte {
-            cells.first_byte.record(took);
+            cells.first_byte.record(&self.bounds, took);
         }
     }
 
     /// Requests so far by class of status, from 1xx to 5xx.
     #[must_use]
     pub fn requests(&self) -> [u64; 5] {
-        self.0.totals(|cells| cells.classes.counts())
+        self.cells.totals(|cells| cells.classes.counts())
+    }
+
+    /// How long requests took so far, to the last byte of the response.
+    pub(super) fn durations(&self) -> Distribution {
+        self.distribution(|cells| &cells.duration)
+    }
+
+    fn distribution(&self, histogram: impl Fn(&Cells) -> &Histogram) -> Distribution {
+        Distribution::of(&self.bounds, &self.cells, histogram)
     }
 
     /// How long requests took at most but for one in a hundred, if there were enough to say.
     pub(super) fn p99(&self) -> Option<Duration> {
-        let durations = Distribution::of(&self.0, |cells| &cells.duration);
+        let durations = self.durations();
         if durations.count() < ENOUGH { None } else { durations.quantile(0.99) }
     }
 }
@@ -103,7 +116,7 @@ pub(super) fn expose<'a>(
         let sample = |(of, metrics): (&'a RouteLabels, &'a RouteMetrics)| {
             let names =
                 [("listener", of.listener.as_str()), ("route", of.route.as_str()), ("pool", pool(of))];
-            (labels(names), Distribution::of(&metrics.0, histogram))
+            (labels(names), metrics.distribution(histogram))
         };
         out.histogram(*title, routes.clone().map(sample));
     }

@@ -210,3 +210,35 @@ impl OutputOf for Command {
         Ok(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
     }
 }
+
+#[test]
+fn readings_are_what_was_counted() {
+    let registry = Registry::new(2);
+    let (a, b, answered) = (
+        registry.route(&RouteLabels { route: name("a"), ..route(Some("app")) }),
+        registry.route(&RouteLabels { route: name("b"), ..route(Some("app")) }),
+        registry.route(&route(None)),
+    );
+    let (_pool, listener) = (registry.pool(&name("app")), registry.listener(&name("web")));
+    a.finish(Shard::worker(0), &requests(Duration::from_millis(2), 200));
+    b.finish(Shard::worker(1), &requests(Duration::from_millis(40), 503));
+    answered.finish(Shard::worker(1), &requests(Duration::from_millis(1), 301));
+    listener.refused(Shard::worker(0), 404);
+    for _ in 0..3 {
+        listener.accepted(Shard::worker(1));
+    }
+    listener.closed(Shard::worker(1));
+    let mut routes = Vec::new();
+    registry.each_route(|labels, reading| routes.push((labels.route.as_str().to_owned(), reading)));
+    let counted = routes.iter().map(|(route, reading)| (route.as_str(), reading.requests));
+    let wanted = [("a", [0, 1, 0, 0, 0]), ("all", [0, 0, 1, 0, 0]), ("b", [0, 0, 0, 0, 1])];
+    assert_eq!(counted.collect::<Vec<_>>(), wanted);
+    assert!(routes[2].1.durations.quantile(1.0) > Some(Duration::from_millis(25)));
+    assert_eq!(registry.requests_without_route(), [0, 0, 0, 1, 0]);
+    let connections: Vec<_> = registry.workers_use().iter().map(|of| (of.worker, of.connections)).collect();
+    assert_eq!(connections, [(0, 0), (1, 2)]);
+    let text = text(&registry);
+    assert_eq!(value(&text, r#"forebay_worker_connections{worker="1"}"#), 2.0);
+    assert_eq!(value(&text, r#"forebay_worker_busy_seconds_total{worker="0"}"#), 0.0);
+    assert_eq!(value(&text, r#"forebay_worker_loop_lag_seconds{worker="0"}"#), 0.0);
+}

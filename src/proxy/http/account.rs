@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::StatusCode;
 
@@ -14,8 +14,8 @@ use super::{Connection, Scratch, spans};
 use crate::ambient;
 use crate::model::Fields;
 use crate::model::field::Known;
-use crate::model::settings::Priority;
-use crate::observe::access_log::{AccessLog, Record};
+use crate::model::settings::{Outline, Priority};
+use crate::observe::access_log::{Cause, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::proxy::live::UnderWay;
 use crate::upstream::snapshot::Branch;
@@ -38,6 +38,8 @@ pub(super) struct Account<'a> {
     pub(super) permit: Option<Permit<'a>>,
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
+    /// How often an endpoint was asked.
+    pub(super) tries: u32,
     /// The endpoint that the client's session stays with, by its index in the pool.
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
@@ -46,6 +48,8 @@ pub(super) struct Account<'a> {
     pub(super) added: Fields,
     /// The client, as believed.
     pub(super) client: Option<IpAddr>,
+    /// Who authenticated, if the request is logged.
+    pub(super) user: Option<Vec<u8>>,
     /// When the request head was there.
     pub(super) started: Instant,
     /// The rung of a ladder of degradation that answers, if it is not the pool itself.
@@ -64,6 +68,8 @@ pub(super) struct Account<'a> {
     pub(super) status: Option<StatusCode>,
     /// The error, if Forebay made the response or gave up.
     pub(super) error: Option<(&'static str, String)>,
+    /// The same for who counts; of no meaning without an error.
+    cause: Cause,
     /// Bytes of request body received.
     pub(super) received: u64,
     /// Bytes of response body sent.
@@ -72,8 +78,8 @@ pub(super) struct Account<'a> {
     pub(super) under_way: UnderWay<'a>,
     /// The trace that it belongs to, if requests are traced.
     pub(super) trace: Option<Traced<'a>>,
-    /// The time of day when it `started`, if that is going to be told.
-    pub(super) wall: Option<SystemTime>,
+    /// Whether somebody may want to read of it.
+    pub(super) is_logged: bool,
     settled: bool,
 }
 
@@ -90,10 +96,12 @@ impl<'a> Account<'a> {
             pool: None,
             permit: None,
             endpoint: None,
+            tries: 0,
             session: None,
             set_cookie: None,
             added: Fields::default(),
             client: None,
+            user: None,
             started,
             degraded: None,
             priority: Priority::default(),
@@ -103,11 +111,12 @@ impl<'a> Account<'a> {
             first_byte: None,
             status: None,
             error: None,
+            cause: Cause::default(),
             received: 0,
             sent: 0,
             under_way: cx.live.begin(local, started),
             trace: None,
-            wall: listener.access_log.as_ref().map(|_| ambient::wall()),
+            is_logged: listener.access_log.is_some() || local.snapshot.tap.is_followed(),
             settled: false,
         }
     }
@@ -124,6 +133,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
+        self.tries += 1;
         self.under_way.ask(endpoint);
         self.error = None;
     }
@@ -145,6 +155,7 @@ impl<'a> Account<'a> {
             self.listener.metrics.timed_out(cx.worker.shard, timeout);
         }
         self.error = Some((error.error_type(), error.to_string()));
+        self.cause = error.cause();
     }
 
     /// Whether the request was counted.
@@ -171,49 +182,73 @@ impl<'a> Account<'a> {
             (None, Some(route)) => route.answered.finish(shard, &finished),
             (None, None) => self.listener.metrics.refused(shard, status),
         }
-        if let (Some(log), Some(wall)) = (&self.listener.access_log, self.wall) {
-            self.write(log, wall, &finished, (cx, scratch));
+        if self.is_logged {
+            self.log(&finished, cx, scratch);
         }
         if self.trace.is_some() {
             spans::give(self, &finished, (cx, scratch), now);
         }
     }
 
-    fn write(
-        &self,
-        log: &AccessLog,
-        time: SystemTime,
-        finished: &Finished,
-        (cx, scratch): (&Connection, &Scratch),
-    ) {
+    /// Logs the request where it is wanted. That is decided before anything is made of it.
+    fn log(&self, finished: &Finished, cx: &Connection, scratch: &Scratch) {
+        let shard = cx.worker.shard;
+        let Finished { status, duration, .. } = *finished;
+        let outline = Outline { status, duration, failed: self.error.is_some() };
+        let log = self.listener.access_log.as_ref();
+        let kept = log.filter(|log| log.keeps(&outline, ambient::draw));
+        if log.is_some() && kept.is_none() {
+            self.listener.metrics.left_out_of_log(shard);
+        }
+        let tap = &self.local.snapshot.tap;
+        if kept.is_none() && !tap.is_followed() {
+            return;
+        }
+        let trace = self.trace.as_ref().map(|trace| trace.id.digits());
+        let record = Record {
+            trace_id: trace.as_ref().map(|digits| &digits[..]),
+            ..self.record(finished, cx, scratch)
+        };
+        if let Some(log) = kept {
+            log.write(shard, &record);
+        }
+        if tap.is_followed() {
+            tap.tell(shard, &record);
+        }
+    }
+
+    fn record<'r>(&'r self, finished: &Finished, cx: &'r Connection, scratch: &'r Scratch) -> Record<'r> {
         let request = &scratch.request;
-        log.write(
-            cx.worker.shard,
-            &Record {
-                time,
-                client: self.client,
-                user: None,
-                method: request.method.as_str(),
-                target: &scratch.target,
-                version: request.version,
-                host: request.authority(),
-                referer: request.fields.get(Known::Referer),
-                user_agent: request.fields.get(Known::UserAgent),
-                request_id: request.fields.get(Known::XRequestId),
-                status: finished.status,
-                sent: self.sent,
-                received: self.received,
-                duration: finished.duration,
-                first_byte: finished.first_byte,
-                listener: self.listener.name.as_str(),
-                route: self.route.map(|route| route.name.as_str()),
-                pool: self.pool.map(|pool| pool.shared.settings.name.as_str()),
-                endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
-                error: self.error.as_ref().map(|(error_type, _)| *error_type),
-                details: self.error.as_ref().map(|(_, details)| details.as_str()),
-                tls_version: cx.live.tls().and_then(|tls| tls.version),
-                sni: cx.live.tls().and_then(|tls| tls.sni.as_deref()),
-            },
-        );
+        let now = ambient::wall();
+        let tls = cx.live.tls();
+        Record {
+            time: now.checked_sub(finished.duration).unwrap_or(now),
+            client: self.client,
+            user: self.user.as_deref(),
+            method: request.method.as_str(),
+            target: &scratch.target,
+            version: request.version,
+            host: request.authority(),
+            referer: request.fields.get(Known::Referer),
+            user_agent: request.fields.get(Known::UserAgent),
+            request_id: request.fields.get(Known::XRequestId),
+            trace_id: None,
+            status: finished.status,
+            sent: self.sent,
+            received: self.received,
+            duration: finished.duration,
+            first_byte: finished.first_byte,
+            listener: self.listener.name.as_str(),
+            route: self.route.map(|route| route.name.as_str()),
+            pool: self.pool.map(|pool| pool.shared.settings.name.as_str()),
+            endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
+            error: self.error.as_ref().map(|(error_type, _)| *error_type),
+            details: self.error.as_ref().map(|(_, details)| details.as_str()),
+            tries: self.tries,
+            rung: self.degraded,
+            cause: if self.error.is_some() { self.cause } else { Cause::default() },
+            tls_version: tls.and_then(|tls| tls.version),
+            sni: tls.and_then(|tls| tls.sni.as_deref()),
+        }
     }
 }

@@ -104,6 +104,7 @@ impl<'a> Forward<'a> {
                         hedge_at = None;
                         if let Some(second) = self.second(first, now, scratch, account) {
                             hedged = true;
+                            account.tries += 1;
                             let [_, place] = &mut runners;
                             *place = Some(self.later_runner((second, now), &requests, account));
                         }

@@ -29,12 +29,13 @@ pub(super) fn give(
     now: Instant,
 ) {
     let Some(mut traced) = account.trace.take() else { return };
-    let (Some(noted), Some(wall)) = (traced.noted.take(), account.wall) else { return };
+    let Some(noted) = traced.noted.take() else { return };
     let failed = has_failed(account, finished.status);
     // What happens in a tunnel takes as long as the two like.
     let is_tunnel = account.status == Some(StatusCode::SWITCHING_PROTOCOLS);
     let took = if is_tunnel { finished.first_byte.unwrap_or_default() } else { finished.duration };
     let Some(why) = noted.why(&traced.tracing.settings, failed, took) else { return };
+    let wall = ambient::wall();
     let told = Telling { account, traced: &traced, noted: &noted, cx, scratch, wall, now };
     let mut spans = vec![told.request(finished.status, failed, why)];
     spans.extend(noted.waits.borrow().iter().map(|(since, until)| told.wait(*since, *until)));
@@ -59,6 +60,7 @@ struct Telling<'b> {
     noted: &'b Noted<'b>,
     cx: &'b Connection,
     scratch: &'b Scratch,
+    /// The time of day `now`.
     wall: SystemTime,
     now: Instant,
 }
@@ -236,10 +238,10 @@ impl Telling<'_> {
         }
     }
 
-    /// The time of day at `at`, by a clock that does not jump while the request is under way.
+    /// The time of day at `at`, by a clock that did not jump while the request was under way.
     fn nanos(&self, at: Instant) -> u64 {
-        let wall = self.wall + at.saturating_duration_since(self.account.started);
-        let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = self.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = since.saturating_sub(self.now.saturating_duration_since(at));
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
 }

@@ -131,11 +131,7 @@ impl<'a> Account<'a> {
     pub(super) fn trace(&mut self, cx: &Connection, scratch: &mut Scratch) {
         let Some(tracing) = &self.local.snapshot.tracing else { return };
         let trusted = cx.peer.is_trusted(&self.listener.identity);
-        let traced = Traced::begin(tracing, &mut scratch.request.fields, trusted);
-        if traced.noted.is_some() {
-            self.wall.get_or_insert_with(ambient::wall);
-        }
-        self.trace = Some(traced);
+        self.trace = Some(Traced::begin(tracing, &mut scratch.request.fields, trusted));
     }
 
     /// Whether anything is noted for spans.

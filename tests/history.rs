@@ -1,0 +1,95 @@
+//! The last minutes: `/v1/history` says what happened, as clients saw it.
+
+mod support;
+
+use serde_json::Value;
+use support::*;
+
+/// What `/v1/history` says.
+fn history(proxy: &Proxy, query: &str) -> Value {
+    let page = proxy.ask_admin(&format!("/v1/history{query}"));
+    assert_eq!(page.status(), 200, "{}", page.text());
+    serde_json::from_slice(&page.body).expect("JSON")
+}
+
+/// The sum of a column.
+fn sum(series: &Value, column: &str) -> u64 {
+    let column = series[column].as_array().expect("a column of that name");
+    column.iter().filter_map(Value::as_u64).sum()
+}
+
+/// The series of `list` in which `key` is `name`.
+fn of<'a>(history: &'a Value, list: &str, (key, name): (&str, &str)) -> &'a Value {
+    let list = history[list].as_array().expect("a list");
+    list.iter().find(|series| series[key] == name).expect("a series of that name")
+}
+
+#[test]
+fn requests_are_where_and_when_they_were() {
+    let origin = answers("hello");
+    let proxy = Proxy::start(&format!(
+        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"good\"\npath_prefix = \"/good\"\npool = \"app\"\n\
+         [[route]]\nname = \"bad\"\npath_prefix = \"/bad\"\npool = \"none\"\n\
+         [pool.app]\nendpoints = [\"{}\"]\n[pool.none]\nendpoints = [\"127.0.0.1:9\"]\n",
+        origin.address()
+    ));
+    let mut client = proxy.connect();
+    for (target, status, count) in [("/good", 200, 30), ("/bad", 502, 4), ("/nowhere", 404, 2)] {
+        for _ in 0..count {
+            client.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+            let found = client.response().status();
+            assert!(found == status || (status == 502 && found == 503), "{target}: {found}");
+        }
+    }
+    eventually("the seconds to be over", || sum(&history(&proxy, "")["process"], "requests") == 36);
+    let history = history(&proxy, "?last=5m");
+    let process = &history["process"];
+    assert_eq!((process["step_seconds"].as_u64(), sum(process, "errors")), (Some(1), 4));
+    assert_eq!(process["total"]["requests"], 36);
+    let lengths =
+        ["requests", "errors", "p50_seconds", "p99_seconds", "in_flight", "connections", "busy_ratio"];
+    let lengths = lengths.map(|column| process[column].as_array().map_or(0, Vec::len));
+    assert!(lengths.iter().all(|length| *length == lengths[0] && *length > 0), "{lengths:?}");
+    assert!(process["p99_seconds"].as_array().expect("a column").iter().any(Value::is_number));
+    let last = process["connections"].as_array().and_then(|column| column.last());
+    assert_eq!(last.and_then(Value::as_f64), Some(1.0), "the client's connection");
+    // Before ten seconds are over, in what is known of the step that is not.
+    let (good, bad) = (of(&history, "routes", ("route", "good")), of(&history, "routes", ("route", "bad")));
+    assert_eq!((&good["listener"], &good["pool"]), (&"web".into(), &"app".into()));
+    assert_eq!((&good["total"]["requests"], &good["total"]["errors"]), (&30.into(), &0.into()));
+    assert_eq!((&bad["total"]["requests"], &bad["total"]["errors"]), (&4.into(), &4.into()));
+    assert_eq!(of(&history, "pools", ("pool", "none"))["total"]["errors"], 4);
+    assert_eq!(of(&history, "pools", ("pool", "app"))["step_seconds"], 10);
+}
+
+#[test]
+fn ten_seconds_later_routes_and_pools_have_a_step() {
+    let origin = answers("hello");
+    let proxy = Proxy::to(origin.address());
+    for _ in 0..5 {
+        assert_eq!(proxy.get("/").status(), 200);
+    }
+    let mut found = Value::Null;
+    eventually("the first ten seconds to be over", || {
+        found = history(&proxy, "?last=1h");
+        found["pools"][0].is_object() && sum(&found["pools"][0], "requests") == 5
+    });
+    let pool = &found["pools"][0];
+    assert_eq!((&pool["pool"], &pool["available"][0]), (&"app".into(), &1.into()));
+    assert_eq!((&pool["utilisation"][0], &pool["queue_wait_seconds"][0]), (&0.0.into(), &Value::Null));
+    assert_eq!(sum(&found["routes"][0], "requests"), 5);
+    let process = &found["process"];
+    assert_eq!((process["step_seconds"].as_u64(), sum(process, "requests")), (Some(10), 5));
+    assert_eq!(process["from"], pool["from"], "they are of the same time");
+}
+
+#[test]
+fn what_is_not_kept_is_refused() {
+    let origin = answers("hello");
+    let proxy = Proxy::to(origin.address());
+    for query in ["?last=2h", "?last=0s", "?last=soon", "?first=1m", "?last=1m&last=2m"] {
+        let page = proxy.ask_admin(&format!("/v1/history{query}"));
+        assert_eq!(page.status(), 400, "{query}: {}", page.text());
+    }
+}
