@@ -217,7 +217,11 @@ impl<'a> Account<'a> {
         if kept.is_none() && !tap.is_followed() {
             return;
         }
-        let record = self.record(finished, cx, scratch);
+        let trace = self.trace.as_ref().map(|trace| trace.id.digits());
+        let record = Record {
+            trace_id: trace.as_ref().map(|digits| &digits[..]),
+            ..self.record(finished, cx, scratch)
+        };
         if let Some(log) = kept {
             log.write(shard, &record);
         }
