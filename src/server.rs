@@ -452,7 +452,7 @@ fn bind_admin(plan: &AdminPlan, inherited: &Inherited) -> Result<Admin, StartErr
 }
 
 /// The cores that this process may use, as far as affinity and cgroup say.
-fn granted_cores() -> usize {
+pub(crate) fn granted_cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 

@@ -20,6 +20,7 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
+use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
@@ -255,6 +256,8 @@ pub struct PoolPlan {
     pub degradation: Option<DegradationPlan>,
     /// What adjusts these, and breakers.
     pub loops: LoopSettings,
+    /// How many endpoints it should have, for those who start and end them.
+    pub scale: Option<ScaleSettings>,
 }
 
 /// What stands in for a pool.

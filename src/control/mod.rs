@@ -16,6 +16,8 @@ pub mod prober;
 pub mod reload;
 pub mod report;
 pub mod running;
+pub mod scaling;
+pub mod series;
 mod whole_file;
 
 use std::future::{Future, pending};

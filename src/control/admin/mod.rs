@@ -18,7 +18,9 @@ mod pages;
 mod pools;
 mod process;
 mod reloading;
+mod reporting;
 mod router;
+mod scaling;
 mod scrape;
 
 use std::convert::Infallible;

@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use super::pages::{self, Page, Refusal};
 use super::{
     AdminState, Asked, changes, connections, dashboard, endpoints, events, following, history, logging,
-    pools, process, reloading,
+    pools, process, reloading, reporting, scaling,
 };
 use crate::model::percent;
 
@@ -31,6 +31,8 @@ const TABLE: &[&[Row]] = &[
     history::ROWS,
     dashboard::ROWS,
     events::ROWS,
+    scaling::ROWS,
+    reporting::ROWS,
 ];
 
 /// A way to ask for something.

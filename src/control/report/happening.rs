@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::control::health::journal::Entry;
 use crate::health::State;
+use crate::health::check::CheckResult;
 use crate::health::journal::{Effect, What};
 
 /// One thing that happened, maybe several times.
@@ -56,6 +57,8 @@ pub enum Kind {
     Order,
     /// An endpoint came or went.
     Member,
+    /// The process was started.
+    Start,
     /// The configuration was replaced.
     Reload,
     /// It should have been and was not.
@@ -92,6 +95,7 @@ impl Kind {
             Self::Shortage => "shortage",
             Self::Order => "order",
             Self::Member => "member",
+            Self::Start => "start",
             Self::Reload => "reload",
             Self::FailedReload => "failed reload",
         }
@@ -139,19 +143,20 @@ impl Happening {
 }
 
 /// What the journal's `entries`, the oldest first, have from `from` on. What happens to one subject several
-/// times, with nothing else in between, is told once.
+/// times, with nothing else in between, is told once; that endpoints join or leave happens to their pool.
 pub(super) fn happenings<'a>(entries: impl Iterator<Item = &'a Entry>, from: SystemTime) -> Vec<Happening> {
     let mut told: Vec<Happening> = Vec::new();
     let mut last: BTreeMap<Subject, (&'static str, usize)> = BTreeMap::new();
-    let mut failures: BTreeMap<Subject, &str> = BTreeMap::new();
+    let mut findings = Findings::default();
     for entry in entries {
-        let subject = Subject::of(entry);
-        if let What::Checked { result, .. } = &entry.event.what {
-            if let Some(failure) = &result.failure {
-                failures.insert(subject.clone(), failure);
-            }
-        }
+        let own = Subject::of(entry);
+        let words = findings.words(entry, &own);
         let Some(kind) = Kind::of(&entry.event.what).filter(|_| entry.at >= from) else { continue };
+        let (subject, words) = match (kind, own) {
+            // They come and go by the dozen.
+            (Kind::Member, Subject::Endpoint(pool, name)) => (Subject::Pool(pool), format!("{name} {words}")),
+            (_, own) => (own, words),
+        };
         let name = entry.event.what.name();
         let again = last.get(&subject).filter(|(before, _)| *before == name);
         if let Some(before) = again.and_then(|(_, place)| told.get_mut(*place)) {
@@ -160,36 +165,45 @@ pub(super) fn happenings<'a>(entries: impl Iterator<Item = &'a Entry>, from: Sys
             continue;
         }
         last.insert(subject.clone(), (name, told.len()));
-        let words = words(entry, failures.get(&subject).copied());
         told.push(Happening::once(entry.at, kind, subject, words));
     }
     told
 }
 
-/// What happened in words, with what the last check found where checks found an endpoint down.
-fn words(entry: &Entry, failure: Option<&str>) -> String {
-    match (&entry.event.what, failure) {
-        (What::WentDown, Some(failure)) => format!("{}: {failure}", entry.words()),
-        _ => entry.words(),
+/// What checks of each endpoint found last, where they failed.
+#[derive(Default)]
+struct Findings<'a>(BTreeMap<Subject, &'a str>);
+
+impl<'a> Findings<'a> {
+    /// What happened in words, with what the last check found where checks found an endpoint down.
+    fn words(&mut self, entry: &'a Entry, subject: &Subject) -> String {
+        match &entry.event.what {
+            What::Checked { result: CheckResult { failure: Some(failure), .. }, .. } => {
+                self.0.insert(subject.clone(), failure);
+            }
+            What::WentDown => {
+                if let Some(failure) = self.0.get(subject) {
+                    return format!("{}: {failure}", entry.words());
+                }
+            }
+            _ => {}
+        }
+        entry.words()
     }
 }
 
-/// Which endpoints were without traffic between `from` and `to`, the longest first, by the journal's
-/// `entries`, the oldest first. What happened before `from` says how they were then.
+/// Which endpoints were without traffic between `from` and `to`, those that are so still first and the longest
+/// before others, by the journal's `entries`, the oldest first. What happened before `from` says how they were
+/// then.
 pub(super) fn outages<'a>(
     entries: impl Iterator<Item = &'a Entry>,
     (from, to): (SystemTime, SystemTime),
 ) -> Vec<Outage> {
     let mut courses: BTreeMap<Subject, Course> = BTreeMap::new();
-    let mut failures: BTreeMap<Subject, &str> = BTreeMap::new();
+    let mut findings = Findings::default();
     for entry in entries.filter(|entry| entry.endpoint.is_some() && entry.at <= to) {
         let subject = Subject::of(entry);
-        if let What::Checked { result: check, .. } = &entry.event.what {
-            if let Some(failure) = &check.failure {
-                failures.insert(subject.clone(), failure);
-            }
-        }
-        let why = words(entry, failures.get(&subject).copied());
+        let why = findings.words(entry, &subject);
         courses.entry(subject).or_default().on(entry, why, from);
     }
     let over = |(subject, course): (Subject, Course)| match subject {
@@ -259,7 +273,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::health::check::CheckResult;
     use crate::health::journal::Event;
     use crate::model::Name;
 

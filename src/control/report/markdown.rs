@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::happening::{Kind, Subject};
 use super::sparkline::sparkline;
 use super::summary::summary;
-use super::words::{availability, clock, code, count, date, lasted, number, percent, plain, took};
+use super::words::{availability, clock, code, count, date, lasted, many, number, percent, plain, took};
 use super::{Course, Figures, PERIOD, PoolLine, Report, RouteLine, Step};
 
 impl Report {
@@ -39,7 +39,7 @@ impl Report {
         Some(format!(
             "# Forebay: the last {}\n\n{}\n\n\
              - Time: {} to {} UTC{cut}\n\
-             - Process: forebay {}, number {}, up for {}, {} workers\n\
+             - Process: forebay {}, number {}, up for {}, {}\n\
              - Configuration: generation {}, hash {}\n",
             lasted(self.span()),
             summary(self),
@@ -48,7 +48,7 @@ impl Report {
             plain(&process.version),
             process.pid,
             lasted(self.to.duration_since(process.started).unwrap_or_default()),
-            process.workers,
+            many(process.workers, "worker"),
             process.generation,
             code(&short),
         ))
@@ -66,8 +66,8 @@ impl Report {
                 )
             }],
             ["Failed (5xx)".to_owned(), format!("{} ({})", count(whole.errors), percent(whole.failing()))],
-            ["In flight, at most".to_owned(), number(self.course.greatest(|step| step.in_flight))],
-            ["Connections, at most".to_owned(), number(self.course.greatest(|step| step.connections))],
+            ["In flight, most seen".to_owned(), number(self.course.greatest(|step| step.in_flight))],
+            ["Connections, most seen".to_owned(), number(self.course.greatest(|step| step.connections))],
         ];
         if let Some(busy) = busy {
             let most = self.course.greatest(|step| step.busy.unwrap_or_default());
@@ -92,7 +92,7 @@ impl Report {
         let slowest = steps.iter().filter_map(|step| step.p99).max();
         let (first, each) = sparkline(&vec![0.0; steps.len()], WIDTH);
         let sign = lasted(step.saturating_mul(u32::try_from(each).unwrap_or(u32::MAX)));
-        let room = first.chars().count().saturating_sub(CLOCK_WIDTH);
+        let room = first.chars().count().saturating_sub(CLOCK_WIDTH).max(CLOCK_WIDTH + 1);
         let times = format!("{:9}{:<room$}{}  {sign} a sign\n", "", clock(self.from), clock(self.to));
         format!(
             "\n```text\n{}{}{}{times}```\n",
@@ -147,6 +147,7 @@ impl Report {
             .map(|own| {
                 let again = match own.times {
                     1 => String::new(),
+                    2 => format!(" (and once more, at {})", clock(own.until)),
                     times => format!(" (and {} times more, until {})", times - 1, clock(own.until)),
                 };
                 let what = match own.kind {
@@ -181,7 +182,10 @@ impl Report {
     fn pool_table(&self) -> Option<String> {
         let mut pools: Vec<_> = self.pools.iter().collect();
         pools.sort_by_key(|pool| std::cmp::Reverse((pool.figures.errors, pool.figures.requests)));
-        let rows: Vec<_> = pools.into_iter().take(MOST_ROWS).map(pool_row).collect();
+        let out = |line: &PoolLine| {
+            self.outages.iter().filter(|outage| line.pool.as_ref() == Some(&outage.pool)).count()
+        };
+        let rows: Vec<_> = pools.into_iter().take(MOST_ROWS).map(|line| pool_row(line, out(line))).collect();
         let head = [
             "Pool",
             "Requests",
@@ -189,7 +193,7 @@ impl Report {
             "p50",
             "p99",
             "Endpoints now",
-            "Fewest",
+            "Out meanwhile",
             "Utilisation, mean and most",
             "Wait, p99",
         ];
@@ -214,7 +218,8 @@ impl Report {
     }
 }
 
-fn pool_row(line: &PoolLine) -> [String; 9] {
+/// A pool, of which `out` endpoints were without traffic.
+fn pool_row(line: &PoolLine, out: usize) -> [String; 9] {
     let Figures { requests, errors, p50, p99, .. } = line.figures;
     let (available, total) = line.endpoints;
     let (mean, most) = line.utilisation;
@@ -225,7 +230,7 @@ fn pool_row(line: &PoolLine) -> [String; 9] {
         took(p50),
         took(p99),
         format!("{} of {}", count(available), count(total)),
-        count(line.fewest),
+        count(out as u64),
         format!("{} and {}", percent(mean), percent(most)),
         took(line.wait_p99),
     ]

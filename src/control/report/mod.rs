@@ -3,6 +3,7 @@
 //! gathered from the process; how it reads is decided here, without it.
 
 mod budget;
+mod gather;
 mod happening;
 mod markdown;
 mod object;
@@ -13,6 +14,7 @@ mod words;
 use std::time::{Duration, SystemTime};
 
 pub use budget::{Budget, Objective, PERIOD};
+pub use gather::{Wanted, gather};
 pub use happening::{Happening, Kind, Outage, Subject};
 
 /// What is known of some time.
@@ -123,8 +125,6 @@ pub struct PoolLine {
     pub figures: Figures,
     /// Endpoints that get traffic, and endpoints, at the end.
     pub endpoints: (u64, u64),
-    /// The fewest that got traffic.
-    pub fewest: u64,
     /// Requests under way of those that could be, 0 to 1 as a rule: over the whole time, and at most.
     pub utilisation: (f64, f64),
     /// How long requests waited for their turn: all but one in a hundred of those that had to.

@@ -111,7 +111,6 @@ fn pool(line: &PoolLine) -> Value {
         "requests": figures(&line.figures),
         "available": available,
         "total": total,
-        "fewest_available": line.fewest,
         "utilisation": { "mean": mean, "most": most },
         "wait_p99_seconds": line.wait_p99.map(|wait| wait.as_secs_f64()),
     })

@@ -21,7 +21,7 @@ pub(super) fn count(n: u64) -> String {
 /// A number in three digits or so: `0.04`, `2.8`, `28`, `1,234`.
 pub(super) fn number(n: f64) -> String {
     match n {
-        n if n == 0.0 => "0".to_owned(),
+        n if n.fract() == 0.0 => count(n as u64),
         n if n < 0.01 => "under 0.01".to_owned(),
         n if n < 1.0 => format!("{n:.2}"),
         n if n < 10.0 => format!("{n:.1}"),
@@ -33,7 +33,7 @@ pub(super) fn number(n: f64) -> String {
 pub(super) fn percent(share: f64) -> String {
     match share * 100.0 {
         n if n > 0.0 && n < 0.01 => "under 0.01 %".to_owned(),
-        n if n == 0.0 => "0 %".to_owned(),
+        0.0 => "0 %".to_owned(),
         n if n < 10.0 => format!("{n:.2} %"),
         n if n < 100.0 => format!("{n:.1} %"),
         n => format!("{} %", count(n.round() as u64)),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::deadline::Patience;
-use super::error::{CLIENT_CLOSED, ProxyError};
+use super::error::{CLIENT_CLOSED, DENIED, ProxyError};
 use super::trace::Traced;
 use super::{Connection, Scratch, spans};
 use crate::ambient;
@@ -18,6 +18,7 @@ use crate::model::settings::{Outline, Priority};
 use crate::observe::access_log::{Cause, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::proxy::live::UnderWay;
+use crate::route::filter::Reply;
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Permit, Route};
 
@@ -39,7 +40,7 @@ pub(super) struct Account<'a> {
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
     /// How often an endpoint was asked.
-    pub(super) tries: u32,
+    pub(super) tries: Cell<u32>,
     /// The endpoint that the client's session stays with, by its index in the pool.
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
@@ -96,7 +97,7 @@ impl<'a> Account<'a> {
             pool: None,
             permit: None,
             endpoint: None,
-            tries: 0,
+            tries: Cell::new(0),
             session: None,
             set_cookie: None,
             added: Fields::default(),
@@ -133,7 +134,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
-        self.tries += 1;
+        self.tries.set(self.tries.get() + 1);
         self.under_way.ask(endpoint);
         self.error = None;
     }
@@ -156,6 +157,18 @@ impl<'a> Account<'a> {
         }
         self.error = Some((error.error_type(), error.to_string()));
         self.cause = error.cause();
+    }
+
+    /// Takes note for the log of what a filter answered, if that is a refusal.
+    pub(super) fn note_refusal(&mut self, reply: &Reply) {
+        let Some(details) = reply.details.as_ref().filter(|_| self.is_logged) else { return };
+        self.error = Some((DENIED, details.clone().into_owned()));
+        let limit = match reply.status {
+            StatusCode::TOO_MANY_REQUESTS => Some("rate_limit"),
+            StatusCode::PAYLOAD_TOO_LARGE => Some("max_body"),
+            _ => None,
+        };
+        self.cause = Cause { limit, ..Cause::default() };
     }
 
     /// Whether the request was counted.
@@ -240,7 +253,7 @@ impl<'a> Account<'a> {
             endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
             error: self.error.as_ref().map(|(error_type, _)| *error_type),
             details: self.error.as_ref().map(|(_, details)| details.as_str()),
-            tries: self.tries,
+            tries: self.tries.get(),
             rung: self.degraded,
             cause: if self.error.is_some() { self.cause } else { Cause::default() },
             tls_version: tls.and_then(|tls| tls.version),

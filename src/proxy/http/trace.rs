@@ -100,7 +100,7 @@ impl<'a> Traced<'a> {
         let sampled = incoming.sampled.unwrap_or_else(|| trace::is_among(id, settings.sample));
         let debug = incoming.debug;
         let state = state(settings, fields, parent.is_some());
-        if !sampled && !settings.may_keep() {
+        if !tracing.is_exported || (!sampled && !settings.may_keep()) {
             // Whoever is asked is told whose part it is; nobody will ask for what happened here.
             let span = parent.unwrap_or_else(|| SpanId::of(ambient::draw()));
             trace::write(fields, &settings.propagate, &Outgoing { ids: (id, span), sampled, debug });
