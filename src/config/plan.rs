@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 
 pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
 pub use super::origin::Origin;
+pub use super::tracing::{OtlpPlan, OtlpProtocol};
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
 use crate::discover::{Question, Terms};
@@ -69,6 +70,8 @@ pub struct Plan {
 pub struct TracingPlan {
     /// Which.
     pub settings: Tracing,
+    /// Where to; nowhere when unset.
+    pub otlp: Option<OtlpPlan>,
 }
 
 /// How another process takes the place of this one.

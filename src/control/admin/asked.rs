@@ -7,6 +7,7 @@ use http::StatusCode;
 use hyper::body::Bytes;
 use serde_json::Value;
 
+use super::guard::Orders;
 use super::pages::Refusal;
 use crate::model::percent;
 
@@ -19,6 +20,8 @@ pub(super) struct Asked {
     pub(super) query: Option<String>,
     /// Empty where the method takes none.
     pub(super) body: Bytes,
+    /// Whether who asks may give orders as well.
+    pub(super) orders: Orders,
 }
 
 impl Asked {
@@ -75,8 +78,12 @@ mod tests {
 
     #[test]
     fn a_query_is_what_the_page_knows() {
-        let asked =
-            |query: &str| Asked { parts: Vec::new(), query: Some(query.to_owned()), body: Bytes::new() };
+        let asked = |query: &str| Asked {
+            parts: Vec::new(),
+            query: Some(query.to_owned()),
+            body: Bytes::new(),
+            orders: Orders::Taken,
+        };
         let read = |query: &str| asked(query).query(["pool", "limit"]).ok();
         assert_eq!(read(""), Some([None, None]));
         assert_eq!(read("limit=5&pool=a%20b&"), Some([Some("a b".to_owned()), Some("5".to_owned())]));

@@ -1,6 +1,6 @@
 //! Who may ask the admin listener for what: those who open a Unix socket as its file's permissions have
 //! it, those who show what the configuration wants to see, and, where it wants nothing, those who are on
-//! this machine and are no web page. What was presented is never told to anybody.
+//! this machine and are no web page but our own. What was presented is never told to anybody.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -19,6 +19,8 @@ use crate::model::Address;
 pub(super) struct Caller {
     /// Where the listener is bound.
     pub(super) bound: Address,
+    /// Whether it came by TLS.
+    pub(super) secure: bool,
     /// What the client has shown of itself, the certificate first and those who signed it after it.
     pub(super) certificates: Vec<CertificateDer<'static>>,
     /// The time of day when it came.
@@ -36,7 +38,7 @@ pub(super) fn permitted(
     plan: &AdminPlan,
 ) -> Result<(), Refusal> {
     if access == Access::Write {
-        no_web_page(fields)?;
+        no_foreign_page(fields, caller, plan)?;
     }
     if access == Access::Open || caller.bound.inet().is_none() {
         return Ok(());
@@ -51,6 +53,26 @@ pub(super) fn permitted(
         }
         _ if !caller.bound.is_local() => Err(unprotected(access, &caller.bound)),
         _ => named_locally(access, fields),
+    }
+}
+
+/// Whether who sent a request may give orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Orders {
+    /// As it stands.
+    Taken,
+    /// If it shows a token.
+    WithToken,
+    /// Not over this listener; why, and what to do about that.
+    Refused(String),
+}
+
+/// Whether who sends these fields may give orders.
+pub(super) fn orders(fields: &HeaderMap, caller: &Caller, plan: &AdminPlan) -> Orders {
+    match permitted(Access::Write, fields, caller, plan) {
+        Ok(()) => Orders::Taken,
+        Err(refusal) if refusal.status == StatusCode::UNAUTHORIZED => Orders::WithToken,
+        Err(refusal) => Orders::Refused(format!("{}: {}", refusal.error, refusal.hint)),
     }
 }
 
@@ -93,16 +115,32 @@ fn knows(clients: &Clients, caller: &Caller) -> bool {
 
 /// A page in a browser on this machine can send requests to loopback, too; and a browser shows
 /// certificates by itself. Browsers mark what pages send with `Origin` or `Sec-Fetch-Site`.
-fn no_web_page(fields: &HeaderMap) -> Result<(), Refusal> {
+fn no_foreign_page(fields: &HeaderMap, caller: &Caller, plan: &AdminPlan) -> Result<(), Refusal> {
     let foreign_site = fields
         .get_all("sec-fetch-site")
         .iter()
         .any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
-    if fields.contains_key(ORIGIN) || foreign_site {
-        let hint = "use `forebay endpoint` or curl, without `Origin` and `Sec-Fetch-Site`";
-        return Err(refused("orders are not taken from web pages", hint));
+    let foreign_origin = fields.contains_key(ORIGIN) && !is_own_page(fields, caller, plan);
+    if foreign_origin || foreign_site {
+        let hint = "use the dashboard, `forebay endpoint`, or curl without `Origin` and `Sec-Fetch-Site`";
+        return Err(refused("orders are not taken from web pages of others", hint));
     }
     Ok(())
+}
+
+/// Whether `Origin` is what this very listener was asked under, by a name that nobody can have made up:
+/// one that its certificate vouches for, an IP address, or `localhost`. Where a token has to be shown, any
+/// name will do, because a page of somebody else knows none.
+fn is_own_page(fields: &HeaderMap, caller: &Caller, plan: &AdminPlan) -> bool {
+    let mut hosts = fields.get_all(HOST).iter();
+    let mut origins = fields.get_all(ORIGIN).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
+    let (Some(origin), None) = (origins.next(), origins.next()) else { return false };
+    let (Ok(host), Ok(origin)) = (host.to_str(), origin.to_str()) else { return false };
+    let scheme = if caller.secure { "https://" } else { "http://" };
+    let same = origin.strip_prefix(scheme).is_some_and(|own| own.eq_ignore_ascii_case(host));
+    let shows_a_token = caller.bound.inet().is_some() && plan.write.is_set();
+    same && (caller.secure || shows_a_token || is_local_name(host))
 }
 
 /// A page that reaches loopback by a name of its own (DNS rebinding) gives that name as `Host`. Browsers
@@ -159,7 +197,7 @@ mod tests {
 
     fn caller(bound: &str) -> Caller {
         let came = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_000_000_000));
-        Caller { bound: bound.parse().unwrap(), certificates: Vec::new(), came }
+        Caller { bound: bound.parse().unwrap(), secure: false, certificates: Vec::new(), came }
     }
 
     #[test]
@@ -180,6 +218,18 @@ mod tests {
             ("127.0.0.1:9900", &[("host", "localhost"), ("host", "attacker.example")], false),
             ("127.0.0.1:9900", &[("host", "localhost"), ("origin", "null")], false),
             ("127.0.0.1:9900", &[("host", "localhost"), ("origin", "http://localhost:9900")], false),
+            ("127.0.0.1:9900", &[("host", "localhost:9900"), ("origin", "http://localhost:9900")], true),
+            ("[::1]:9900", &[("host", "[::1]:9900"), ("origin", "http://[::1]:9900")], true),
+            ("127.0.0.1:9900", &[("host", "localhost:9900"), ("origin", "https://localhost:9900")], false),
+            ("127.0.0.1:9900", &[("host", "localhost:9900"), ("origin", "http://localhost:8080")], false),
+            ("127.0.0.1:9900", &[("host", "a.example"), ("origin", "http://a.example")], false),
+            ("unix:/s", &[("host", "a.example"), ("origin", "http://a.example")], false),
+            ("unix:/s", &[("host", "localhost"), ("origin", "http://localhost")], true),
+            (
+                "127.0.0.1:9900",
+                &[("host", "localhost"), ("origin", "http://localhost"), ("sec-fetch-site", "same-site")],
+                false,
+            ),
             ("127.0.0.1:9900", &[("host", "localhost"), ("sec-fetch-site", "cross-site")], false),
             ("127.0.0.1:9900", &[("host", "localhost"), ("sec-fetch-site", "same-site")], false),
             ("unix:/s", &[("origin", "http://attacker.example")], false),

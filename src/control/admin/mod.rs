@@ -6,7 +6,9 @@ mod asked;
 mod bind;
 mod changes;
 mod connections;
+mod dashboard;
 mod endpoints;
+mod events;
 mod following;
 mod guard;
 mod history;
@@ -16,6 +18,7 @@ mod pages;
 mod pools;
 mod process;
 mod reloading;
+mod reporting;
 mod router;
 mod scaling;
 mod scrape;
@@ -238,7 +241,8 @@ async fn answer(socket: Socket, bound: Address, state: Arc<AdminState>, pace: Pa
     let plan = state.plan();
     let tls = plan.tls.filter(|_| bound.inet().is_some());
     let came = ambient::wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let mut caller = Caller { bound, certificates: Vec::new(), came: UnixTime::since_unix_epoch(came) };
+    let came = UnixTime::since_unix_epoch(came);
+    let mut caller = Caller { bound, secure: tls.is_some(), certificates: Vec::new(), came };
     let Some(tls) = tls else {
         return converse(socket, Shared { state, caller: Arc::new(caller), pace }).await;
     };
@@ -277,9 +281,15 @@ impl Shared {
     async fn lead(&self, request: Request<Incoming>) -> Answer {
         let (head, body) = request.into_parts();
         let found = router::find(&head.method, head.uri.path())?;
-        guard::permitted(found.row.access, &head.headers, &self.caller, &self.state.plan())?;
+        if let Some(page) = found.row.browsers.filter(|_| dashboard::is_wanted(&head)) {
+            return Ok(page());
+        }
+        let plan = self.state.plan();
+        guard::permitted(found.row.access, &head.headers, &self.caller, &plan)?;
+        let orders = guard::orders(&head.headers, &self.caller, &plan);
         let body = if found.row.access == Access::Write { whole(body).await? } else { Bytes::new() };
-        let asked = Arc::new(Asked { parts: found.parts, query: head.uri.query().map(str::to_owned), body });
+        let query = head.uri.query().map(str::to_owned);
+        let asked = Arc::new(Asked { parts: found.parts, query, body, orders });
         let state = Arc::clone(&self.state);
         match found.row.handler {
             Handler::Waiting(handler) => handler(asked, state).await,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::lasting::PageBody;
 use super::router::{self, Access, Answer, Handler::Blocking, Row};
-use super::{AdminState, Asked, Phase, reloading};
+use super::{AdminState, Asked, Phase, dashboard, reloading};
 use crate::control::health::recording;
 use crate::observe::{civil, metrics};
 
@@ -19,7 +19,9 @@ pub(super) type Page = Response<PageBody>;
 
 /// The rows that are not about endpoints.
 pub(super) const ROWS: &[Row] = &[
-    Row::get("/", "this list", Blocking(index)).also("/v1"),
+    Row::get("/", "this list; in a browser, the dashboard", Blocking(index))
+        .also("/v1")
+        .browsers(dashboard::page),
     Row::get("/metrics", "metrics in the Prometheus text format", Blocking(metrics)).also("/v1/metrics"),
     Row::get("/livez", "200 while the process runs", Blocking(live)).also("/v1/livez").access(Access::Open),
     Row::get("/readyz", "200 while traffic is welcome, 503 otherwise", Blocking(ready))

@@ -12,8 +12,8 @@ use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
 use super::{
-    AdminState, Asked, changes, connections, endpoints, following, history, logging, pools, process,
-    reloading, scaling,
+    AdminState, Asked, changes, connections, dashboard, endpoints, events, following, history, logging,
+    pools, process, reloading, reporting, scaling,
 };
 use crate::model::percent;
 
@@ -29,7 +29,10 @@ const TABLE: &[&[Row]] = &[
     following::ROWS,
     reloading::ROWS,
     history::ROWS,
+    dashboard::ROWS,
+    events::ROWS,
     scaling::ROWS,
+    reporting::ROWS,
 ];
 
 /// A way to ask for something.
@@ -44,6 +47,8 @@ pub(super) struct Row {
     /// What it is for, for the list of all and for the description.
     pub(super) summary: &'static str,
     pub(super) handler: Handler,
+    /// What browsers get in its place, which everybody may see who can connect.
+    pub(super) browsers: Option<fn() -> Page>,
 }
 
 /// Who may ask.
@@ -83,7 +88,8 @@ pub(super) struct Found {
 impl Row {
     /// A row that shows something.
     pub(super) const fn get(path: &'static str, summary: &'static str, handler: Handler) -> Self {
-        Self { method: Method::GET, path, also: None, access: Access::Read, summary, handler }
+        let (method, access) = (Method::GET, Access::Read);
+        Self { method, path, also: None, access, summary, handler, browsers: None }
     }
 
     /// A row that changes something, or takes a body.
@@ -93,7 +99,7 @@ impl Row {
         summary: &'static str,
         handler: Handler,
     ) -> Self {
-        Self { method, path, also: None, access: Access::Write, summary, handler }
+        Self { method, path, also: None, access: Access::Write, summary, handler, browsers: None }
     }
 
     /// The same under another path as well.
@@ -105,6 +111,12 @@ impl Row {
     /// For these.
     pub(super) const fn access(mut self, access: Access) -> Self {
         self.access = access;
+        self
+    }
+
+    /// With another page for browsers, under its path alone.
+    pub(super) const fn browsers(mut self, page: fn() -> Page) -> Self {
+        self.browsers = Some(page);
         self
     }
 

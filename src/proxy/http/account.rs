@@ -8,8 +8,9 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::deadline::Patience;
-use super::error::{CLIENT_CLOSED, ProxyError};
-use super::{Connection, Scratch};
+use super::error::{CLIENT_CLOSED, DENIED, ProxyError};
+use super::trace::Traced;
+use super::{Connection, Scratch, spans};
 use crate::ambient;
 use crate::model::Fields;
 use crate::model::field::Known;
@@ -17,6 +18,7 @@ use crate::model::settings::{Outline, Priority};
 use crate::observe::access_log::{Cause, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::proxy::live::UnderWay;
+use crate::route::filter::Reply;
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Permit, Route};
 
@@ -38,7 +40,7 @@ pub(super) struct Account<'a> {
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
     /// How often an endpoint was asked.
-    pub(super) tries: u32,
+    pub(super) tries: Cell<u32>,
     /// The endpoint that the client's session stays with, by its index in the pool.
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
@@ -77,6 +79,8 @@ pub(super) struct Account<'a> {
     pub(super) under_way: UnderWay<'a>,
     /// Whether somebody may want to read of it.
     pub(super) is_logged: bool,
+    /// The trace that it belongs to, if requests are traced.
+    pub(super) trace: Option<Traced<'a>>,
     settled: bool,
 }
 
@@ -93,7 +97,7 @@ impl<'a> Account<'a> {
             pool: None,
             permit: None,
             endpoint: None,
-            tries: 0,
+            tries: Cell::new(0),
             session: None,
             set_cookie: None,
             added: Fields::default(),
@@ -113,6 +117,7 @@ impl<'a> Account<'a> {
             sent: 0,
             under_way: cx.live.begin(local, started),
             is_logged: listener.access_log.is_some() || local.snapshot.tap.is_followed(),
+            trace: None,
             settled: false,
         }
     }
@@ -129,7 +134,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
-        self.tries += 1;
+        self.tries.set(self.tries.get() + 1);
         self.under_way.ask(endpoint);
         self.error = None;
     }
@@ -138,6 +143,7 @@ impl<'a> Account<'a> {
     pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
         if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {
             endpoint.shared.metrics.failed(cx.worker.shard, kind);
+            self.note_error(error.error_type());
         }
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
@@ -151,6 +157,18 @@ impl<'a> Account<'a> {
         }
         self.error = Some((error.error_type(), error.to_string()));
         self.cause = error.cause();
+    }
+
+    /// Takes note for the log of what a filter answered, if that is a refusal.
+    pub(super) fn note_refusal(&mut self, reply: &Reply) {
+        let Some(details) = reply.details.as_ref().filter(|_| self.is_logged) else { return };
+        self.error = Some((DENIED, details.clone().into_owned()));
+        let limit = match reply.status {
+            StatusCode::TOO_MANY_REQUESTS => Some("rate_limit"),
+            StatusCode::PAYLOAD_TOO_LARGE => Some("max_body"),
+            _ => None,
+        };
+        self.cause = Cause { limit, ..Cause::default() };
     }
 
     /// Whether the request was counted.
@@ -179,6 +197,9 @@ impl<'a> Account<'a> {
         }
         if self.is_logged {
             self.log(&finished, cx, scratch);
+        }
+        if self.trace.is_some() {
+            spans::give(self, &finished, (cx, scratch), now);
         }
     }
 
@@ -232,7 +253,7 @@ impl<'a> Account<'a> {
             endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
             error: self.error.as_ref().map(|(error_type, _)| *error_type),
             details: self.error.as_ref().map(|(_, details)| details.as_str()),
-            tries: self.tries,
+            tries: self.tries.get(),
             rung: self.degraded,
             cause: if self.error.is_some() { self.cause } else { Cause::default() },
             tls_version: tls.and_then(|tls| tls.version),
