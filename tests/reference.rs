@@ -156,6 +156,10 @@ impl Folder {
         for listener in &mut plan.listeners {
             (listener.fingerprint, listener.tls_fingerprint) = <_>::default();
         }
+        for otlp in plan.tracing.iter_mut().flat_map(|tracing| &mut tracing.otlp) {
+            otlp.fingerprint = Fingerprint::default();
+            otlp.tls.iter_mut().for_each(|(tls, _)| tls.fingerprint = Fingerprint::default());
+        }
         plan.routes.iter_mut().for_each(|route| route.fingerprint = Fingerprint::default());
         for pool in &mut plan.pools {
             pool.fingerprint = Fingerprint::default();

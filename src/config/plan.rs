@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 
 pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
 pub use super::origin::Origin;
+pub use super::tracing::{OtlpPlan, OtlpProtocol};
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
 use crate::discover::{Question, Terms};
@@ -19,6 +20,7 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
+use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
@@ -68,6 +70,8 @@ pub struct Plan {
 pub struct TracingPlan {
     /// Which.
     pub settings: Tracing,
+    /// Where to; nowhere when unset.
+    pub otlp: Option<OtlpPlan>,
 }
 
 /// How another process takes the place of this one.
@@ -252,6 +256,8 @@ pub struct PoolPlan {
     pub degradation: Option<DegradationPlan>,
     /// What adjusts these, and breakers.
     pub loops: LoopSettings,
+    /// How many endpoints it should have, for those who start and end them.
+    pub scale: Option<ScaleSettings>,
 }
 
 /// What stands in for a pool.

@@ -43,6 +43,8 @@ pub struct Snapshot {
 pub struct Tracing {
     /// Which requests.
     pub settings: settings::Tracing,
+    /// Whether spans are sent anywhere. Where they are not, ids of traces are passed on, and that is all.
+    pub is_exported: bool,
     /// Who takes their spans.
     pub spans: Arc<Spans>,
 }

@@ -20,6 +20,7 @@ mod process;
 mod reloading;
 mod reporting;
 mod router;
+mod scaling;
 mod scrape;
 
 use std::convert::Infallible;

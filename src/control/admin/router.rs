@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 use super::pages::{self, Page, Refusal};
 use super::{
     AdminState, Asked, changes, connections, dashboard, endpoints, events, following, history, logging,
-    pools, process, reloading, reporting,
+    pools, process, reloading, reporting, scaling,
 };
 use crate::model::percent;
 
@@ -32,6 +32,7 @@ const TABLE: &[&[Row]] = &[
     dashboard::ROWS,
     events::ROWS,
     reporting::ROWS,
+    scaling::ROWS,
 ];
 
 /// A way to ask for something.

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use super::health::Watch;
-use super::pressure;
+use super::{pressure, series};
 use crate::config::Plan;
 use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
 use crate::model::{Address, Name};
@@ -68,6 +68,8 @@ pub fn assemble(
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
     let logs = listener::logs(plan, ground, known.as_ref())?;
     // From here on nothing fails.
+    let endpoints: Vec<_> = ground.located.iter().map(|located| located.len()).collect();
+    ground.registry.prepare(&series::shape(plan, ground.workers, &endpoints));
     let pools: Vec<_> =
         located().zip(ready).map(|((plan, at), ready)| making.pool(plan, at, ready)).collect();
     let watches = located().zip(&pools).map(|((plan, at), pool)| making.watch(plan, at, pool)).collect();
@@ -88,6 +90,7 @@ pub fn assemble(
     let generation = ground.generation;
     let tracing = plan.tracing.as_ref().map(|tracing| Tracing {
         settings: tracing.settings.clone(),
+        is_exported: tracing.otlp.is_some(),
         spans: Arc::clone(ground.registry.spans()),
     });
     Ok(Assembled {

@@ -17,7 +17,7 @@ pub use limits::{Limits, Priorities, Priority};
 pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
-pub use tracing::Tracing;
+pub use tracing::{Parents, Propagation, Tracing};
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]

@@ -9,7 +9,8 @@ use http::StatusCode;
 
 use super::deadline::Patience;
 use super::error::{CLIENT_CLOSED, ProxyError};
-use super::{Connection, Scratch};
+use super::trace::Traced;
+use super::{Connection, Scratch, spans};
 use crate::ambient;
 use crate::model::Fields;
 use crate::model::field::Known;
@@ -77,6 +78,8 @@ pub(super) struct Account<'a> {
     pub(super) under_way: UnderWay<'a>,
     /// Whether somebody may want to read of it.
     pub(super) is_logged: bool,
+    /// The trace that it belongs to, if requests are traced.
+    pub(super) trace: Option<Traced<'a>>,
     settled: bool,
 }
 
@@ -113,6 +116,7 @@ impl<'a> Account<'a> {
             sent: 0,
             under_way: cx.live.begin(local, started),
             is_logged: listener.access_log.is_some() || local.snapshot.tap.is_followed(),
+            trace: None,
             settled: false,
         }
     }
@@ -138,6 +142,7 @@ impl<'a> Account<'a> {
     pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
         if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {
             endpoint.shared.metrics.failed(cx.worker.shard, kind);
+            self.note_error(error.error_type());
         }
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
@@ -179,6 +184,9 @@ impl<'a> Account<'a> {
         }
         if self.is_logged {
             self.log(&finished, cx, scratch);
+        }
+        if self.trace.is_some() {
+            spans::give(self, &finished, (cx, scratch), now);
         }
     }
 

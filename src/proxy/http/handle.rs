@@ -39,7 +39,8 @@ pub(super) async fn handle(
     let Some(listener) = local.snapshot.listener(cx.live.listening.id) else { return };
     let mut account = Account::open(cx, &local, listener);
     scratch.watch.start(account.started);
-    if account.is_logged {
+    account.trace(cx, scratch);
+    if account.is_logged || account.is_noted() {
         scratch.target.clear();
         scratch.target.extend_from_slice(scratch.request.target());
     }
