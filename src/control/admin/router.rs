@@ -31,8 +31,8 @@ const TABLE: &[&[Row]] = &[
     history::ROWS,
     dashboard::ROWS,
     events::ROWS,
-    scaling::ROWS,
     reporting::ROWS,
+    scaling::ROWS,
 ];
 
 /// A way to ask for something.

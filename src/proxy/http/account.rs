@@ -40,7 +40,7 @@ pub(super) struct Account<'a> {
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
     /// How often an endpoint was asked.
-    pub(super) tries: Cell<u32>,
+    pub(super) tries: u32,
     /// The endpoint that the client's session stays with, by its index in the pool.
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
@@ -97,7 +97,7 @@ impl<'a> Account<'a> {
             pool: None,
             permit: None,
             endpoint: None,
-            tries: Cell::new(0),
+            tries: 0,
             session: None,
             set_cookie: None,
             added: Fields::default(),
@@ -134,7 +134,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
-        self.tries.set(self.tries.get() + 1);
+        self.tries += 1;
         self.under_way.ask(endpoint);
         self.error = None;
     }
@@ -241,7 +241,7 @@ impl<'a> Account<'a> {
             referer: request.fields.get(Known::Referer),
             user_agent: request.fields.get(Known::UserAgent),
             request_id: request.fields.get(Known::XRequestId),
-            trace_id: None,
+            trace_id: self.trace.as_ref().map(|trace| trace.id),
             status: finished.status,
             sent: self.sent,
             received: self.received,
@@ -253,7 +253,7 @@ impl<'a> Account<'a> {
             endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
             error: self.error.as_ref().map(|(error_type, _)| *error_type),
             details: self.error.as_ref().map(|(_, details)| details.as_str()),
-            tries: self.tries.get(),
+            tries: self.tries,
             rung: self.degraded,
             cause: if self.error.is_some() { self.cause } else { Cause::default() },
             tls_version: tls.and_then(|tls| tls.version),

@@ -165,7 +165,7 @@ impl<'a> Forward<'a> {
         (first, later): &'r (RequestHead, OnceCell<RequestHead>),
         account: &mut Account<'_>,
     ) -> Runner<'r> {
-        account.tries.set(account.tries.get() + 1);
+        account.tries += 1;
         let request = if account.patience.is_some() || account.is_noted() {
             later.get_or_init(|| {
                 let mut request = first.clone();
