@@ -22,6 +22,7 @@ use crate::config::Plan;
 use crate::config::plan::AdminPlan;
 use crate::control::admin::{Admin, AdminState, Phase as Readying, Readiness};
 use crate::control::health::journal::Entry;
+use crate::control::otlp::Exporter;
 use crate::control::reload::{Cause, History, Orders, Reload, Source};
 use crate::control::running::{RunError, Running};
 use crate::control::{Answering, Control};
@@ -100,6 +101,7 @@ pub struct Server {
     answering: watch::Sender<Answering>,
     upgrades: Option<Arc<Upgrades>>,
     reload: Arc<Reload>,
+    exporter: Arc<Exporter>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
@@ -135,6 +137,7 @@ impl Server {
             Reload::new(Arc::clone(&running), Arc::clone(&readiness), options.source, history);
         let mut server = Self {
             admin: Vec::new(),
+            exporter: Arc::new(Exporter::new(Arc::clone(&running))),
             running,
             readiness,
             reload,
@@ -268,7 +271,8 @@ impl Server {
         let answering = self.answering.subscribe();
         let (health, running) = (Arc::clone(self.running.health()), Arc::clone(&self.running));
         let reload = Arc::clone(&self.reload);
-        let control = Control { admin, answering: answering.clone(), state, health, running, reload, orders };
+        let (exporter, answers) = (Arc::clone(&self.exporter), answering.clone());
+        let control = Control { admin, answering: answers, state, health, running, reload, orders, exporter };
         let mut phase = self.phase.subscribe();
         // Here, where it is heard of when there is none to be had.
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -381,6 +385,7 @@ impl Server {
             // It has told what there was to tell.
             let _ = control.join();
         }
+        self.exporter.close(SPANS_WAIT);
         for listener in self.running.published().load().listeners() {
             if let Some(log) = &listener.access_log {
                 log.close(LOG_WAIT);
@@ -447,7 +452,7 @@ fn bind_admin(plan: &AdminPlan, inherited: &Inherited) -> Result<Admin, StartErr
 }
 
 /// The cores that this process may use, as far as affinity and cgroup say.
-fn granted_cores() -> usize {
+pub(crate) fn granted_cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
@@ -460,5 +465,7 @@ const HEALTH_POLL: Duration = Duration::from_millis(2);
 /// How long what the control thread has begun on other threads may take at the end: writing a change of
 /// endpoints to the disk, say.
 const CONTROL_WAIT: Duration = Duration::from_secs(2);
+/// How long a collector may take at the end to take the last spans.
+const SPANS_WAIT: Duration = Duration::from_secs(2);
 /// How long closing an access log may take.
 const LOG_WAIT: Duration = Duration::from_secs(2);

@@ -52,6 +52,7 @@ fn help_names_every_command_and_an_example() {
         "endpoint",
         "endpoints",
         "simulate",
+        "log",
         "healthcheck",
         "completions",
         "Examples:",
@@ -98,8 +99,10 @@ fn arguments_that_make_no_sense_exit_with_2() {
 #[test]
 fn check_counts_what_a_good_file_has() {
     let run = forebay(&["check", "-c", "config/forebay.toml"]);
-    let said = "config/forebay.toml is valid: 1 listener, 1 route, 1 pool, 2 endpoints\n";
-    assert_eq!((run.code, run.out.as_str(), run.err.as_str()), (Some(0), said, ""));
+    let said = "config/forebay.toml is valid: 1 listener, 1 route, 1 pool, 2 endpoints\nmetrics: ";
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    let series = run.out.strip_prefix(said).expect("then what that means for metrics");
+    assert!(series.ends_with(" series to expect; 50000 at most (metrics.max_series)\n"), "{series}");
 }
 
 #[test]

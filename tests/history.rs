@@ -54,6 +54,8 @@ fn requests_are_where_and_when_they_were() {
     assert!(process["p99_seconds"].as_array().expect("a column").iter().any(Value::is_number));
     let last = process["connections"].as_array().and_then(|column| column.last());
     assert_eq!(last.and_then(Value::as_f64), Some(1.0), "the client's connection");
+    let busy = process["busy_ratio"].as_array().expect("a column");
+    assert!(busy.iter().skip(1).all(|ratio| ratio.as_f64().is_some_and(|ratio| ratio <= 1.0)), "{busy:?}");
     // Before ten seconds are over, in what is known of the step that is not.
     let (good, bad) = (of(&history, "routes", ("route", "good")), of(&history, "routes", ("route", "bad")));
     assert_eq!((&good["listener"], &good["pool"]), (&"web".into(), &"app".into()));

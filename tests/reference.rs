@@ -19,7 +19,7 @@ const REFERENCE: &str = include_str!("../config/reference.toml");
 /// Every choice between a short and a long form, taken the long way: what the reference writes
 /// short, this makes the readers look for at length.
 const AT_LENGTH: &str = r#"
-    listener = [{ access_log = {}, certificates = [{}], protocol = "https" }]
+    listener = [{ access_log = { sample = {}, syslog = {} }, certificates = [{}], protocol = "https" }]
     route = [{ headers = { x = {} }, query = { x = {} }, timeouts = { try = {} }, retry = {}, hedge = {}, priority = {} }]
     pool = { app = { endpoints = [{}], tls = {}, timeouts = { try = {} }, retry = {}, sticky = {}, outlier = {}, breaker = { latency = {} }, degradation = { ladder = [{ stale = {} }] }, limits = { adaptive = {}, admission = {} } } }
     pool.bytes.health = { kind = "tcp", send = {}, expect = {} }
@@ -155,6 +155,10 @@ impl Folder {
         plan.origin = Origin::default();
         for listener in &mut plan.listeners {
             (listener.fingerprint, listener.tls_fingerprint) = <_>::default();
+        }
+        for otlp in plan.tracing.iter_mut().flat_map(|tracing| &mut tracing.otlp) {
+            otlp.fingerprint = Fingerprint::default();
+            otlp.tls.iter_mut().for_each(|(tls, _)| tls.fingerprint = Fingerprint::default());
         }
         plan.routes.iter_mut().for_each(|route| route.fingerprint = Fingerprint::default());
         for pool in &mut plan.pools {

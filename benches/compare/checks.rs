@@ -156,14 +156,17 @@ fn hosts() -> impl Iterator<Item = Ipv4Addr> {
 }
 
 /// What answers at all of these addresses.
-struct Origin {
+pub(crate) struct Origin {
     port: u16,
     asked: Arc<AtomicU64>,
 }
 
 impl Origin {
     /// Starts it on a thread of its own, which ends with the process.
-    fn start() -> Result<Self, Failure> {
+    ///
+    /// # Errors
+    /// Where no port or thread is to be had.
+    pub(crate) fn start() -> Result<Self, Failure> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         // The loopback interface only, whatever the address says.
         socket.bind_device(Some(b"lo"))?;
@@ -186,6 +189,11 @@ impl Origin {
             })
         })?;
         Ok(Self { port, asked })
+    }
+
+    /// The port, of every address of the loopback interface.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Checks so far.

@@ -28,6 +28,7 @@ mod quota;
 mod report;
 mod scale;
 mod scaling;
+mod scrape;
 mod speed;
 mod statistics;
 
@@ -70,6 +71,7 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Faults => faults::section(&ground, options)?,
             Question::Checks => checks::section(&ground, options)?,
             Question::Scale => scale::section(&ground, options)?,
+            Question::Scrape => scrape::section(&ground, options)?,
         };
         let text = format!("{}\n{section}", machine::heading(&ground, options)?);
         println!("\n{text}");

@@ -132,6 +132,8 @@ pub(crate) enum Question {
     Checks,
     /// What large configurations and reloads cost
     Scale,
+    /// What a scrape of metrics costs where there are many endpoints
+    Scrape,
 }
 
 impl Question {
@@ -148,6 +150,7 @@ impl Question {
             Self::Faults => "faults",
             Self::Checks => "checks",
             Self::Scale => "scale",
+            Self::Scrape => "scrape",
         }
     }
 }

@@ -1,13 +1,17 @@
-//! `check`: reads a configuration as `run` would and says what it found.
+//! `check`: reads a configuration as `run` would and says what it found, and what it means for metrics.
 
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Check, Failure, read};
+use super::{Check, Failure, complain, read};
 use crate::config::Plan;
 use crate::config::plan::PoolPlan;
+use crate::control::series;
+use crate::observe::metrics::{Expected, expected};
+use crate::server::granted_cores;
 
 /// Prints that the file is valid and what is in it, after what is doubtful about it.
 ///
@@ -15,7 +19,17 @@ use crate::config::plan::PoolPlan;
 /// When the file has errors, or standard output cannot be written.
 pub fn check(args: &Check) -> Result<ExitCode, Failure> {
     let plan = read(&args.config)?;
-    writeln!(io::stdout(), "{}", Valid { file: &args.config, plan: &plan }).map_err(Failure::Output)?;
+    let workers = plan.workers.map_or_else(granted_cores, NonZeroUsize::get);
+    let series = Series {
+        expected: expected(&series::shape_as_written(&plan, workers), &plan.metrics),
+        most: plan.metrics.max_series,
+        finds: sources(&plan) > 0,
+    };
+    writeln!(io::stdout(), "{}\n{series}", Valid { file: &args.config, plan: &plan })
+        .map_err(Failure::Output)?;
+    if series.expected.fixed > series.most {
+        complain(&series.warning());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -27,8 +41,6 @@ struct Valid<'a> {
 impl fmt::Display for Valid<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let endpoints = self.plan.pools.iter().map(|pool| pool.endpoints.len()).sum();
-        let others = |pool: &PoolPlan| pool.discovery.dns.len() + usize::from(pool.discovery.file.is_some());
-        let others: usize = self.plan.pools.iter().map(others).sum();
         write!(
             f,
             "{} is valid: {}, {}, {}, {}",
@@ -38,11 +50,55 @@ impl fmt::Display for Valid<'_> {
             Count(self.plan.pools.len(), "pool"),
             Count(endpoints, "endpoint"),
         )?;
-        match others {
+        match sources(self.plan) {
             0 => Ok(()),
             // How many endpoints that makes, nobody knows here.
-            _ => write!(f, ", {} of others", Count(others, "source")),
+            others => write!(f, ", {} of others", Count(others, "source")),
         }
+    }
+}
+
+/// Where endpoints come from besides the configuration.
+fn sources(plan: &Plan) -> usize {
+    let of = |pool: &PoolPlan| pool.discovery.dns.len() + usize::from(pool.discovery.file.is_some());
+    plan.pools.iter().map(of).sum()
+}
+
+/// The series of a scrape.
+struct Series {
+    expected: Expected,
+    /// `metrics.max_series`.
+    most: usize,
+    /// Whether there are endpoints that the configuration does not name.
+    finds: bool,
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Expected { all, each, shown, folded, .. } = self.expected;
+        write!(f, "metrics: {} to expect", Count(all, "series"))?;
+        if self.finds {
+            write!(f, ", and {each} more for each endpoint that is found")?;
+        }
+        match folded {
+            0 => write!(f, "; {} at most (metrics.max_series)", self.most),
+            _ => write!(
+                f,
+                ", more than {} (metrics.max_series): {} by themselves, {folded} together as \"other\"",
+                self.most,
+                Count(shown, "endpoint"),
+            ),
+        }
+    }
+}
+
+impl Series {
+    fn warning(&self) -> String {
+        let Self { expected: Expected { fixed, .. }, most, .. } = self;
+        format!(
+            "warning: metrics.max_series = {most} does not hold what is shown of listeners, routes and pools: \
+             {fixed} series\n"
+        )
     }
 }
 
@@ -52,7 +108,8 @@ struct Count(usize, &'static str);
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(n, thing) = self;
-        write!(f, "{n} {thing}{}", if *n == 1 { "" } else { "s" })
+        let plural = if *n == 1 || thing.ends_with('s') { "" } else { "s" };
+        write!(f, "{n} {thing}{plural}")
     }
 }
 

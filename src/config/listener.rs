@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::binds::Binds;
 use super::names::Names;
-use super::plan::{AccessLogPlan, ListenerPlan, LogFormat};
-use super::{Cx, attempt, overload, tls};
-use crate::model::options::{Given, OneOf, Options};
+use super::plan::ListenerPlan;
+use super::{Cx, access_log, attempt, overload, tls};
+use crate::model::options::{OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
 use crate::model::{Address, Name};
@@ -59,7 +59,7 @@ fn listener<'a>(
     let tls_fingerprint = cx.files.cover(options.fingerprint_of(&TLS_KEYS), mark);
     let timeouts = timeouts(options.section("timeouts"));
     let (limits, identity) = (limits(&options), identity(&options));
-    let access_log = options.given("access_log").and_then(|given| access_log(&given, cx));
+    let access_log = options.given("access_log").and_then(|given| access_log::plan(&given, cx));
     let fingerprint = cx.files.cover(options.fingerprint(), mark);
     options.finish();
     Some(ListenerPlan {
@@ -160,37 +160,9 @@ fn identity(options: &Options<'_>) -> ClientIdentity {
     }
 }
 
-/// `"off"`, a format, or a table with more.
-fn access_log(given: &Given<'_>, cx: &Cx<'_>) -> Option<AccessLogPlan> {
-    let default = AccessLogPlan::default();
-    if !given.is_table() {
-        let AccessLog(format) = given.read()?;
-        return Some(AccessLogPlan { format: format?, ..default });
-    }
-    let options = given.table()?;
-    let plan = AccessLogPlan {
-        format: options.get_or("format", default.format),
-        path: options.get::<String>("path").map(|path| cx.path(&path)),
-        queue: options.within("queue", QUEUE, default.queue),
-    };
-    options.finish();
-    Some(plan)
-}
-
-/// A log format, or none for `off`.
-#[derive(Clone, Copy)]
-struct AccessLog(Option<LogFormat>);
-
-impl OneOf for AccessLog {
-    const NOUN: &'static str = "access log format";
-    const WORDS: &'static [(&'static str, Self)] =
-        &[("off", Self(None)), ("text", Self(Some(LogFormat::Text))), ("json", Self(Some(LogFormat::Json)))];
-}
-
 /// The keys of which `tls::server` makes what a listener needs for TLS.
 const TLS_KEYS: [&str; 3] = ["protocol", "certificates", "min_tls"];
 /// What a time limit may be.
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const HEAD: RangeInclusive<ByteSize> = ByteSize(1 << 10)..=ByteSize(1 << 20);
 const STREAMS: RangeInclusive<u32> = 1..=65_536;
-const QUEUE: RangeInclusive<usize> = 1..=1_000_000;

@@ -23,7 +23,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let reload = process::reload(root.section("reload"));
     let overload = overload::overload(root.section("overload"));
     let metrics = metrics::metrics(root.section("metrics"));
-    let tracing = tracing::tracing(&root);
+    let tracing = tracing::tracing(&root, cx);
 
     let mut binds = Binds::default();
     let listeners = listener::listeners(&root, &mut binds, cx);

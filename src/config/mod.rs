@@ -2,6 +2,7 @@
 //! written (a tree of values that know where they stand), what it means (the plan, valid by
 //! construction and inert), and what runs (made elsewhere). This module owns the first two.
 
+mod access_log;
 mod admin;
 mod attempt;
 mod binds;

@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 
 pub use super::admin::{AdminPlan, AdminTls, Clients, Protection, Token};
 pub use super::origin::Origin;
+pub use super::tracing::{OtlpPlan, OtlpProtocol};
 use crate::balance::{self, FailOpen, HashKey};
 use crate::cache;
 use crate::discover::{Question, Terms};
@@ -19,11 +20,12 @@ use crate::health::pool::Ejection;
 use crate::health::probe::Check;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
-pub use crate::model::settings::LogFormat;
+use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
     Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
+pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
 use crate::route::filter::{Filters, Reply};
@@ -68,6 +70,8 @@ pub struct Plan {
 pub struct TracingPlan {
     /// Which.
     pub settings: Tracing,
+    /// Where to; nowhere when unset.
+    pub otlp: Option<OtlpPlan>,
 }
 
 /// How another process takes the place of this one.
@@ -115,15 +119,25 @@ pub struct ListenerPlan {
 pub struct AccessLogPlan {
     /// Text or JSON.
     pub format: LogFormat,
-    /// A file, reopened on SIGUSR1; standard output when unset.
-    pub path: Option<PathBuf>,
+    /// What lines say; all there is (JSON) or the combined format (text) when unset.
+    pub fields: Option<Vec<LogField>>,
+    /// Which requests are logged; all of them when unset.
+    pub sample: Option<LogSample>,
+    /// Where lines go.
+    pub to: LogTarget,
     /// Lines that may wait to be written; those past it are counted and lost.
     pub queue: usize,
 }
 
 impl Default for AccessLogPlan {
     fn default() -> Self {
-        Self { format: LogFormat::default(), path: None, queue: 8192 }
+        Self {
+            format: LogFormat::default(),
+            fields: None,
+            sample: None,
+            to: LogTarget::default(),
+            queue: 8192,
+        }
     }
 }
 
@@ -242,6 +256,8 @@ pub struct PoolPlan {
     pub degradation: Option<DegradationPlan>,
     /// What adjusts these, and breakers.
     pub loops: LoopSettings,
+    /// How many endpoints it should have, for those who start and end them.
+    pub scale: Option<ScaleSettings>,
 }
 
 /// What stands in for a pool.

@@ -1,6 +1,7 @@
 //! `[pool.NAME]`: endpoints, the choice among them, how they are judged and how they are spoken to.
 
 pub(super) mod adaptive;
+mod autoscaling;
 mod balance;
 mod breaker;
 mod degradation;
@@ -70,6 +71,8 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let asked = health::Asked { protocol, tls: tls.is_some(), endpoints: &endpoints };
     let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
     let (limits, loops) = limits(&options);
+    let scale = options.table("autoscaling");
+    let scale = scale.and_then(|options| autoscaling::autoscaling(options, &limits, &loops));
     let plan = PoolPlan {
         name,
         fingerprint: cx.files.cover(options.fingerprint(), mark),
@@ -92,6 +95,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         limits,
         degradation: None,
         loops,
+        scale,
     };
     options.finish();
     plan

@@ -120,7 +120,8 @@ fn is_harmless(place: &Place<'_>, key: &str) -> bool {
 const MASK: &str = "***";
 
 /// Keys that hold secrets, by how their paths end; `*` is any key.
-const SECRETS: [&str; 4] = ["basic_auth.users.*", "health.send", "health.send.*", "tls.psk"];
+const SECRETS: [&str; 5] =
+    ["basic_auth.users.*", "health.send", "health.send.*", "otlp.headers.*", "tls.psk"];
 
 /// Words in the names of keys whose text is secret.
 const WORDS: [&str; 5] = ["password", "passwd", "secret", "token", "credential"];
@@ -132,7 +133,7 @@ const FIELDS: [&str; 4] = ["headers.*", "query.*", "set.*", "add.*"];
 const FIELD_WORDS: [&str; 7] = ["auth", "cookie", "key", "token", "secret", "password", "session"];
 
 /// Keys whose values may come from the environment and be shown none the less: where, how many, how long.
-const HARMLESS: [&str; 46] = [
+const HARMLESS: [&str; 47] = [
     "access_log",
     "address",
     "backup",
@@ -146,6 +147,7 @@ const HARMLESS: [&str; 46] = [
     "cookie",
     "debounce",
     "enabled",
+    "endpoint",
     "endpoints",
     "fail_open",
     "format",
@@ -181,9 +183,9 @@ const HARMLESS: [&str; 46] = [
     "zone",
 ];
 
-/// Tables of numbers, sizes and times.
-const HARMLESS_SECTIONS: [&str; 9] =
-    ["drain", "overload", "timeouts", "limits", "retry", "breaker", "outlier", "hedge", "split"];
+/// Tables of numbers, sizes and times, and of what tells processes apart.
+const HARMLESS_SECTIONS: [&str; 10] =
+    ["drain", "overload", "timeouts", "limits", "retry", "breaker", "outlier", "hedge", "split", "resource"];
 
 #[cfg(test)]
 mod tests {

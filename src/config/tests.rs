@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::plan::{AccessLogPlan, Action, LogFormat, PoolId};
+use super::plan::{AccessLogPlan, Action, LogFormat, LogTarget, PoolId};
 use super::*;
 use crate::model::settings::{Drain, Forwarding, UpstreamProtocol};
 use crate::route::HostMatch;
@@ -106,8 +106,12 @@ fn listeners_and_the_process_are_as_written() {
     assert_eq!((one.identity.x_forwarded, one.identity.forwarded), (Forwarding::Off, Forwarding::Replace));
     assert_eq!(one.identity.trusted_proxies.len(), 1);
     assert_eq!((one.limits.head_bytes, one.timeouts.header), (1024, Duration::from_millis(1500)));
-    let log =
-        AccessLogPlan { format: LogFormat::Json, path: Some("/etc/forebay/log/access".into()), queue: 5 };
+    let log = AccessLogPlan {
+        format: LogFormat::Json,
+        to: LogTarget::File("/etc/forebay/log/access".into()),
+        queue: 5,
+        ..AccessLogPlan::default()
+    };
     assert_eq!(one.access_log, Some(log));
     assert_eq!(two.access_log, Some(AccessLogPlan::default()));
 }

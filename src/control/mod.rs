@@ -9,10 +9,15 @@ pub mod health;
 pub mod healthcheck;
 pub mod history;
 pub mod observed;
+pub mod otlp;
 pub mod pressure;
+mod priority;
 pub mod prober;
 pub mod reload;
+pub mod report;
 pub mod running;
+pub mod scaling;
+pub mod series;
 mod whole_file;
 
 use std::future::{Future, pending};
@@ -20,6 +25,7 @@ use std::sync::Arc;
 
 use admin::{Admin, AdminState};
 use health::Health;
+use otlp::Exporter;
 use reload::{Orders, Reload};
 use running::Running;
 use tokio::sync::watch;
@@ -43,6 +49,8 @@ pub struct Control {
     pub reload: Arc<Reload>,
     /// What it is asked for.
     pub orders: Orders,
+    /// Sends spans away.
+    pub exporter: Arc<Exporter>,
 }
 
 /// Whether the admin listener answers, when another process has its socket, too.
@@ -81,6 +89,7 @@ impl Control {
             () = again(Place::Control, "discovery", async || discovery::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "admin state", async || state.run().await) => {}
             () = again(Place::Control, "pressure", async || pressure::run(Arc::clone(&load)).await) => {}
+            () = again(Place::Control, "spans", async || self.exporter.attend().await) => {}
             () = again(Place::Control, "history", async || history::run(Arc::clone(running)).await) => {}
             () = again(Place::Control, "what is replaced", async || running.bury().await) => {}
         }

@@ -17,6 +17,7 @@ use super::assemble::{AssembleError, Assembled, Before, Ground, Located, Renamed
 use super::discovery::Discovery;
 use super::health::{Health, Record};
 use super::history::History;
+use super::scaling::Scaling;
 use crate::config::Plan;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
@@ -75,6 +76,7 @@ pub struct Running {
     discovery: Arc<Discovery>,
     connections: Connections,
     history: History,
+    scaling: Scaling,
     /// Counts what was published.
     changes: watch::Sender<u64>,
     retired: Retired,
@@ -148,6 +150,7 @@ impl Running {
             discovery,
             connections: Connections::default(),
             history: History::default(),
+            scaling: Scaling::default(),
             changes: watch::channel(0).0,
             retired: Retired::default(),
             started,
@@ -241,6 +244,12 @@ impl Running {
     #[must_use]
     pub fn history(&self) -> &History {
         &self.history
+    }
+
+    /// How much pools were used lately.
+    #[must_use]
+    pub fn scaling(&self) -> &Scaling {
+        &self.scaling
     }
 
     /// The threads of the data plane.

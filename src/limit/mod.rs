@@ -18,6 +18,7 @@ pub mod queue;
 pub mod rejection;
 pub mod retry;
 pub mod room;
+pub mod scale;
 pub mod sliding;
 pub mod slot;
 pub mod throttle;

@@ -8,6 +8,7 @@
 pub enum Known {
     Other,
     Authorization,
+    B3,
     Connection,
     ContentLength,
     Cookie,
@@ -25,6 +26,8 @@ pub enum Known {
     Referer,
     Server,
     Te,
+    Traceparent,
+    Tracestate,
     Trailer,
     TransferEncoding,
     Upgrade,
@@ -37,8 +40,9 @@ pub enum Known {
 }
 
 /// Every known field with its name in lower case, as HTTP/2 wants it (RFC 9113 §8.2).
-const NAMES: [(Known, &str); 27] = [
+const NAMES: [(Known, &str); 30] = [
     (Known::Authorization, "authorization"),
+    (Known::B3, "b3"),
     (Known::Connection, "connection"),
     (Known::ContentLength, "content-length"),
     (Known::Cookie, "cookie"),
@@ -56,6 +60,8 @@ const NAMES: [(Known, &str); 27] = [
     (Known::Referer, "referer"),
     (Known::Server, "server"),
     (Known::Te, "te"),
+    (Known::Traceparent, "traceparent"),
+    (Known::Tracestate, "tracestate"),
     (Known::Trailer, "trailer"),
     (Known::TransferEncoding, "transfer-encoding"),
     (Known::Upgrade, "upgrade"),
@@ -74,6 +80,7 @@ impl Known {
         let Some(first) = name.first() else { return Self::Other };
         let known = match (name.len(), first.to_ascii_lowercase()) {
             (2, b't') => Self::Te,
+            (2, b'b') => Self::B3,
             (3, b'v') => Self::Via,
             (4, b'h') => Self::Host,
             (4, b'd') => Self::Date,
@@ -86,8 +93,10 @@ impl Known {
             (8, b'l') => Self::Location,
             (9, b'f') => Self::Forwarded,
             (10, b'c') => Self::Connection,
+            (10, b't') => Self::Tracestate,
             (10, b'u') => Self::UserAgent,
             (10, b'k') => Self::KeepAlive,
+            (11, b't') => Self::Traceparent,
             (12, b'g') => Self::GrpcTimeout,
             (12, b'x') => Self::XRequestId,
             (12, b'p') => Self::ProxyStatus,

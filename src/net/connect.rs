@@ -1,8 +1,8 @@
 //! Opening connections to endpoints, each step under its own time limit.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::ServerName;
 use thiserror::Error;
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::stream::{Socket, Stream};
+use crate::ambient;
 use crate::model::Address;
 
 /// What to connect to and how.
@@ -48,19 +49,43 @@ pub enum DialError {
     TlsTimeout(Duration),
 }
 
-/// Opens a connection.
+/// How far the opening of a connection has come, for whoever looks at it meanwhile or afterwards.
+#[derive(Debug)]
+pub struct Steps {
+    /// When it began.
+    pub began: Instant,
+    /// When the socket was connected.
+    pub connected: OnceLock<Instant>,
+    /// When TLS was established.
+    pub secured: OnceLock<Instant>,
+}
+
+impl Steps {
+    /// Those of a connection that begins to be opened `now`.
+    #[must_use]
+    pub fn begin(now: Instant) -> Self {
+        Self { began: now, connected: OnceLock::new(), secured: OnceLock::new() }
+    }
+}
+
+/// Opens a connection, and notes how far it is in `steps`.
 ///
 /// # Errors
 /// Which step failed, and why.
-pub async fn dial(dial: &Dial, timeouts: DialTimeouts) -> Result<Stream, DialError> {
+pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<Stream, DialError> {
     let socket = match timeout(timeouts.connect, open(&dial.address)).await {
         Ok(opened) => opened.map_err(DialError::Connect)?,
         Err(_) => return Err(DialError::ConnectTimeout(timeouts.connect)),
     };
+    steps.connected.get_or_init(ambient::now);
     let Some((config, name)) = &dial.tls else { return Ok(Stream::Plain(socket)) };
     let handshake = TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket);
     match timeout(timeouts.tls_handshake, handshake).await {
-        Ok(done) => Ok(Stream::ClientTls(Box::new(done.map_err(DialError::Tls)?))),
+        Ok(done) => {
+            let stream = done.map_err(DialError::Tls)?;
+            steps.secured.get_or_init(ambient::now);
+            Ok(Stream::ClientTls(Box::new(stream)))
+        }
         Err(_) => Err(DialError::TlsTimeout(timeouts.tls_handshake)),
     }
 }

@@ -28,6 +28,8 @@ pub enum Place {
     Control,
     /// What a worker does for all of its connections.
     Worker,
+    /// The writing of an access log.
+    AccessLog,
 }
 
 /// A panic that was contained.
@@ -128,7 +130,8 @@ pub fn counts() -> impl Iterator<Item = (Place, u64)> {
 
 impl Place {
     /// Every place.
-    pub const ALL: [Self; 5] = [Self::Connection, Self::Request, Self::Upstream, Self::Control, Self::Worker];
+    pub const ALL: [Self; 6] =
+        [Self::Connection, Self::Request, Self::Upstream, Self::Control, Self::Worker, Self::AccessLog];
 
     /// The value of the label `where`.
     #[must_use]
@@ -139,6 +142,7 @@ impl Place {
             Self::Upstream => "upstream",
             Self::Control => "control",
             Self::Worker => "worker",
+            Self::AccessLog => "access_log",
         }
     }
 }

@@ -9,13 +9,44 @@ use tokio::sync::Notify;
 use super::shard::{Shard, Sharded};
 use crate::trace::Span;
 
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A collector has it.
+    Exported,
+    /// There was no room for it where spans wait.
+    Dropped,
+    /// A collector would not have it.
+    Rejected,
+    /// No collector could be reached in time.
+    Failed,
+}
+
+impl Fate {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Exported, Self::Dropped, Self::Rejected, Self::Failed];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Dropped => "dropped",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The spans of all workers that nobody has taken yet.
 #[derive(Debug)]
 pub struct Spans {
     shards: Sharded<Mutex<Vec<Span>>>,
     /// Spans of each worker that may wait.
     room: usize,
-    dropped: AtomicU64,
+    /// By what became of them.
+    ended: [AtomicU64; 4],
+    failures: AtomicU64,
     /// Somebody was told that there are some, and has not looked yet.
     told: AtomicBool,
     waiting: Notify,
@@ -28,7 +59,8 @@ impl Spans {
         Self {
             shards: Sharded::new(workers),
             room,
-            dropped: AtomicU64::new(0),
+            ended: Default::default(),
+            failures: AtomicU64::new(0),
             told: AtomicBool::new(false),
             waiting: Notify::new(),
         }
@@ -70,13 +102,37 @@ impl Spans {
 
     /// Counts spans that nobody will have.
     pub fn lose(&self, spans: usize) {
-        self.dropped.fetch_add(spans as u64, Ordering::Relaxed);
+        self.account(Fate::Dropped, spans);
+    }
+
+    /// Counts spans of which it is known what became of them.
+    pub fn account(&self, fate: Fate, spans: usize) {
+        if let Some(count) = self.ended.get(fate as usize) {
+            count.fetch_add(spans as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// How many spans met with this.
+    #[must_use]
+    pub fn ended(&self, fate: Fate) -> u64 {
+        self.ended.get(fate as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// Counts a try to deliver spans that failed, which may be tried again.
+    pub fn fail(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many tries failed.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Spans that nobody had.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.ended(Fate::Dropped)
     }
 }
 

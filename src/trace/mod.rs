@@ -8,6 +8,14 @@ use std::sync::Arc;
 
 use crate::model::Name;
 
+pub mod b3;
+mod context;
+mod hex;
+pub mod sensitive;
+pub mod w3c;
+
+pub use context::{Incoming, Outgoing, is_among, read, take_state, write};
+
 /// A trace (W3C Trace Context §3.2.2.3): all that follows from one request, wherever it happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceId(pub NonZeroU128);
@@ -78,6 +86,35 @@ pub enum Value {
     Float(f64),
     /// Yes or no.
     Bool(bool),
+}
+
+impl TraceId {
+    /// A new one, of two random numbers.
+    #[must_use]
+    pub fn of(high: u64, low: u64) -> Self {
+        // One of 2^128 is zero, which is none.
+        Self(NonZeroU128::new(u128::from(high) << 64 | u128::from(low)).unwrap_or(NonZeroU128::MIN))
+    }
+
+    /// The id as it is written.
+    #[must_use]
+    pub fn digits(self) -> [u8; 32] {
+        hex::digits(self.0.get())
+    }
+}
+
+impl SpanId {
+    /// A new one, of a random number.
+    #[must_use]
+    pub fn of(draw: u64) -> Self {
+        Self(NonZeroU64::new(draw).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The id as it is written.
+    #[must_use]
+    pub fn digits(self) -> [u8; 16] {
+        hex::digits(self.0.get().into())
+    }
 }
 
 impl fmt::Display for TraceId {

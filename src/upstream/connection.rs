@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::Endpoint;
 use super::places::Seat;
+use super::{Endpoint, Lease};
 use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::http1::Conn;
 use crate::observe::metrics::Shard;
@@ -57,17 +57,18 @@ impl Drop for OpenConnection {
 }
 
 impl Http1Connection {
-    /// Opens a connection to `endpoint`, to which `seat` is the right.
+    /// Opens a connection for the request under `lease`, to which `seat` is the right.
     ///
     /// # Errors
     /// When it cannot be opened in time.
     pub async fn open(
-        endpoint: &Arc<Endpoint>,
+        lease: &Lease,
         shard: Shard,
         timeouts: DialTimeouts,
         seat: Seat,
     ) -> Result<Self, DialError> {
-        let stream = dial(&endpoint.dial, timeouts).await?;
+        let endpoint = &lease.endpoint().shared;
+        let stream = dial(&endpoint.dial, timeouts, &lease.connects()).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard, seat);
         let conn = Rc::new(Conn::new(stream, Bytes::new()));
         Ok(Self { conn, requests: 1, idle_since: None, counted: Cell::default(), open })

@@ -122,7 +122,7 @@ impl Http2Pool {
         // Whoever waited for an attempt that failed does not queue for the next: with many waiting
         // for an endpoint that is gone, the last would wait for as many time limits.
         let _turn = (self.failed.get() == failed).then_some(turn);
-        let opened = self.fresh(lease.endpoint(), seat, timeouts).await;
+        let opened = self.fresh(lease, seat, timeouts).await;
         if opened.is_err() {
             self.failed.set(self.failed.get() + 1);
         }
@@ -163,12 +163,12 @@ impl Http2Pool {
 
     async fn fresh(
         &self,
-        endpoint: &LocalEndpoint,
+        lease: &Lease,
         seat: Seat,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
         // Boxed, because most requests do not open a connection and need no room for it.
-        let mut connection = Box::pin(connect(endpoint, seat, timeouts)).await?;
+        let mut connection = Box::pin(connect(lease, seat, timeouts)).await?;
         connection.number = self.opened.replace(self.opened.get() + 1);
         let connection = Rc::new(connection);
         if !self.retired.get() {
@@ -274,12 +274,10 @@ impl Drop for StreamPermit {
     }
 }
 
-async fn connect(
-    endpoint: &LocalEndpoint,
-    seat: Seat,
-    timeouts: DialTimeouts,
-) -> Result<Http2Connection, OpenError> {
-    let stream = Rewound::new(Bytes::new(), dial(&endpoint.shared.dial, timeouts).await?);
+async fn connect(lease: &Lease, seat: Seat, timeouts: DialTimeouts) -> Result<Http2Connection, OpenError> {
+    let endpoint: &LocalEndpoint = lease.endpoint();
+    let stream = dial(&endpoint.shared.dial, timeouts, &lease.connects()).await?;
+    let stream = Rewound::new(Bytes::new(), stream);
     let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard, seat);
     let traffic = stream.traffic();
     let mut settings = h2::client::Builder::new();

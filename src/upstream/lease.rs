@@ -11,6 +11,7 @@ use crate::ambient;
 use crate::balance::estimate;
 use crate::health::{Outcome, Trial};
 use crate::limit::Rejection;
+use crate::net::connect::Steps;
 
 /// Counts as one request in flight for as long as it lives. Dropped without [`Self::finish`], it says
 /// nothing about the endpoint.
@@ -28,6 +29,8 @@ pub struct Lease {
     finished: Cell<bool>,
     /// The right to open a connection, where there was none to use again.
     seat: RefCell<Option<Seat>>,
+    /// How the opening of the last connection went that was opened for it, if one was.
+    steps: RefCell<Option<Rc<Steps>>>,
 }
 
 impl Lease {
@@ -56,6 +59,7 @@ impl Lease {
             tried: Cell::new(tried),
             finished: Cell::new(false),
             seat: RefCell::new(seat),
+            steps: RefCell::default(),
         })
     }
 
@@ -88,6 +92,20 @@ impl Lease {
     /// Gives up the right to open a connection, which is not needed after all.
     pub fn needs_no_seat(&self) {
         self.seat.take();
+    }
+
+    /// A connection begins to be opened for the request. How far that is, is noted in what is given.
+    #[must_use]
+    pub fn connects(&self) -> Rc<Steps> {
+        let steps = Rc::new(Steps::begin(ambient::now()));
+        self.steps.replace(Some(Rc::clone(&steps)));
+        steps
+    }
+
+    /// How far the last connection is that was opened for the request since this was last asked.
+    #[must_use]
+    pub fn take_steps(&self) -> Option<Rc<Steps>> {
+        self.steps.take()
     }
 
     /// A connection had to be opened for the request, which is sent only now. What that took says

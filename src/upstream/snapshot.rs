@@ -10,7 +10,7 @@ use crate::model::settings::{
     self, ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
 };
 use crate::model::{Fingerprint, Name};
-use crate::observe::access_log::AccessLog;
+use crate::observe::access_log::{AccessLog, Tap};
 use crate::observe::metrics::{ListenerMetrics, RouteMetrics};
 use crate::observe::spans::Spans;
 use crate::route::Table;
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub observed: Vec<(Name, Arc<Observed>)>,
     /// The process's own load, the same in every snapshot.
     pub pressure: Arc<Pressure>,
+    /// Where requests can be followed, likewise.
+    pub tap: Arc<Tap>,
     /// How requests are traced, if they are.
     pub tracing: Option<Tracing>,
 }
@@ -41,6 +43,8 @@ pub struct Snapshot {
 pub struct Tracing {
     /// Which requests.
     pub settings: settings::Tracing,
+    /// Whether spans are sent anywhere. Where they are not, ids of traces are passed on, and that is all.
+    pub is_exported: bool,
     /// Who takes their spans.
     pub spans: Arc<Spans>,
 }

@@ -25,11 +25,6 @@ impl Description {
         taking.map(|(path, _)| path.clone()).collect()
     }
 
-    /// Whether the answer to `GET` of `path` goes on until who asked has enough.
-    pub(crate) fn is_lasting(&self, path: &str) -> bool {
-        self.0["paths"][path]["get"]["x-lasting"] == true
-    }
-
     /// The schema of an answer, if that is to be JSON. It has to be described.
     pub(crate) fn answer(&self, method: &str, path: &str, status: u16) -> Option<&Value> {
         let responses = &self.0["paths"][path][method]["responses"];

@@ -9,6 +9,7 @@ mod connections;
 mod dashboard;
 mod endpoints;
 mod events;
+mod following;
 mod guard;
 mod history;
 mod lasting;
@@ -17,7 +18,10 @@ mod pages;
 mod pools;
 mod process;
 mod reloading;
+mod reporting;
 mod router;
+mod scaling;
+mod scrape;
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -47,6 +51,7 @@ use guard::Caller;
 use lasting::{LastingPages, Pace};
 use pages::{Page, Refusal};
 use router::{Access, Answer, Handler};
+use scrape::Scrapes;
 
 use super::reload::Reload;
 use super::running::Running;
@@ -69,6 +74,7 @@ pub struct AdminState {
     readiness: Arc<Readiness>,
     reload: Option<Arc<Reload>>,
     log: logging::Return,
+    scrapes: Scrapes,
     lasting: LastingPages,
     started: SystemTime,
 }
@@ -145,8 +151,9 @@ impl AdminState {
     /// What is to be shown of a process that starts now.
     #[must_use]
     pub fn new(running: Arc<Running>, readiness: Arc<Readiness>) -> Self {
+        let scrapes = Scrapes::default();
         let (log, lasting) = (logging::Return::default(), LastingPages::default());
-        Self { running, readiness, reload: None, log, lasting, started: ambient::wall() }
+        Self { running, readiness, reload: None, log, scrapes, lasting, started: ambient::wall() }
     }
 
     /// The same, of a process whose configuration can be replaced.

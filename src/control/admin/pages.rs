@@ -41,7 +41,8 @@ fn index(_: &Asked, _: &AdminState) -> Answer {
 }
 
 fn metrics(_: &Asked, state: &AdminState) -> Answer {
-    Ok(page(StatusCode::OK, metrics::CONTENT_TYPE, state.running.registry().render()))
+    let page_of_all = state.scrapes.page(|| state.running.registry().render());
+    Ok(page(StatusCode::OK, metrics::CONTENT_TYPE, page_of_all))
 }
 
 fn live(_: &Asked, _: &AdminState) -> Answer {

@@ -64,7 +64,7 @@ fn status(_: &Asked, state: &AdminState) -> Answer {
 }
 
 /// What someone should look at, each in a sentence.
-fn warnings(readings: &[PoolReading], reload: Option<&Status>, state: &AdminState) -> Vec<String> {
+pub(super) fn warnings(readings: &[PoolReading], reload: Option<&Status>, state: &AdminState) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(reload.and_then(reloading::warning));
     if state.readiness.phase() == Phase::Draining {

@@ -12,8 +12,8 @@ use http::{Method, StatusCode};
 
 use super::pages::{self, Page, Refusal};
 use super::{
-    AdminState, Asked, changes, connections, dashboard, endpoints, events, history, logging, pools, process,
-    reloading,
+    AdminState, Asked, changes, connections, dashboard, endpoints, events, following, history, logging,
+    pools, process, reloading, reporting, scaling,
 };
 use crate::model::percent;
 
@@ -26,10 +26,13 @@ const TABLE: &[&[Row]] = &[
     changes::ROWS,
     connections::ROWS,
     logging::ROWS,
+    following::ROWS,
     reloading::ROWS,
     history::ROWS,
     dashboard::ROWS,
     events::ROWS,
+    reporting::ROWS,
+    scaling::ROWS,
 ];
 
 /// A way to ask for something.

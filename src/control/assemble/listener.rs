@@ -29,7 +29,9 @@ pub(super) fn logs(
         }
         let opened = AccessLog::open(Options {
             format: log.format,
-            path: log.path.clone(),
+            fields: log.fields.clone(),
+            sample: log.sample,
+            to: log.to.clone(),
             queue: log.queue,
             workers: ground.workers,
             lines: Arc::clone(ground.registry.listener(&plan.name).log_lines()),

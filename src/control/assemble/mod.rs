@@ -16,10 +16,11 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use super::health::Watch;
-use super::pressure;
+use super::{pressure, series};
 use crate::config::Plan;
 use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
 use crate::model::{Address, Name};
+use crate::observe::access_log::Tap;
 use crate::observe::metrics::Registry;
 use crate::upstream::snapshot::Tracing;
 use crate::upstream::{Listener, Observed, Pool, Snapshot};
@@ -67,6 +68,8 @@ pub fn assemble(
     let ready = ready.collect::<Result<Vec<_>, _>>()?;
     let logs = listener::logs(plan, ground, known.as_ref())?;
     // From here on nothing fails.
+    let endpoints: Vec<_> = ground.located.iter().map(|located| located.len()).collect();
+    ground.registry.prepare(&series::shape(plan, ground.workers, &endpoints));
     let pools: Vec<_> =
         located().zip(ready).map(|((plan, at), ready)| making.pool(plan, at, ready)).collect();
     let watches = located().zip(&pools).map(|((plan, at), pool)| making.watch(plan, at, pool)).collect();
@@ -77,6 +80,8 @@ pub fn assemble(
         || pressure::at_start(plan.overload.clone(), ground.workers, Arc::clone(ground.registry.overload()));
     let pressure =
         before.map_or_else(|| Arc::new(overload()), |before| Arc::clone(&before.snapshot.pressure));
+    let tap =
+        before.map_or_else(|| Arc::new(Tap::new(ground.workers)), |before| Arc::clone(&before.snapshot.tap));
     if before.is_some() {
         pressure::adjust(&pressure, &plan.overload, ground.workers);
     }
@@ -85,10 +90,11 @@ pub fn assemble(
     let generation = ground.generation;
     let tracing = plan.tracing.as_ref().map(|tracing| Tracing {
         settings: tracing.settings.clone(),
+        is_exported: tracing.otlp.is_some(),
         spans: Arc::clone(ground.registry.spans()),
     });
     Ok(Assembled {
-        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tracing },
+        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing },
         watches,
     })
 }

@@ -122,6 +122,7 @@ impl<'a> Making<'a> {
             check: plan.check.clone(),
             fail_open: plan.fail_open,
             loops: plan.loops.clone(),
+            scale: plan.scale.clone(),
             ladder: plan.degradation.as_ref().map(|degradation| degradation.settings.clone()),
         }
     }

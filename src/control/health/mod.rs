@@ -30,6 +30,7 @@ use crate::health::State;
 use crate::health::pool::HealthSettings;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
+use crate::limit::scale::ScaleSettings;
 use crate::observe::panics::{Place, catching};
 use crate::upstream::Pool;
 
@@ -48,6 +49,8 @@ pub struct Watch {
     pub fail_open: FailOpen,
     /// What adjusts how much is let through.
     pub loops: LoopSettings,
+    /// How many endpoints there should be, if that is to be told.
+    pub scale: Option<ScaleSettings>,
     /// When requests begin with what stands in for it, if there is something.
     pub ladder: Option<LadderSettings>,
 }

@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::sample::{Look, PoolSample, ProcessSample, Sample as _, Times, Traffic};
+use super::sample::{PoolSample, ProcessSample, Sample as _, Traffic};
 use super::series::{Ring, Series};
 use super::shelf::{Shelf, Shown};
+use crate::control::scaling::Look;
 use crate::model::Name;
 use crate::observe::metrics::RouteLabels;
 
@@ -28,6 +29,8 @@ pub(super) struct Book {
     open_before: Traffic,
     /// Requests under way in all pools.
     in_flight: f64,
+    /// When it was last looked at how long workers had been busy, and what it was.
+    busy: Option<(Instant, Duration)>,
 }
 
 /// What is known of the last minutes.
@@ -59,6 +62,7 @@ impl Book {
             open: Traffic::default(),
             open_before: Traffic::default(),
             in_flight: 0.0,
+            busy: None,
         }
     }
 
@@ -104,16 +108,25 @@ impl Book {
         }
     }
 
-    /// Takes a look at a pool, before those at routes, and what it has counted by now of requests that waited.
-    pub(super) fn on_pool(&mut self, pool: &Name, look: &Look, waits: Times) {
+    /// Takes a look at a pool, before those at routes.
+    pub(super) fn on_pool(&mut self, pool: &Name, look: &Look) {
         self.in_flight += f64::from(look.in_flight);
         let Some(row) = self.pools.row(pool) else { return };
         row.is_there = true;
         row.open.look(look);
-        row.open.waits = waits.since(&row.before.waits);
+        row.open.waits = look.waits.since(&row.before.waits);
         if self.closes {
-            row.before.waits = waits;
+            row.before.waits = look.waits.clone();
         }
+    }
+
+    /// Takes how long each worker has been busy by `now`; the part of the time since the last look that they
+    /// were. What was long under way counts when it ends: it is no more than all the same.
+    pub(super) fn on_workers(&mut self, busy: &[Duration], now: Instant) -> Option<f64> {
+        let whole = busy.iter().sum();
+        let (at, before) = self.busy.replace((now, whole))?;
+        let passed = now.saturating_duration_since(at).as_secs_f64() * busy.len() as f64;
+        (passed > 0.0).then(|| (whole.saturating_sub(before).as_secs_f64() / passed).min(1.0))
     }
 
     /// Ends the round; the process's sample for the second that is over.

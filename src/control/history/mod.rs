@@ -13,14 +13,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::running::Running;
+use super::scaling::Look;
 use crate::ambient;
 use crate::observe::civil;
 use crate::observe::metrics::RouteReading;
 use crate::observe::panics::{Place, catching};
-use crate::upstream::Pool;
 
 use book::Book;
-use sample::Look;
 
 pub use book::Window;
 pub use sample::{PoolSample, ProcessSample, Sample, Times, Traffic};
@@ -123,24 +122,21 @@ impl History {
             return;
         }
         let registry = running.registry();
-        for watched in running.health().watched().iter() {
-            let (pool, (available, total)) = (watched.watch(), watched.count());
-            let guard = &pool.pool.guard;
-            let look = Look {
-                in_flight: guard.in_flight(),
-                capacity: capacity(&pool.pool, available),
-                available: available as u64,
-                total: total as u64,
-            };
-            book.on_pool(watched.name(), &look, Times::new(guard.metrics.waits()));
-        }
+        let watched = running.health().watched();
+        let watches: Vec<_> = watched.iter().map(|watched| (watched.watch(), watched.count())).collect();
+        let looks = watches.iter().map(|(watch, counts)| (&**watch, Look::at(watch, *counts)));
+        let looks: Vec<_> = looks.collect();
+        looks.iter().for_each(|(watch, look)| book.on_pool(&watch.pool.settings.name, look));
+        running.scaling().on_looks(looks.iter().map(|(watch, look)| (*watch, look)));
         registry.each_route(|labels, reading| {
             let is_there = reading.is_held;
             book.on_route(labels, traffic(reading), is_there);
         });
         book.on_unrouted(counted(registry.requests_without_route()));
         let (connections, _) = running.published().load().pressure.connections();
-        let sample = book.end(connections, None);
+        let busy: Vec<_> = registry.workers_use().iter().map(|worker| worker.busy).collect();
+        let busy = book.on_workers(&busy, now);
+        let sample = book.end(connections, busy);
         drop(book);
         let newest = Newest { at: ambient::wall(), sample };
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(newest);
@@ -164,14 +160,6 @@ pub async fn run(running: Arc<Running>) {
             tracing::error!(%panic, "a panic was contained: a second is missing from the history");
         }
     }
-}
-
-/// How many requests could be under way in a pool: as many as its limit and those of its endpoints that
-/// get traffic allow.
-fn capacity(pool: &Pool, available: usize) -> u32 {
-    let limit = pool.guard.limit();
-    let each = pool.settings.limits.endpoint_in_flight;
-    each.map_or(limit, |each| limit.min(each.saturating_mul(u32::try_from(available).unwrap_or(u32::MAX))))
 }
 
 fn traffic(reading: RouteReading) -> Traffic {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::control::scaling::Look;
 use crate::observe::metrics::Distribution;
 
 /// Something of which samples are kept.
@@ -60,19 +61,6 @@ pub struct PoolSample {
     pub total: u64,
     /// From how many looks the means are.
     looks: u32,
-}
-
-/// A pool at one moment.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Look {
-    /// Requests under way.
-    pub(super) in_flight: u32,
-    /// How many there may be.
-    pub(super) capacity: u32,
-    /// Endpoints that get traffic.
-    pub(super) available: u64,
-    /// Endpoints.
-    pub(super) total: u64,
 }
 
 impl Traffic {
@@ -167,7 +155,7 @@ impl PoolSample {
         let looks = f64::from(self.looks);
         self.in_flight += (f64::from(look.in_flight) - self.in_flight) / looks;
         self.capacity += (f64::from(look.capacity) - self.capacity) / looks;
-        (self.available, self.total) = (look.available, look.total);
+        (self.available, self.total) = (look.available.into(), look.total.into());
     }
 }
 

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use rustix::process::setpriority_process;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -28,6 +27,7 @@ pub use trial::{OnTrial, TrialEnd};
 use trial::{Probation, TakenBack};
 
 use super::admin::{Phase, Readiness};
+use super::priority::give_way;
 use super::running::{self, Running};
 use crate::ambient;
 use crate::config::diff::diff;
@@ -439,14 +439,3 @@ fn seen(reading: &Reading) -> Fingerprint {
 
 /// Attempts that may wait for the one under way.
 const WAITING: usize = 16;
-
-/// Has the system prefer workers to the calling thread, from here on: a large configuration takes a while
-/// to read, and on a busy core requests are not to wait for it.
-fn give_way() {
-    if let Err(error) = setpriority_process(None, NICE) {
-        tracing::debug!(%error, "a reload goes on with the priority of requests");
-    }
-}
-
-/// As nice(2) has it: about a tenth of the share of a worker that wants the same core.
-const NICE: i32 = 10;

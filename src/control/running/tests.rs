@@ -141,37 +141,52 @@ fn a_plan_that_cannot_run_changes_nothing() {
 }
 
 #[test]
-fn a_log_that_takes_its_time_to_open_keeps_nobody_waiting() {
+fn a_snapshot_that_takes_its_time_to_assemble_keeps_nobody_waiting() {
     let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    mknodat(CWD, path("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let listener = |name: &str| {
-        let log = path(name).display().to_string();
-        format!(
-            "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:0\"\naccess_log = {{ path = \"{log}\" }}\n"
-        )
-    };
-    // Nobody reads from the pipe yet, so that its opening waits. It comes second.
-    let text = format!("{}{}{TWO}", listener("file"), listener("pipe"));
+    let log = folder.path().join("log");
+    let text = format!(
+        "[[listener]]\nname = \"logged\"\nbind = \"127.0.0.1:0\"\naccess_log = {{ path = \"{}\" }}\n{TWO}\
+         [[route]]\npath = \"/c\"\npool = \"c\"\n[pool.c]\nendpoints = [\"127.0.0.1:4\"]\n",
+        log.display()
+    );
     let running = Arc::new(start(TWO));
-    let own = Arc::clone(&running);
-    let replacing = thread::spawn(move || own.replace(plan(&text)));
-    let patience = Duration::from_secs(10);
-    let began = crate::ambient::now();
-    while !fs::exists(path("file")).unwrap() {
-        assert!(began.elapsed() < patience && !replacing.is_finished());
-        thread::yield_now();
-    }
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        tell.send(running.plan().1).unwrap();
-        running.close();
-        drop(tell);
+    let replacing = running.registry().while_pools_wait(|| {
+        let own = Arc::clone(&running);
+        let replacing = thread::spawn(move || own.replace(plan(&text)));
+        let patience = Duration::from_secs(10);
+        let began = crate::ambient::now();
+        // Logs are opened before pools are made.
+        while !fs::exists(&log).unwrap() {
+            assert!(began.elapsed() < patience && !replacing.is_finished());
+            thread::yield_now();
+        }
+        let (tell, told) = mpsc::channel();
+        let own = Arc::clone(&running);
+        thread::spawn(move || {
+            tell.send(own.plan().1).unwrap();
+            own.close();
+            drop(tell);
+        });
+        assert_eq!(told.recv_timeout(patience), Ok(1));
+        assert_eq!(told.recv_timeout(patience), Err(mpsc::RecvTimeoutError::Disconnected), "it is closed");
+        replacing
     });
-    assert_eq!(told.recv_timeout(patience), Ok(1));
-    assert_eq!(told.recv_timeout(patience), Err(mpsc::RecvTimeoutError::Disconnected), "it is closed");
-    fs::File::open(path("pipe")).unwrap();
     assert!(matches!(replacing.join().unwrap(), Err(RunError::Closed)));
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_is_no_log_and_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let logged = format!("access_log = {{ path = \"{}\" }}\nbind = ", pipe.display());
+    let running = start(TWO);
+    let refused = running.replace(plan(&TWO.replace("bind = ", &logged)));
+    let Err(RunError::Assemble(AssembleError::AccessLog { source, .. })) = refused else {
+        panic!("{refused:?}")
+    };
+    assert!(source.to_string().contains("pipe"), "{source}");
+    assert_eq!(running.plan().1, 1);
 }
 
 #[test]
@@ -267,6 +282,8 @@ fn passes(route: &Route, filter: usize) -> bool {
         body_length: None,
         max_body: None,
         added: crate::model::Fields::default(),
+        notes_user: false,
+        user: None,
     };
     let verdict = route.filters[filter].on_request(&mut head, &mut cx);
     matches!(verdict, crate::route::filter::Verdict::Continue)

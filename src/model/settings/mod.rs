@@ -1,6 +1,7 @@
 //! Settings that the data plane works by, as values with their defaults. Each default is stated
 //! here and nowhere else; `config/reference.toml` is tested against them.
 
+mod access_log;
 mod limits;
 mod metrics;
 mod overload;
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use access_log::{Facility, LogField, LogSample, LogTarget, Outline, Syslog, SyslogPeer};
 pub use limits::{Limits, Priorities, Priority};
 pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
-pub use tracing::Tracing;
+pub use tracing::{Parents, Propagation, Tracing};
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,11 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::line::{Shape, Stamp};
 use super::record::Record;
-use super::{combined, json};
 use crate::ambient;
-use crate::model::settings::LogFormat;
-use crate::observe::civil;
 use crate::observe::shard::{Shard, Sharded};
 
 /// The backlogs of all workers, and what the writer is asked to do.
@@ -44,8 +42,7 @@ pub(super) struct Backlog {
     lines: usize,
     /// The writer will not come again.
     closed: bool,
-    /// The second of the latest line, and how it is written.
-    stamp: (Option<u64>, Vec<u8>),
+    stamp: Stamp,
 }
 
 impl Backlogs {
@@ -123,21 +120,8 @@ impl Backlogs {
 
 impl Backlog {
     /// Appends the line of `record`.
-    pub(super) fn add(&mut self, format: LogFormat, record: &Record<'_>) {
-        let (second, millis) = civil::unix(record.time);
-        let (latest, stamp) = &mut self.stamp;
-        if *latest != Some(second) {
-            *latest = Some(second);
-            stamp.clear();
-            match format {
-                LogFormat::Text => combined::stamp(second, stamp),
-                LogFormat::Json => json::stamp(second, stamp),
-            }
-        }
-        match format {
-            LogFormat::Text => combined::line(record, stamp, &mut self.text),
-            LogFormat::Json => json::line(record, stamp, millis, &mut self.text),
-        }
+    pub(super) fn add(&mut self, shape: &Shape, record: &Record<'_>) {
+        shape.line(record, &mut self.stamp, &mut self.text);
         self.lines += 1;
     }
 }

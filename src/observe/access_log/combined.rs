@@ -51,7 +51,7 @@ pub(super) fn line(record: &Record<'_>, stamp: &[u8], out: &mut Vec<u8>) {
 
 /// Appends `text` with everything but printable ASCII escaped: quotes and backslashes by a
 /// backslash, what has a letter in C by that (as Apache does), other bytes (and `also`) as `\xhh`.
-fn escape(text: &[u8], also: u8, out: &mut Vec<u8>) {
+pub(super) fn escape(text: &[u8], also: u8, out: &mut Vec<u8>) {
     for byte in text {
         match *byte {
             b'"' => out.extend_from_slice(b"\\\""),

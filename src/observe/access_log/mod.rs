@@ -4,12 +4,17 @@
 
 mod backlog;
 mod combined;
+mod file;
 mod json;
+mod line;
+mod pairs;
 mod record;
 mod sink;
+mod syslog;
+mod tap;
+mod wanted;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +22,29 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use backlog::{Backlogs, Mood};
-use sink::Sink;
+use line::Shape;
+use sink::{Out, Sink};
 
-pub use record::Record;
+pub use record::{Cause, Record};
+pub use tap::{Following, Tap};
+pub use wanted::{BadWanted, Client, Facts, StatusRange, Wanted};
 
 use super::metrics::LogLines;
+use super::panics::{Place, catching};
 use super::shard::Shard;
-use crate::model::settings::LogFormat;
+use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget, Outline};
 
 /// What an access log is opened with.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How lines look.
     pub format: LogFormat,
-    /// A file to append to, made when it is missing; standard output when unset.
-    pub path: Option<PathBuf>,
+    /// What they say; all there is, or what the combined format has, when unset.
+    pub fields: Option<Vec<LogField>>,
+    /// Which requests are logged; all of them when unset.
+    pub sample: Option<LogSample>,
+    /// Where lines go. A file is made when it is missing.
+    pub to: LogTarget,
     /// Lines of each worker that may wait to be written, each counted as at most 1 KiB; at least 1.
     pub queue: usize,
     /// Number of workers.
@@ -43,7 +56,8 @@ pub struct Options {
 /// An open access log. Dropping it does what [`Self::close`] does, unless that was called before.
 #[derive(Debug)]
 pub struct AccessLog {
-    format: LogFormat,
+    shape: Shape,
+    sample: Option<LogSample>,
     backlogs: Arc<Backlogs>,
     writer: Thread,
     lines: Arc<LogLines>,
@@ -52,14 +66,26 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens the log and starts its thread.
+    /// Opens the log and starts its thread. Waits for nobody.
     ///
     /// # Errors
-    /// When the file cannot be opened for appending, or the thread cannot be started.
+    /// When the file cannot be opened for appending, such as a pipe that nobody reads, or the thread cannot
+    /// be started.
     pub fn open(options: Options) -> io::Result<Self> {
-        let Options { format, path, queue, workers, lines } = options;
-        let sink = Sink::open(path, Arc::clone(&lines))?;
-        let backlogs = Arc::new(Backlogs::new(workers, queue));
+        let Options { format, fields, sample, to, queue, workers, lines } = options;
+        let syslog = if let LogTarget::Syslog(syslog) = &to { Some(syslog) } else { None };
+        let shape = Shape::new(format, fields, syslog);
+        let sink = Sink::new(Out::open(to)?, Arc::clone(&lines));
+        Self::start(shape, sample, Backlogs::new(workers, queue), (sink, lines))
+    }
+
+    fn start(
+        shape: Shape,
+        sample: Option<LogSample>,
+        backlogs: Backlogs,
+        (sink, lines): (Sink, Arc<LogLines>),
+    ) -> io::Result<Self> {
+        let backlogs = Arc::new(backlogs);
         let (alive, ended) = sync_channel::<()>(0);
         let theirs = Arc::clone(&backlogs);
         let write = move || {
@@ -68,13 +94,19 @@ impl AccessLog {
         };
         let writer = thread::Builder::new().name("access-log".to_owned()).spawn(write)?;
         let writer = writer.thread().clone();
-        Ok(Self { format, backlogs, writer, lines, ended: Mutex::new(ended) })
+        Ok(Self { shape, sample, backlogs, writer, lines, ended: Mutex::new(ended) })
+    }
+
+    /// Whether a request is to be logged; `draw` is uniformly distributed.
+    #[must_use]
+    pub fn keeps(&self, request: &Outline, draw: impl FnOnce() -> u64) -> bool {
+        self.sample.is_none_or(|sample| sample.keeps(request, draw()))
     }
 
     /// Logs a request. Never waits; the line is counted as lost when the backlog is full or the log
     /// is closed.
     pub fn write(&self, shard: Shard, record: &Record<'_>) {
-        match self.backlogs.push(shard, |backlog| backlog.add(self.format, record)) {
+        match self.backlogs.push(shard, |backlog| backlog.add(&self.shape, record)) {
             Some(mood) if self.backlogs.calmer_than(mood) => self.rouse(mood),
             Some(_) => {}
             None => self.lines.lose(1),
@@ -117,23 +149,44 @@ impl Drop for AccessLog {
     }
 }
 
+/// Writes what workers have logged, until the log is closed. A panic loses the lines that were being written,
+/// and is followed by a pause.
 fn write_until_stopped(backlogs: &Backlogs, mut sink: Sink) {
     let mut spare = Vec::new();
+    let mut writing = 0;
     loop {
         backlogs.wait();
         let last = backlogs.stop.load(Ordering::Acquire);
-        backlogs.drain(last, &mut spare, |text, lines| sink.write(text, lines));
-        if backlogs.reopen.swap(false, Ordering::AcqRel) {
-            sink.reopen();
-        }
-        if last {
-            return;
+        let round = catching(Place::AccessLog, || {
+            backlogs.drain(last, &mut spare, |text, lines| {
+                writing = lines;
+                sink.write(text, lines, &backlogs.stop);
+                writing = 0;
+            });
+            if backlogs.reopen.swap(false, Ordering::AcqRel) {
+                sink.reopen();
+            }
+        });
+        match round {
+            Ok(()) if last => return,
+            Ok(()) => {}
+            Err(panic) => {
+                tracing::error!(%panic, lost = writing, "a panic was contained, the access log goes on");
+                sink.lose(std::mem::take(&mut writing));
+                spare.clear();
+                thread::sleep(PAUSE);
+                // There may be more, of other workers.
+                backlogs.rouse(Mood::Urgent);
+            }
         }
     }
 }
 
 /// How long a dropped log waits for its last lines to be written.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// How long the writer rests after a panic.
+const PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,12 @@
-//! What an access log says of one request.
+//! What an access log says of one request, and what each of its fields is of that.
 
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
+
+use crate::model::settings::LogField;
+use crate::trace::TraceId;
 
 /// A request that is over, borrowed from whoever handled it. Bytes are as they were received: making
 /// them harmless is the formats' business.
@@ -29,6 +32,8 @@ pub struct Record<'a> {
     pub user_agent: Option<&'a [u8]>,
     /// The request's id.
     pub request_id: Option<&'a [u8]>,
+    /// The trace that it is part of, as in `traceparent`.
+    pub trace_id: Option<TraceId>,
     /// The status sent to the client, or 499 when it left before there was one.
     pub status: u16,
     /// Bytes of response body sent to the client.
@@ -49,12 +54,84 @@ pub struct Record<'a> {
     pub endpoint: Option<&'a str>,
     /// The error type of `Proxy-Status` (RFC 9209 §2.3) when Forebay made the response or gave up.
     pub error: Option<&'a str>,
-    /// Which timer, limit or rule that was.
+    /// Which timer, limit or rule that was, in words.
     pub details: Option<&'a str>,
+    /// How often an endpoint was asked.
+    pub tries: u32,
+    /// What stood in for the pool, if anything did.
+    pub rung: Option<&'a str>,
+    /// Why it ended as it did, if it did not go well.
+    pub cause: Cause,
     /// The version of TLS, as in `TLSv1.3`; `None` without TLS.
     pub tls_version: Option<&'a str>,
     /// The server name that the client indicated.
     pub sni: Option<&'a str>,
+}
+
+/// Why a request did not go well, in words that do not change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// The time limit that ran out.
+    pub timer: Option<&'static str>,
+    /// The other limit that it hit.
+    pub limit: Option<&'static str>,
+    /// Who broke it off: `client`, `upstream` or `forebay`.
+    pub closed_by: Option<&'static str>,
+}
+
+/// What a field is of one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    Nothing,
+    Time,
+    Client(IpAddr),
+    Trace(TraceId),
+    Text(&'a [u8]),
+    Number(u64),
+    Seconds(Duration),
+}
+
+impl<'a> Record<'a> {
+    /// What `field` is.
+    pub(super) fn value(&self, field: LogField) -> Value<'a> {
+        let text = |value: Option<&'a str>| bytes(value.map(str::as_bytes));
+        let asked = !self.method.is_empty();
+        match field {
+            LogField::Time => Value::Time,
+            LogField::Client => self.client.map_or(Value::Nothing, Value::Client),
+            LogField::User => bytes(self.user),
+            LogField::Method => text(asked.then_some(self.method)),
+            LogField::Target => bytes(asked.then_some(self.target)),
+            LogField::Version => text(asked.then(|| version(self.version))),
+            LogField::Host => bytes(self.host),
+            LogField::Referer => bytes(self.referer),
+            LogField::UserAgent => bytes(self.user_agent),
+            LogField::RequestId => bytes(self.request_id),
+            LogField::TraceId => self.trace_id.map_or(Value::Nothing, Value::Trace),
+            LogField::Status => Value::Number(self.status.into()),
+            LogField::SentBytes => Value::Number(self.sent),
+            LogField::ReceivedBytes => Value::Number(self.received),
+            LogField::DurationSeconds => Value::Seconds(self.duration),
+            LogField::FirstByteSeconds => self.first_byte.map_or(Value::Nothing, Value::Seconds),
+            LogField::Listener => Value::Text(self.listener.as_bytes()),
+            LogField::Route => text(self.route),
+            LogField::Pool => text(self.pool),
+            LogField::Endpoint => text(self.endpoint),
+            LogField::Tries => Value::Number(self.tries.into()),
+            LogField::Rung => text(self.rung),
+            LogField::Error => text(self.error),
+            LogField::Details => text(self.details),
+            LogField::Timer => text(self.cause.timer),
+            LogField::Limit => text(self.cause.limit),
+            LogField::ClosedBy => text(self.cause.closed_by),
+            LogField::TlsVersion => text(self.tls_version),
+            LogField::Sni => text(self.sni),
+        }
+    }
+}
+
+fn bytes(value: Option<&[u8]>) -> Value<'_> {
+    value.map_or(Value::Nothing, Value::Text)
 }
 
 /// The version as request lines have it.

@@ -1,53 +1,75 @@
-//! Where an access log's lines end up: a file or standard output. Write errors lose the lines that
-//! they hit and nothing else; half a line is ended before the next begins.
+//! Where an access log's lines end up, and the account of what became of them. Write errors lose the lines
+//! that they hit and nothing else.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::file::LogFile;
+use super::syslog::SyslogLink;
 use crate::ambient;
+use crate::model::settings::LogTarget;
 use crate::observe::metrics::LogLines;
 
-/// An open file, and what became of its lines.
+/// Where lines go, and what became of them.
 #[derive(Debug)]
 pub(super) struct Sink {
-    /// `None` for standard output.
-    path: Option<PathBuf>,
-    file: File,
+    out: Out,
     lines: Arc<LogLines>,
-    /// The file ends in the middle of a line.
-    torn: bool,
     complained: Option<Instant>,
 }
 
+/// Where lines go.
+#[derive(Debug)]
+pub(super) enum Out {
+    /// To a file or standard output.
+    File(LogFile),
+    /// To a syslog.
+    Syslog(Box<SyslogLink>),
+    /// To somebody who follows, with how many lost lines he knows of.
+    Follower(mpsc::Sender<Bytes>, u64),
+    /// To nobody: it panics.
+    #[cfg(test)]
+    Broken,
+}
+
+impl Out {
+    /// Opens what can be opened without waiting.
+    pub(super) fn open(target: LogTarget) -> io::Result<Self> {
+        Ok(match target {
+            LogTarget::Stdout => Self::File(LogFile::stdout()?),
+            LogTarget::File(path) => Self::File(LogFile::open(path)?),
+            LogTarget::Syslog(syslog) => Self::Syslog(Box::new(SyslogLink::new(syslog.to))),
+        })
+    }
+}
+
 impl Sink {
-    /// Opens `path`, or standard output.
-    pub(super) fn open(path: Option<PathBuf>, lines: Arc<LogLines>) -> io::Result<Self> {
-        let file = match &path {
-            Some(path) => append_to(path)?,
-            // Past the standard library's handle, which would add a buffer and a lock.
-            None => File::from(io::stdout().as_fd().try_clone_to_owned()?),
-        };
-        Ok(Self { path, file, lines, torn: false, complained: None })
+    pub(super) fn new(out: Out, lines: Arc<LogLines>) -> Self {
+        Self { out, lines, complained: None }
     }
 
-    /// Opens the path anew; stays with the old file when that fails.
+    /// Opens a file anew; stays with the old one when that fails.
     pub(super) fn reopen(&mut self) {
-        let Some(path) = &self.path else { return };
-        match append_to(path) {
-            Ok(file) => (self.file, self.torn) = (file, false),
-            Err(error) => tracing::error!(path = %path.display(), %error, "access log was not reopened"),
+        if let Out::File(file) = &mut self.out {
+            file.reopen();
         }
     }
 
-    /// Writes `text`, which is so many `lines`, each with its line feed.
-    pub(super) fn write(&mut self, text: &[u8], lines: usize) {
-        let (written, error) = self.try_write(text);
-        let whole = memchr::memchr_iter(b'\n', text.get(..written).unwrap_or_default()).count();
+    /// Writes `text`, which is so many `lines`, each with its line feed. Waits for whoever takes them; not
+    /// for long any more once it is `ending`.
+    pub(super) fn write(&mut self, text: &[u8], lines: usize, ending: &AtomicBool) {
+        let (whole, error) = match &mut self.out {
+            Out::File(file) => file.write(text, ending),
+            Out::Syslog(syslog) => syslog.write(text),
+            Out::Follower(follower, known) => tell(follower, text, lines, (&self.lines, known)),
+            #[cfg(test)]
+            Out::Broken => panic!("it is broken"),
+        };
         self.lines.wrote(whole as u64);
         if let Some(error) = error {
             let lost = lines.saturating_sub(whole) as u64;
@@ -56,29 +78,9 @@ impl Sink {
         }
     }
 
-    /// Writes as much of `text` as can be. Returns how many bytes that is, and why not all of it.
-    fn try_write(&mut self, text: &[u8]) -> (usize, Option<io::Error>) {
-        if self.torn {
-            if let Err(error) = self.file.write_all(b"\n") {
-                return (0, Some(error));
-            }
-            self.torn = false;
-        }
-        let mut rest = text;
-        let error = loop {
-            if rest.is_empty() {
-                break None;
-            }
-            match self.file.write(rest) {
-                Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
-                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Some(error),
-            }
-        };
-        let written = text.len() - rest.len();
-        self.torn = written > 0 && text.get(written - 1) != Some(&b'\n');
-        (written, error)
+    /// Counts lines that will not be written.
+    pub(super) fn lose(&self, lines: usize) {
+        self.lines.lose(lines as u64);
     }
 
     /// Logs a write error, at most once a minute.
@@ -88,53 +90,34 @@ impl Sink {
             return;
         }
         self.complained = Some(now);
-        let path = self.path.as_deref().unwrap_or(Path::new("standard output"));
         let total = self.lines.lost();
-        tracing::warn!(path = %path.display(), %error, lost, total, "access log lines were lost");
+        let to = match &self.out {
+            Out::File(file) => file.shown(),
+            Out::Syslog(syslog) => syslog.shown(),
+            // Who no longer follows does not miss what comes.
+            _ => return,
+        };
+        tracing::warn!(to, %error, lost, total, "access log lines were lost");
     }
 }
 
-/// The log names clients, so that it is not for everyone to read.
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+/// Tells a follower lines, and how many were lost if those are more than were `known`.
+fn tell(
+    follower: &mpsc::Sender<Bytes>,
+    text: &[u8],
+    lines: usize,
+    (count, known): (&LogLines, &mut u64),
+) -> (usize, Option<io::Error>) {
+    let lost = count.lost();
+    let mut piece = text.to_vec();
+    if lost > *known {
+        piece.extend_from_slice(format!("{{\"lost\":{}}}\n", lost - *known).as_bytes());
+        *known = lost;
+    }
+    match follower.blocking_send(piece.into()) {
+        Ok(()) => (lines, None),
+        Err(_) => (0, Some(io::ErrorKind::BrokenPipe.into())),
+    }
 }
 
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
-
-#[cfg(test)]
-mod tests {
-    use std::io::Read as _;
-    use std::os::fd::OwnedFd;
-
-    use rustix::fs::{OFlags, fcntl_setfl};
-
-    use super::*;
-
-    #[test]
-    fn half_a_line_is_ended_before_the_next() {
-        let (mut reader, writer) = io::pipe().unwrap();
-        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
-        let file = File::from(OwnedFd::from(writer));
-        let lines = Arc::<LogLines>::default();
-        let mut sink = Sink { path: None, file, lines: Arc::clone(&lines), torn: false, complained: None };
-
-        // More than a pipe holds, so that the write stops in the middle of the second line.
-        let mut text = b"one\n".to_vec();
-        text.resize(1 << 20, b'x');
-        text.extend_from_slice(b"\nthree\n");
-        sink.write(&text, 3);
-        assert_eq!((lines.written(), lines.lost(), sink.torn), (1, 2, true));
-
-        let mut room = vec![0; 1 << 20];
-        let held = reader.read(&mut room).unwrap();
-        sink.write(b"four\n", 1);
-        assert_eq!((lines.written(), lines.lost(), sink.torn), (2, 2, false));
-        drop(sink);
-        let mut rest = String::new();
-        reader.read_to_string(&mut rest).unwrap();
-        assert!(
-            room[..held].starts_with(b"one\nxxx") && rest.trim_start_matches('x') == "\nfour\n",
-            "{rest}"
-        );
-    }
-}

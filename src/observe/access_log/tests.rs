@@ -2,16 +2,19 @@ use std::fs;
 use std::io::{PipeReader, Read as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use http::Version;
 use regex::bytes::Regex;
 
+use super::line::Stamp;
 use super::*;
 use crate::ambient;
-use crate::observe::civil;
+use crate::model::settings::{Facility, Syslog, SyslogPeer};
+use crate::trace::TraceId;
 
-fn record() -> Record<'static> {
+pub(super) fn record() -> Record<'static> {
     Record {
         time: UNIX_EPOCH + Duration::from_millis(971_211_336_042),
         client: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -23,6 +26,7 @@ fn record() -> Record<'static> {
         referer: Some(b"http://www.example.com/start.html"),
         user_agent: Some(b"Mozilla/4.08 [en] (Win98; I ;Nav)"),
         request_id: Some(b"r-1"),
+        trace_id: None,
         status: 200,
         sent: 2326,
         received: 0,
@@ -34,6 +38,9 @@ fn record() -> Record<'static> {
         endpoint: Some("127.0.0.1:9001"),
         error: None,
         details: None,
+        tries: 1,
+        rung: None,
+        cause: Cause::default(),
         tls_version: None,
         sni: None,
     }
@@ -61,18 +68,18 @@ fn bare() -> Record<'static> {
     }
 }
 
-fn text(record: &Record<'_>) -> Vec<u8> {
-    let (mut stamp, mut line) = (Vec::new(), Vec::new());
-    combined::stamp(civil::unix(record.time).0, &mut stamp);
-    combined::line(record, &stamp, &mut line);
+fn line(record: &Record<'_>, shape: &Shape) -> Vec<u8> {
+    let mut line = Vec::new();
+    shape.line(record, &mut Stamp::default(), &mut line);
     line
 }
 
+fn text(record: &Record<'_>) -> Vec<u8> {
+    line(record, &Shape::new(LogFormat::Text, None, None))
+}
+
 fn json(record: &Record<'_>) -> serde_json::Value {
-    let (mut stamp, mut line) = (Vec::new(), Vec::new());
-    let (second, millis) = civil::unix(record.time);
-    json::stamp(second, &mut stamp);
-    json::line(record, &stamp, millis, &mut line);
+    let line = line(record, &Shape::new(LogFormat::Json, None, None));
     assert_eq!(memchr::memchr_iter(b'\n', &line).count(), 1);
     assert_eq!(line.last(), Some(&b'\n'));
     serde_json::from_slice(&line).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&line)))
@@ -130,11 +137,65 @@ fn an_object_has_every_key_and_null_for_what_is_not() {
     }
 }
 
+#[test]
+fn fields_are_those_that_were_chosen_in_their_order() {
+    let fields = || Some(vec![LogField::Status, LogField::Client, LogField::Host, LogField::DurationSeconds]);
+    let shown = |format, record: &Record<'_>| {
+        String::from_utf8(line(record, &Shape::new(format, fields(), None))).unwrap()
+    };
+    let chosen = r#"{"status":200,"client":"127.0.0.1","host":"example.com","duration_seconds":1.500250}"#;
+    assert_eq!(shown(LogFormat::Json, &record()), format!("{chosen}\n"));
+    let pairs = "status=200 client=127.0.0.1 host=example.com duration_seconds=1.500250\n";
+    assert_eq!(shown(LogFormat::Text, &record()), pairs);
+    for (host, said) in [
+        (None, "-"),
+        (Some(&b""[..]), "\"\""),
+        (Some(b"-"), "\"-\""),
+        (Some(b"a b"), "\"a b\""),
+        (Some(b"a=b\"\n"), "\"a=b\\\"\\n\""),
+        (Some("\u{fc}".as_bytes()), "\"\\xc3\\xbc\""),
+    ] {
+        let line = shown(LogFormat::Text, &Record { host, ..record() });
+        assert_eq!(line, pairs.replace("example.com", said));
+    }
+}
+
+#[test]
+fn causes_are_words_of_their_own() {
+    let cause = Cause { timer: Some("try"), limit: None, closed_by: Some("forebay") };
+    let trace_id = Some(TraceId::of(1, 2));
+    let json = json(&Record { cause, tries: 3, rung: Some("stale"), trace_id, ..record() });
+    assert_eq!(
+        (&json["timer"], &json["limit"], &json["closed_by"]),
+        (&"try".into(), &().into(), &"forebay".into())
+    );
+    assert_eq!((&json["tries"], &json["rung"]), (&3.into(), &"stale".into()));
+    assert_eq!(json["trace_id"], "00000000000000010000000000000002");
+}
+
+#[test]
+fn a_message_has_its_severity_and_where_it_is_from() {
+    let to = SyslogPeer::Unix(PathBuf::from("/dev/log").into());
+    let syslog = Syslog { to, facility: Facility::LOCAL0, app_name: "edge".to_owned() };
+    let shape = Shape::new(LogFormat::Text, Some(vec![LogField::Status]), Some(&syslog));
+    let pattern = r"^<(\d+)>1 2000-10-10T20:55:36\.042Z [!-~]+ edge \d+ access - status=(\d+)\n$";
+    let pattern = Regex::new(pattern).unwrap();
+    for (status, priority) in [(200, "134"), (404, "132"), (503, "131")] {
+        let line = line(&Record { status, ..record() }, &shape);
+        let found = pattern.captures(&line).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&line)));
+        assert_eq!((&found[1], &found[2]), (priority.as_bytes(), status.to_string().as_bytes()));
+    }
+}
+
+fn options(to: LogTarget, queue: usize, workers: usize) -> Options {
+    let (format, lines) = (LogFormat::Text, Arc::default());
+    Options { format, fields: None, sample: None, to, queue, workers, lines }
+}
+
 /// An open log in a directory of its own.
 fn open(path: PathBuf, queue: usize, workers: usize) -> (AccessLog, Arc<LogLines>) {
-    let lines = Arc::<LogLines>::default();
-    let options =
-        Options { format: LogFormat::Text, path: Some(path), queue, workers, lines: Arc::clone(&lines) };
+    let options = options(LogTarget::File(path), queue, workers);
+    let lines = Arc::clone(&options.lines);
     (AccessLog::open(options).unwrap(), lines)
 }
 
@@ -272,12 +333,20 @@ fn a_closed_log_counts_what_it_no_longer_takes() {
 #[test]
 fn a_directory_is_no_log() {
     let home = tempfile::tempdir().unwrap();
-    let options = Options {
-        format: LogFormat::Json,
-        path: Some(home.path().to_owned()),
-        queue: 10,
-        workers: 1,
-        lines: Arc::default(),
-    };
-    assert!(AccessLog::open(options).is_err());
+    assert!(AccessLog::open(options(LogTarget::File(home.path().to_owned()), 10, 1)).is_err());
+}
+
+#[test]
+fn a_panic_of_the_writer_loses_its_lines_and_nothing_else() {
+    let lines = Arc::<LogLines>::default();
+    let sink = Sink::new(Out::Broken, Arc::clone(&lines));
+    let shape = Shape::new(LogFormat::Text, None, None);
+    let log = AccessLog::start(shape, None, Backlogs::new(1, 100), (sink, Arc::clone(&lines))).unwrap();
+    for round in 1..=3 {
+        log.write(Shard::worker(0), &record());
+        eventually(|| lines.lost() == round);
+    }
+    log.write(Shard::worker(0), &record());
+    assert!(log.close(Duration::from_secs(10)));
+    assert_eq!((lines.written(), lines.lost()), (0, 4));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::exposition::{Exposition, Labels, Table, Title, labels};
 use super::histogram::{Bounds, Distribution, Histogram};
+use super::seats::Seat;
 use super::status::{CLASSES, Classes};
 use crate::balance::Gauge;
 use crate::model::Name;
@@ -23,7 +24,16 @@ pub(super) struct EndpointLabels {
 pub struct EndpointMetrics {
     cells: Sharded<Cells>,
     bounds: Arc<Bounds>,
-    gauge: Mutex<Arc<Gauge>>,
+    load: Load,
+    /// `None` of several endpoints together.
+    seat: Option<Arc<Seat>>,
+}
+
+/// Where the requests in flight are read.
+#[derive(Debug)]
+enum Load {
+    Of(Mutex<Arc<Gauge>>),
+    Sum(u32),
 }
 
 /// How an attempt at an endpoint failed: the label `kind`. An answer is no failure, whatever its
@@ -93,13 +103,36 @@ impl FailureKind {
 }
 
 impl EndpointMetrics {
-    pub(super) fn new(workers: usize, bounds: &Arc<Bounds>, gauge: Arc<Gauge>) -> Self {
-        Self { cells: Sharded::new(workers), bounds: Arc::clone(bounds), gauge: Mutex::new(gauge) }
+    pub(super) fn new(workers: usize, bounds: &Arc<Bounds>, gauge: Arc<Gauge>, seat: Arc<Seat>) -> Self {
+        let load = Load::Of(Mutex::new(gauge));
+        Self { cells: Sharded::new(workers), bounds: Arc::clone(bounds), load, seat: Some(seat) }
+    }
+
+    /// Of no endpoint yet; others are to be added.
+    pub(super) fn sum(bounds: &Arc<Bounds>) -> Self {
+        Self { cells: Sharded::new(0), bounds: Arc::clone(bounds), load: Load::Sum(0), seat: None }
+    }
+
+    /// Adds what was counted of another.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        if let Load::Sum(sum) = &mut self.load {
+            *sum = sum.saturating_add(other.in_flight());
+        }
+        if let Some(own) = self.cells.of(Shard::CONTROL) {
+            other.cells.iter().for_each(|cells| own.absorb(cells));
+        }
+    }
+
+    /// Whether it has series of its own.
+    pub(super) fn is_own(&self) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.is_own())
     }
 
     /// Takes the requests in flight from `gauge` from now on.
     pub(super) fn watch(&self, gauge: &Arc<Gauge>) {
-        *self.gauge.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(gauge);
+        if let Load::Of(own) = &self.load {
+            *own.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(gauge);
+        }
     }
 
     /// A request was sent, for the first time or again.
@@ -181,7 +214,10 @@ impl EndpointMetrics {
     }
 
     fn in_flight(&self) -> u32 {
-        self.gauge.lock().unwrap_or_else(PoisonError::into_inner).in_flight()
+        match &self.load {
+            Load::Of(gauge) => gauge.lock().unwrap_or_else(PoisonError::into_inner).in_flight(),
+            Load::Sum(sum) => *sum,
+        }
     }
 
     #[inline]
@@ -189,6 +225,39 @@ impl EndpointMetrics {
         if let Some(cells) = self.cells.of(shard) {
             count(cells).add(n);
         }
+    }
+}
+
+impl Cells {
+    /// Counts what `other` has counted.
+    fn absorb(&self, other: &Self) {
+        // Every field, so that none is forgotten.
+        let Self {
+            requests,
+            responses,
+            failures,
+            resends,
+            opened,
+            reused,
+            closed,
+            sent,
+            received,
+            first_byte,
+        } = other;
+        let plain = [
+            (&self.requests, requests),
+            (&self.resends, resends),
+            // In this order, so that none is seen as closed that is not seen as opened.
+            (&self.closed, closed),
+            (&self.opened, opened),
+            (&self.reused, reused),
+            (&self.sent, sent),
+            (&self.received, received),
+        ];
+        let rows =
+            self.failures.iter().zip(failures).chain(self.responses.counts().iter().zip(responses.counts()));
+        plain.into_iter().chain(rows).for_each(|(own, other)| own.add(other.get()));
+        self.first_byte.absorb(first_byte);
     }
 }
 
@@ -223,6 +292,10 @@ pub(super) fn expose<'a>(
 }
 
 impl EndpointLabels {
+    pub(super) fn new(pool: &Name, endpoint: &str) -> Self {
+        Self { pool: pool.clone(), endpoint: endpoint.to_owned() }
+    }
+
     pub(super) fn labels(&self) -> Labels {
         labels([("pool", self.pool.as_str()), ("endpoint", &self.endpoint)])
     }

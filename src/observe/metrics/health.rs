@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::endpoint::EndpointLabels;
 use super::exposition::{Exposition, Labels, Title, labels};
 use super::histogram::{Bounds, Distribution, Histogram};
+use super::seats::Seat;
 use crate::balance::{FULL, Gauge};
 use crate::health::{Standing, State};
 use crate::model::Name;
@@ -26,6 +27,15 @@ pub struct EndpointHealth {
     passed: AtomicU64,
     failed: AtomicU64,
     gauge: Mutex<Arc<Gauge>>,
+    seat: Arc<Seat>,
+}
+
+/// What is counted of the health of one endpoint, or of several together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HealthCounts {
+    ejections: u64,
+    passed: u64,
+    failed: u64,
 }
 
 /// The health of one pool, as it is shown.
@@ -46,7 +56,7 @@ struct Findings {
 }
 
 impl EndpointHealth {
-    pub(super) fn new(gauge: Arc<Gauge>) -> Self {
+    pub(super) fn new(gauge: Arc<Gauge>, seat: Arc<Seat>) -> Self {
         Self {
             state: AtomicU8::new(State::Up as u8),
             up: AtomicBool::new(true),
@@ -56,6 +66,7 @@ impl EndpointHealth {
             passed: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             gauge: Mutex::new(gauge),
+            seat,
         }
     }
 
@@ -101,12 +112,30 @@ impl EndpointHealth {
         (self.passed.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
+    pub(super) fn counts(&self) -> HealthCounts {
+        let (passed, failed) = self.checks();
+        HealthCounts { ejections: self.ejections(), passed, failed }
+    }
+
+    /// Whether it has series of its own.
+    pub(super) fn is_own(&self) -> bool {
+        self.seat.is_own()
+    }
+
     fn state(&self) -> usize {
         usize::from(self.state.load(Ordering::Relaxed))
     }
 
     fn gauge(&self) -> Arc<Gauge> {
         Arc::clone(&self.gauge.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl HealthCounts {
+    pub(super) fn add(&mut self, other: Self) {
+        self.ejections += other.ejections;
+        self.passed += other.passed;
+        self.failed += other.failed;
     }
 }
 
@@ -157,9 +186,11 @@ impl PoolHealthMetrics {
     }
 }
 
-/// Adds what is known of the health of endpoints.
+/// Adds what is known of the health of endpoints. Of the `others` that are shown together, only what can
+/// be added up.
 pub(super) fn expose_endpoints<'a>(
     endpoints: impl Iterator<Item = (&'a EndpointLabels, &'a EndpointHealth)> + Clone,
+    others: impl Iterator<Item = (&'a EndpointLabels, HealthCounts)>,
     out: &mut Exposition,
 ) {
     let states = endpoints.clone().flat_map(|(of, health)| {
@@ -173,19 +204,22 @@ pub(super) fn expose_endpoints<'a>(
     let flag = |flag: &AtomicBool| f64::from(u8::from(flag.load(Ordering::Relaxed)));
     out.gauge(UP, endpoints.clone().map(|(of, health)| (of.labels(), flag(&health.up))));
     out.gauge(DISAGREEMENT, endpoints.clone().map(|(of, health)| (of.labels(), flag(&health.disagrees))));
-    out.counter(EJECTIONS, endpoints.clone().map(|(of, health)| (of.labels(), health.ejections() as f64)));
+    let counts: Vec<_> = endpoints.clone().map(|(of, health)| (of, health.counts())).chain(others).collect();
+    out.counter(EJECTIONS, counts.iter().map(|(of, counts)| (of.labels(), counts.ejections as f64)));
     let factor = |health: &EndpointHealth| f64::from(health.gauge().factor()) / f64::from(FULL);
     out.gauge(FACTOR, endpoints.clone().map(|(of, health)| (of.labels(), factor(health))));
-    let estimates = endpoints.clone().filter_map(|(of, health)| {
+    let estimates = endpoints.filter_map(|(of, health)| {
         let (estimate, _) = health.gauge().estimate()?;
         Some((of.labels(), estimate.as_secs_f64()))
     });
     out.gauge(ESTIMATE, estimates);
     // An endpoint that is not checked has no results, rather than none that passed.
-    let checked = endpoints.filter(|(_, health)| health.checks() != (0, 0));
-    let results = checked.flat_map(|(of, health)| {
-        let (passed, failed) = health.checks();
-        [(of.labels_with("result", "pass"), passed as f64), (of.labels_with("result", "fail"), failed as f64)]
+    let checked = counts.iter().filter(|(_, counts)| (counts.passed, counts.failed) != (0, 0));
+    let results = checked.flat_map(|(of, HealthCounts { passed, failed, .. })| {
+        [
+            (of.labels_with("result", "pass"), *passed as f64),
+            (of.labels_with("result", "fail"), *failed as f64),
+        ]
     });
     out.counter(CHECKS, results);
 }

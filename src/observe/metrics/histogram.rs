@@ -42,11 +42,6 @@ impl Bounds {
         self.micros.iter().map(|bound| i32::from(*bound < micros)).sum::<i32>().unsigned_abs() as usize
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
     fn iter(&self) -> impl Iterator<Item = f64> {
         self.micros.iter().take(self.len).map(|micros| f64::from(*micros))
     }
@@ -208,7 +203,7 @@ mod tests {
                 assert_eq!(bounds.bucket(nanos + 1), i + 1, "{bound:?} and a nanosecond");
             }
             assert_eq!(bounds.bucket(0), 0);
-            assert_eq!(bounds.bucket(u64::MAX), bounds.len());
+            assert_eq!(bounds.bucket(u64::MAX), buckets.iter().len());
         }
     }
 

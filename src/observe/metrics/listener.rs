@@ -54,6 +54,7 @@ struct Cells {
     tls_handshakes: Count,
     tls_failures: Count,
     refused: Classes,
+    unlogged: Count,
     timeouts: [Count; TIMEOUTS.len()],
 }
 
@@ -117,6 +118,12 @@ impl ListenerMetrics {
         if let Some(cells) = self.cells.of(shard) {
             cells.refused.add(status);
         }
+    }
+
+    /// A request was left out of the access log, as its sampling has it.
+    #[inline]
+    pub fn left_out_of_log(&self, shard: Shard) {
+        self.add(shard, |cells| &cells.unlogged, 1);
     }
 
     /// A client's connection or request was ended by a time limit.
@@ -249,6 +256,10 @@ const COUNTERS: Table<Cells, Count> = &[
             "TLS handshakes with clients that failed or took too long.",
         ),
         |cells| &cells.tls_failures,
+    ),
+    (
+        Title("forebay_access_log_unsampled_total", "Requests that sampling left out of the access log."),
+        |cells| &cells.unlogged,
     ),
 ];
 

@@ -1,10 +1,12 @@
 //! What is measured of the loops that adjust what is let through: breakers, adaptive limits, admission
 //! control. The control thread writes all of it; nothing here is on a request's path.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::exposition::{Exposition, Labels, Title, labels};
+use super::seats::Seat;
 use crate::model::Name;
 
 /// A breaker: of a pool, or of one of its endpoints.
@@ -19,6 +21,8 @@ pub(super) struct BreakerLabels {
 pub struct BreakerMetrics {
     state: AtomicU8,
     opened: AtomicU64,
+    /// That of the endpoint, if it is an endpoint's.
+    seat: Option<Arc<Seat>>,
 }
 
 /// The states of a breaker, in the order in which they are shown.
@@ -45,6 +49,20 @@ pub struct LoopMetrics {
 }
 
 impl BreakerMetrics {
+    pub(super) fn new(seat: Option<Arc<Seat>>) -> Self {
+        Self { seat, ..Self::default() }
+    }
+
+    /// How often it opened.
+    pub(super) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has series of its own.
+    pub(super) fn is_own(&self) -> bool {
+        self.seat.as_ref().is_none_or(|seat| seat.is_own())
+    }
+
     /// It is in this state from now on.
     pub fn set(&self, state: BreakerState) {
         if state == BreakerState::Open {
@@ -101,9 +119,10 @@ impl LoopMetrics {
     }
 }
 
-/// Adds what is known of breakers.
+/// Adds what is known of breakers. Of the `others`, which are shown together, how often they opened.
 pub(super) fn expose_breakers<'a>(
     breakers: impl Iterator<Item = (&'a BreakerLabels, &'a BreakerMetrics)> + Clone,
+    others: impl Iterator<Item = (&'a BreakerLabels, u64)>,
     out: &mut Exposition,
 ) {
     let states = breakers.clone().flat_map(|(of, breaker)| {
@@ -113,9 +132,8 @@ pub(super) fn expose_breakers<'a>(
             .map(move |state| (of.labels(Some(state.name())), f64::from(u8::from(state as u8 == now))))
     });
     out.gauge(STATE, states);
-    let opened =
-        breakers.map(|(of, breaker)| (of.labels(None), breaker.opened.load(Ordering::Relaxed) as f64));
-    out.counter(OPENED, opened);
+    let opened = breakers.map(|(of, breaker)| (of, breaker.opened())).chain(others);
+    out.counter(OPENED, opened.map(|(of, opened)| (of.labels(None), opened as f64)));
 }
 
 /// Adds what is known of pools' loops.

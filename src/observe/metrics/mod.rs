@@ -6,6 +6,7 @@ mod config;
 mod discovery;
 mod endpoint;
 mod exposition;
+mod folded;
 mod health;
 mod histogram;
 mod ladder;
@@ -17,22 +18,29 @@ mod process;
 mod rate;
 mod readings;
 mod route;
+mod scale;
+mod seats;
+mod series;
+mod spans;
 mod status;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use endpoint::EndpointLabels;
 use exposition::{Exposition, Title};
+use folded::{Gone, View};
 use histogram::Bounds;
 use loops::BreakerLabels;
 use rate::RateLabels;
+use seats::Seats;
+use series::Costs;
 
 pub use super::shard::Shard;
-use super::spans::{self, Spans};
+use super::spans::{ROOM, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
@@ -45,6 +53,7 @@ pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
 pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
+pub use series::{Expected, Shape, expected};
 pub use worker::{Life, WorkerMetrics, WorkerUse};
 
 use crate::ambient;
@@ -54,7 +63,7 @@ use crate::model::settings::Metrics;
 use crate::route::filter::RateCounts;
 
 /// The media type of [`Registry::render`].
-pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+pub const CONTENT_TYPE: &str = exposition::CONTENT_TYPE;
 
 /// Every handle there is, by its labels. Asking twice for the same labels gives the same handle, so
 /// that counts go on over a reload. What nobody but the registry holds any more is shown once more
@@ -79,6 +88,12 @@ pub struct Registry {
     loops: Kept<Name, LoopMetrics>,
     ladders: Kept<Name, LadderMetrics>,
     rates: Kept<RateLabels, RateCounts>,
+    settings: Metrics,
+    seats: Seats,
+    gone: Gone,
+    costs: OnceLock<Costs>,
+    /// Bytes of the last page.
+    page: AtomicUsize,
 }
 
 impl Registry {
@@ -99,7 +114,7 @@ impl Registry {
             config: ConfigMetrics::default(),
             restarts: AtomicU64::new(0),
             overload: Arc::default(),
-            spans: Arc::new(Spans::new(workers, spans::ROOM)),
+            spans: Arc::new(Spans::new(workers, ROOM)),
             listeners: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
@@ -111,6 +126,11 @@ impl Registry {
             loops: Kept::default(),
             ladders: Kept::default(),
             rates: Kept::default(),
+            settings: settings.clone(),
+            seats: Seats::default(),
+            gone: Gone::default(),
+            costs: OnceLock::new(),
+            page: AtomicUsize::new(0),
         })
     }
 
@@ -129,10 +149,10 @@ impl Registry {
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
     #[must_use]
     pub fn endpoint(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointMetrics> {
-        let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
-        let metrics = self
-            .endpoints
-            .get_or_make(labels, || EndpointMetrics::new(self.workers, &self.bounds, Arc::clone(gauge)));
+        let labels = EndpointLabels::new(pool, endpoint);
+        let seat = self.seats.of(&labels);
+        let make = || EndpointMetrics::new(self.workers, &self.bounds, Arc::clone(gauge), seat);
+        let metrics = self.endpoints.get_or_make(labels, make);
         metrics.watch(gauge);
         metrics
     }
@@ -141,8 +161,10 @@ impl Registry {
     /// from `gauge`.
     #[must_use]
     pub fn endpoint_health(&self, pool: &Name, endpoint: &str, gauge: &Arc<Gauge>) -> Arc<EndpointHealth> {
-        let labels = EndpointLabels { pool: pool.clone(), endpoint: endpoint.to_owned() };
-        let health = self.endpoint_health.get_or_make(labels, || EndpointHealth::new(Arc::clone(gauge)));
+        let labels = EndpointLabels::new(pool, endpoint);
+        let seat = self.seats.of(&labels);
+        let health =
+            self.endpoint_health.get_or_make(labels, || EndpointHealth::new(Arc::clone(gauge), seat));
         health.watch(gauge);
         health
     }
@@ -165,6 +187,13 @@ impl Registry {
         self.pools.get_or_make(name.clone(), || PoolMetrics::new(self.workers, &self.bounds))
     }
 
+    /// Does something while [`Self::pool`] has to wait.
+    #[cfg(test)]
+    pub(crate) fn while_pools_wait<T>(&self, act: impl FnOnce() -> T) -> T {
+        let _held = self.pools.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act()
+    }
+
     /// What is counted of how a pool comes by its endpoints.
     #[must_use]
     pub fn discovery(&self, pool: &Name) -> Arc<DiscoveryMetrics> {
@@ -175,7 +204,8 @@ impl Registry {
     #[must_use]
     pub fn breaker(&self, pool: &Name, endpoint: Option<&str>) -> Arc<BreakerMetrics> {
         let labels = BreakerLabels { pool: pool.clone(), endpoint: endpoint.map(str::to_owned) };
-        self.breakers.get_or_make(labels, BreakerMetrics::default)
+        let seat = endpoint.map(|endpoint| self.seats.of(&EndpointLabels::new(pool, endpoint)));
+        self.breakers.get_or_make(labels, || BreakerMetrics::new(seat))
     }
 
     /// What is shown of what adjusts the limits of a pool.
@@ -263,7 +293,8 @@ impl Registry {
     /// for the request path.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
-        let mut out = Exposition::default();
+        // Most pages are as long as the one before them.
+        let mut out = Exposition::with_capacity(self.page.load(Ordering::Relaxed) + 4096);
         process::expose_build(&mut out);
         out.gauge(WORKERS, [(Vec::new(), self.workers as f64)]);
         out.counter(RESTARTS, [(Vec::new(), self.restarts() as f64)]);
@@ -274,42 +305,56 @@ impl Registry {
         let listeners = listeners.iter().map(|(name, metrics)| (name, &**metrics));
         let routes = self.routes.review();
         let routes = routes.iter().map(|(labels, metrics)| (labels, &**metrics));
-        let endpoints = self.endpoints.review();
-        let endpoints = endpoints.iter().map(|(labels, metrics)| (labels, &**metrics));
+        let endpoints = self.view_endpoints();
         route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
         listener::expose(listeners, &mut out);
-        endpoint::expose(endpoints, &mut out);
+        endpoint::expose(endpoints.endpoints(), &mut out);
         let pools = self.pools.review();
-        pool::expose(pools.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));
+        pool::expose(pools.clone(), &mut out);
+        scale::expose(pools, &mut out);
         let discovery = self.discovery.review();
         discovery::expose(discovery.iter().map(|(pool, metrics)| (pool, &**metrics)), &mut out);
         let rates = self.rates.review();
         rate::expose(rates.iter().map(|(labels, counts)| (labels, &**counts)), &mut out);
-        self.expose_loops(&mut out);
-        self.expose_health(&mut out);
+        self.expose_loops(&endpoints, &mut out);
+        self.expose_health(&endpoints, &mut out);
+        self.expose_dropped(&endpoints, &mut out);
         self.overload.expose(&mut out);
+        spans::expose(&self.spans, &mut out);
         process::expose(&mut out);
-        out.render()
+        let page = out.render();
+        self.page.store(page.len(), Ordering::Relaxed);
+        page
     }
 
-    fn expose_loops(&self, out: &mut Exposition) {
-        let breakers = self.breakers.review();
-        loops::expose_breakers(breakers.iter().map(|(of, breaker)| (of, &**breaker)), out);
+    fn expose_loops(&self, endpoints: &View, out: &mut Exposition) {
+        loops::expose_breakers(endpoints.breakers(), endpoints.other_breakers(), out);
         let pools = self.loops.review();
         loops::expose_loops(pools.iter().map(|(pool, loops)| (pool, &**loops)), out);
         let ladders = self.ladders.review();
         ladder::expose(ladders.iter().map(|(pool, ladder)| (pool, &**ladder)), out);
     }
 
-    fn expose_health(&self, out: &mut Exposition) {
-        let endpoints = self.endpoint_health.review();
-        let endpoints = endpoints.iter().map(|(labels, health)| (labels, &**health));
+    /// Adds how much is not shown of what there is.
+    fn expose_dropped(&self, endpoints: &View, out: &mut Exposition) {
+        let dropped = self.costs.get().map_or(0, |costs| costs.of_folded(endpoints.folded()));
+        out.gauge(DROPPED, [(Vec::new(), dropped as f64)]);
+    }
+
+    fn expose_health(&self, endpoints: &View, out: &mut Exposition) {
         let pools = self.pool_health.review();
         let pools = pools.iter().map(|(pool, health)| (pool, &**health));
-        let states = health::count_states(pools.clone().map(|(pool, _)| pool), endpoints.clone());
-        health::expose_endpoints(endpoints, out);
+        let states = health::count_states(pools.clone().map(|(pool, _)| pool), endpoints.all_health());
+        health::expose_endpoints(endpoints.health(), endpoints.other_health(), out);
         health::expose_pools(pools, &states, out);
     }
+}
+
+/// Handles as a scrape finds them.
+struct Reviewed<K, M> {
+    shown: Vec<(K, Arc<M>)>,
+    forgotten: Vec<(K, Arc<M>)>,
 }
 
 /// Handles by their labels.
@@ -362,19 +407,34 @@ impl<K: Ord + Clone, M> Kept<K, M> {
 
     /// All handles to show, in the order of their labels.
     fn review(&self) -> Vec<(K, Arc<M>)> {
+        self.review_all().shown
+    }
+
+    /// All handles to show, and those that are forgotten from now on, in the order of their labels.
+    fn review_all(&self) -> Reviewed<K, M> {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        map.retain(|_, entry| {
+        let mut forgotten = Vec::new();
+        map.retain(|key, entry| {
             let orphaned = Arc::strong_count(&entry.metrics) == 1;
             let shown = std::mem::replace(&mut entry.orphaned, orphaned);
+            if orphaned && shown {
+                forgotten.push((key.clone(), Arc::clone(&entry.metrics)));
+            }
             !(orphaned && shown)
         });
-        map.iter().map(|(key, entry)| (key.clone(), Arc::clone(&entry.metrics))).collect()
+        let shown = map.iter().map(|(key, entry)| (key.clone(), Arc::clone(&entry.metrics))).collect();
+        Reviewed { shown, forgotten }
     }
 }
 
 const WORKERS: Title = Title("forebay_workers", "Data-plane threads.");
 const RESTARTS: Title =
     Title("forebay_worker_restarts_total", "How often a worker began again that had ended before its time.");
+
+const DROPPED: Title = Title(
+    "forebay_series_dropped",
+    "Series left out for want of room (max_series): those of endpoints that are shown together as other.",
+);
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::exposition::{Exposition, Title, labels};
 use super::histogram::{Bounds, Distribution, Histogram};
+use super::scale::ScaleMetrics;
 use crate::limit::hedge::{Race, Refusal};
 use crate::limit::retry::{Cause, Reason};
 use crate::limit::{Gate, Rejection, Room};
@@ -18,6 +19,7 @@ pub struct PoolMetrics {
     cells: Sharded<Cells>,
     bounds: Arc<Bounds>,
     watched: Mutex<Option<(Arc<Gate>, Arc<Room>)>>,
+    pub(super) scale: ScaleMetrics,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +34,12 @@ struct Cells {
 
 impl PoolMetrics {
     pub(super) fn new(workers: usize, bounds: &Arc<Bounds>) -> Self {
-        Self { cells: Sharded::new(workers), bounds: Arc::clone(bounds), watched: Mutex::default() }
+        Self {
+            cells: Sharded::new(workers),
+            bounds: Arc::clone(bounds),
+            watched: Mutex::default(),
+            scale: ScaleMetrics::default(),
+        }
     }
 
     /// Takes what is under way and what waits from here from now on.

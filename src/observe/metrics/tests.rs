@@ -242,3 +242,107 @@ fn readings_are_what_was_counted() {
     assert_eq!(value(&text, r#"forebay_worker_busy_seconds_total{worker="0"}"#), 0.0);
     assert_eq!(value(&text, r#"forebay_worker_loop_lag_seconds{worker="0"}"#), 0.0);
 }
+
+fn series(text: &str) -> usize {
+    text.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+/// A registry that has room for so many endpoints of a pool of four by themselves.
+fn cramped(endpoints: usize) -> (Arc<Registry>, usize) {
+    let shape = Shape { workers: 1, pools: 1, endpoints: 4, ..Shape::default() };
+    let Expected { fixed, each, .. } = expected(&shape, &Metrics::default());
+    let max_series = fixed + (endpoints + 1) * each;
+    let settings = Metrics { max_series, ..Metrics::default() };
+    let Expected { shown, folded, .. } = expected(&shape, &settings);
+    assert_eq!((shown, folded), (endpoints, 4 - endpoints));
+    let registry = Registry::with(1, &settings);
+    registry.prepare(&shape);
+    (registry, max_series)
+}
+
+#[test]
+fn endpoints_past_the_budget_are_shown_together() {
+    let (registry, max_series) = cramped(2);
+    let gauge = Arc::new(Gauge::new(1, crate::ambient::now()));
+    let pool = registry.pool(&name("app"));
+    let health_of = |address: &str| registry.endpoint_health(&name("app"), address, &gauge);
+    let endpoint = |address: &str, requests: u64| {
+        let endpoint = registry.endpoint(&name("app"), address, &gauge);
+        (0..requests).for_each(|_| endpoint.requested(Shard::worker(0)));
+        endpoint.responded(Shard::worker(0), 200, Duration::from_millis(requests));
+        (endpoint, health_of(address))
+    };
+    let requests = |text: &str, endpoint: &str| {
+        let of = format!(r#"forebay_endpoint_requests_total{{pool="app",endpoint="{endpoint}"}}"#);
+        text.contains(&of).then(|| value(text, &of))
+    };
+    let (a, b, c, d) = (endpoint("a", 1), endpoint("b", 2), endpoint("c", 3), endpoint("d", 4));
+    c.1.ejected();
+    gauge.begin(crate::ambient::now());
+    let shown = text(&registry);
+    assert_eq!(
+        ["a", "b", "c", "d", "other"].map(|e| requests(&shown, e)),
+        [Some(1.0), Some(2.0), None, None, Some(7.0)]
+    );
+    let other = r#"{pool="app",endpoint="other"}"#;
+    assert_eq!(value(&shown, &format!("forebay_endpoint_time_to_first_byte_seconds_count{other}")), 2.0);
+    assert_eq!(value(&shown, &format!("forebay_endpoint_ejections_total{other}")), 1.0);
+    assert_eq!(value(&shown, &format!("forebay_endpoint_requests_in_flight{other}")), 2.0, "one of each");
+    assert!(!shown.contains(&format!("forebay_endpoint_up{other}")), "of several that says nothing");
+    assert_eq!(c.0.totals().requests, 3, "its own handle has what is its own");
+    assert!(series(&shown) <= max_series, "{} of {max_series}", series(&shown));
+    let dropped = value(&shown, "forebay_series_dropped");
+    assert!(dropped > 80.0, "{dropped}");
+    drop(c);
+    for _ in 0..3 {
+        assert_eq!(requests(&text(&registry), "other"), Some(7.0), "what c has counted stays");
+    }
+    assert!(value(&text(&registry), "forebay_series_dropped") < dropped);
+    let (e, again) = (endpoint("e", 5), endpoint("c", 1));
+    assert_eq!(requests(&text(&registry), "other"), Some(13.0));
+    drop((a, e));
+    text(&registry);
+    let shown = text(&registry);
+    assert_eq!((requests(&shown, "a"), requests(&shown, "other")), (None, Some(13.0)));
+    let f = endpoint("f", 6);
+    let shown = text(&registry);
+    assert_eq!((requests(&shown, "f"), requests(&shown, "other")), (Some(6.0), Some(13.0)));
+    drop((b, d, again, f));
+    text(&registry);
+    assert_eq!(requests(&text(&registry), "other"), Some(13.0));
+    drop(pool);
+    text(&registry);
+    text(&registry);
+    assert_eq!(requests(&text(&registry), "other"), None, "it goes with its pool");
+}
+
+#[test]
+fn breakers_of_endpoints_past_the_budget_add_up() {
+    let (registry, _) = cramped(1);
+    let _pool = registry.pool(&name("app"));
+    let breakers = ["a", "b", "c"].map(|address| registry.breaker(&name("app"), Some(address)));
+    breakers.iter().for_each(|breaker| breaker.set(BreakerState::Open));
+    let text = text(&registry);
+    let opened = |endpoint| format!(r#"forebay_breaker_opened_total{{pool="app",endpoint="{endpoint}"}}"#);
+    assert_eq!((value(&text, &opened("a")), value(&text, &opened("other"))), (1.0, 2.0));
+    assert!(!text.contains(r#"forebay_breaker_state{pool="app",endpoint="other""#), "{text}");
+}
+
+#[test]
+fn buckets_are_those_that_were_asked_for() {
+    let ms = Duration::from_millis;
+    let buckets = crate::model::settings::Buckets::new(vec![ms(1), ms(20)]).unwrap();
+    let registry = Registry::with(1, &Metrics { buckets, ..Metrics::default() });
+    let handle = registry.route(&route(Some("app")));
+    for took in [ms(1), ms(2), ms(20), ms(21)] {
+        handle.finish(Shard::worker(0), &requests(took, 200));
+    }
+    let text = text(&registry);
+    let family = "forebay_request_duration_seconds_bucket";
+    let found: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix(family)?.split_once("le=")).collect();
+    let found: Vec<_> = found.into_iter().map(|(_, rest)| rest).collect();
+    assert_eq!(found, ["\"0.001\"} 1", "\"0.02\"} 3", "\"+Inf\"} 4"]);
+    assert_eq!(handle.p99(), None);
+    assert_eq!(handle.durations().quantile(0.25), Some(ms(1)));
+}

@@ -3,20 +3,22 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use http::StatusCode;
 
 use super::deadline::Patience;
-use super::error::{CLIENT_CLOSED, ProxyError};
-use super::{Connection, Scratch};
+use super::error::{CLIENT_CLOSED, DENIED, ProxyError};
+use super::trace::Traced;
+use super::{Connection, Scratch, spans};
 use crate::ambient;
 use crate::model::Fields;
 use crate::model::field::Known;
-use crate::model::settings::Priority;
-use crate::observe::access_log::{AccessLog, Record};
+use crate::model::settings::{Outline, Priority};
+use crate::observe::access_log::{Cause, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::proxy::live::UnderWay;
+use crate::route::filter::Reply;
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Permit, Route};
 
@@ -37,6 +39,8 @@ pub(super) struct Account<'a> {
     pub(super) permit: Option<Permit<'a>>,
     /// The endpoint that answered or failed last.
     pub(super) endpoint: Option<Rc<LocalEndpoint>>,
+    /// How often an endpoint was asked.
+    pub(super) tries: u32,
     /// The endpoint that the client's session stays with, by its index in the pool.
     pub(super) session: Option<usize>,
     /// The cookie that binds the session to the endpoint that answered, when it is not bound to it.
@@ -45,6 +49,8 @@ pub(super) struct Account<'a> {
     pub(super) added: Fields,
     /// The client, as believed.
     pub(super) client: Option<IpAddr>,
+    /// Who authenticated, if the request is logged.
+    pub(super) user: Option<Vec<u8>>,
     /// When the request head was there.
     pub(super) started: Instant,
     /// The rung of a ladder of degradation that answers, if it is not the pool itself.
@@ -63,13 +69,18 @@ pub(super) struct Account<'a> {
     pub(super) status: Option<StatusCode>,
     /// The error, if Forebay made the response or gave up.
     pub(super) error: Option<(&'static str, String)>,
+    /// The same for who counts; of no meaning without an error.
+    cause: Cause,
     /// Bytes of request body received.
     pub(super) received: u64,
     /// Bytes of response body sent.
     pub(super) sent: u64,
     /// Shows it to whoever asks.
     pub(super) under_way: UnderWay<'a>,
-    wall: Option<SystemTime>,
+    /// Whether somebody may want to read of it.
+    pub(super) is_logged: bool,
+    /// The trace that it belongs to, if requests are traced.
+    pub(super) trace: Option<Traced<'a>>,
     settled: bool,
 }
 
@@ -86,10 +97,12 @@ impl<'a> Account<'a> {
             pool: None,
             permit: None,
             endpoint: None,
+            tries: 0,
             session: None,
             set_cookie: None,
             added: Fields::default(),
             client: None,
+            user: None,
             started,
             degraded: None,
             priority: Priority::default(),
@@ -99,10 +112,12 @@ impl<'a> Account<'a> {
             first_byte: None,
             status: None,
             error: None,
+            cause: Cause::default(),
             received: 0,
             sent: 0,
             under_way: cx.live.begin(local, started),
-            wall: listener.access_log.as_ref().map(|_| ambient::wall()),
+            is_logged: listener.access_log.is_some() || local.snapshot.tap.is_followed(),
+            trace: None,
             settled: false,
         }
     }
@@ -119,6 +134,7 @@ impl<'a> Account<'a> {
     /// Takes note of who is asked now, whatever became of those before.
     pub(super) fn ask(&mut self, endpoint: &Rc<LocalEndpoint>) {
         self.endpoint = Some(Rc::clone(endpoint));
+        self.tries += 1;
         self.under_way.ask(endpoint);
         self.error = None;
     }
@@ -127,6 +143,7 @@ impl<'a> Account<'a> {
     pub(super) fn fail(&mut self, cx: &Connection, error: &ProxyError) {
         if let (Some(kind), Some(endpoint)) = (error.failure(), &self.endpoint) {
             endpoint.shared.metrics.failed(cx.worker.shard, kind);
+            self.note_error(error.error_type());
         }
         let timeout = match error {
             ProxyError::HeaderTimeout(_) => Some(ClientTimeout::Header),
@@ -139,6 +156,19 @@ impl<'a> Account<'a> {
             self.listener.metrics.timed_out(cx.worker.shard, timeout);
         }
         self.error = Some((error.error_type(), error.to_string()));
+        self.cause = error.cause();
+    }
+
+    /// Takes note for the log of what a filter answered, if that is a refusal.
+    pub(super) fn note_refusal(&mut self, reply: &Reply) {
+        let Some(details) = reply.details.as_ref().filter(|_| self.is_logged) else { return };
+        self.error = Some((DENIED, details.clone().into_owned()));
+        let limit = match reply.status {
+            StatusCode::TOO_MANY_REQUESTS => Some("rate_limit"),
+            StatusCode::PAYLOAD_TOO_LARGE => Some("max_body"),
+            _ => None,
+        };
+        self.cause = Cause { limit, ..Cause::default() };
     }
 
     /// Whether the request was counted.
@@ -165,46 +195,69 @@ impl<'a> Account<'a> {
             (None, Some(route)) => route.answered.finish(shard, &finished),
             (None, None) => self.listener.metrics.refused(shard, status),
         }
-        if let (Some(log), Some(wall)) = (&self.listener.access_log, self.wall) {
-            self.write(log, wall, &finished, (cx, scratch));
+        if self.is_logged {
+            self.log(&finished, cx, scratch);
+        }
+        if self.trace.is_some() {
+            spans::give(self, &finished, (cx, scratch), now);
         }
     }
 
-    fn write(
-        &self,
-        log: &AccessLog,
-        time: SystemTime,
-        finished: &Finished,
-        (cx, scratch): (&Connection, &Scratch),
-    ) {
+    /// Logs the request where it is wanted. That is decided before anything is made of it.
+    fn log(&self, finished: &Finished, cx: &Connection, scratch: &Scratch) {
+        let shard = cx.worker.shard;
+        let Finished { status, duration, .. } = *finished;
+        let outline = Outline { status, duration, failed: self.error.is_some() };
+        let log = self.listener.access_log.as_ref();
+        let kept = log.filter(|log| log.keeps(&outline, ambient::draw));
+        if log.is_some() && kept.is_none() {
+            self.listener.metrics.left_out_of_log(shard);
+        }
+        let tap = &self.local.snapshot.tap;
+        if kept.is_none() && !tap.is_followed() {
+            return;
+        }
+        let record = self.record(finished, cx, scratch);
+        if let Some(log) = kept {
+            log.write(shard, &record);
+        }
+        if tap.is_followed() {
+            tap.tell(shard, &record);
+        }
+    }
+
+    fn record<'r>(&'r self, finished: &Finished, cx: &'r Connection, scratch: &'r Scratch) -> Record<'r> {
         let request = &scratch.request;
-        log.write(
-            cx.worker.shard,
-            &Record {
-                time,
-                client: self.client,
-                user: None,
-                method: request.method.as_str(),
-                target: &scratch.target,
-                version: request.version,
-                host: request.authority(),
-                referer: request.fields.get(Known::Referer),
-                user_agent: request.fields.get(Known::UserAgent),
-                request_id: request.fields.get(Known::XRequestId),
-                status: finished.status,
-                sent: self.sent,
-                received: self.received,
-                duration: finished.duration,
-                first_byte: finished.first_byte,
-                listener: self.listener.name.as_str(),
-                route: self.route.map(|route| route.name.as_str()),
-                pool: self.pool.map(|pool| pool.shared.settings.name.as_str()),
-                endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
-                error: self.error.as_ref().map(|(error_type, _)| *error_type),
-                details: self.error.as_ref().map(|(_, details)| details.as_str()),
-                tls_version: cx.live.tls().and_then(|tls| tls.version),
-                sni: cx.live.tls().and_then(|tls| tls.sni.as_deref()),
-            },
-        );
+        let now = ambient::wall();
+        let tls = cx.live.tls();
+        Record {
+            time: now.checked_sub(finished.duration).unwrap_or(now),
+            client: self.client,
+            user: self.user.as_deref(),
+            method: request.method.as_str(),
+            target: &scratch.target,
+            version: request.version,
+            host: request.authority(),
+            referer: request.fields.get(Known::Referer),
+            user_agent: request.fields.get(Known::UserAgent),
+            request_id: request.fields.get(Known::XRequestId),
+            trace_id: self.trace.as_ref().map(|trace| trace.id),
+            status: finished.status,
+            sent: self.sent,
+            received: self.received,
+            duration: finished.duration,
+            first_byte: finished.first_byte,
+            listener: self.listener.name.as_str(),
+            route: self.route.map(|route| route.name.as_str()),
+            pool: self.pool.map(|pool| pool.shared.settings.name.as_str()),
+            endpoint: self.endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str()),
+            error: self.error.as_ref().map(|(error_type, _)| *error_type),
+            details: self.error.as_ref().map(|(_, details)| details.as_str()),
+            tries: self.tries,
+            rung: self.degraded,
+            cause: if self.error.is_some() { self.cause } else { Cause::default() },
+            tls_version: tls.and_then(|tls| tls.version),
+            sni: tls.and_then(|tls| tls.sni.as_deref()),
+        }
     }
 }

@@ -11,6 +11,7 @@ use super::Connection;
 use super::account::Account;
 use super::client::Client;
 use super::error::ProxyError;
+use super::trace::Traced;
 use crate::ambient;
 use crate::limit::{Rejection, Turn};
 use crate::model::RequestHead;
@@ -115,15 +116,16 @@ struct Wait<'a> {
     since: Instant,
     until: Instant,
     deadline: Option<Instant>,
+    trace: Option<&'a Traced<'a>>,
 }
 
 impl<'a> Wait<'a> {
-    fn new(cx: &'a Connection, pool: &'a LocalPool, account: &Account<'_>) -> Self {
+    fn new(cx: &'a Connection, pool: &'a LocalPool, account: &'a Account<'_>) -> Self {
         account.waited.set(true);
         let since = ambient::now();
         let until = since + pool.shared.settings.limits.wait;
         let until = account.deadline.map_or(until, |deadline| until.min(deadline));
-        Self { cx, pool, since, until, deadline: account.deadline }
+        Self { cx, pool, since, until, deadline: account.deadline, trace: account.trace.as_ref() }
     }
 
     /// Polls until it is ready or the time is up, which is `None`.
@@ -139,8 +141,12 @@ impl<'a> Wait<'a> {
             client.poll_gone(task).map(|()| Err(ProxyError::ClientGone))
         });
         let waited = timeout_at(self.until.into(), waiting).await;
-        let took = ambient::now().saturating_duration_since(self.since);
+        let now = ambient::now();
+        let took = now.saturating_duration_since(self.since);
         self.pool.shared.guard.metrics.waited(self.cx.worker.shard, took);
+        if let Some(trace) = self.trace {
+            trace.waited(self.since, now);
+        }
         waited.map_or(Ok(None), |done| done.map(Some))
     }
 

@@ -239,8 +239,7 @@ impl Forward<'_> {
             None => {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let seat = lease.seat().map_err(ProxyError::Rejected)?;
-                let opening =
-                    Http1Connection::open(&endpoint.shared, self.cx.worker.shard, self.dial_timeouts(), seat);
+                let opening = Http1Connection::open(lease, self.cx.worker.shard, self.dial_timeouts(), seat);
                 let opened = Box::pin(opening).await?;
                 lease.connected(ambient::now());
                 opened
@@ -360,6 +359,7 @@ impl Forward<'_> {
     ) -> Outcome {
         let (now, shard) = (ambient::now(), self.cx.worker.shard);
         account.first_byte = Some(now);
+        account.note_answer(exchange.lease(), head.status);
         let took = now.saturating_duration_since(began);
         exchange.endpoint().shared.metrics.responded(shard, head.status.as_u16(), took);
         if let Some(observed) = &self.route.observed {

@@ -11,6 +11,7 @@ use crate::health::{Failure, Outcome};
 use crate::limit::Rejection;
 use crate::net::connect::DialError;
 use crate::net::http1::ReadError;
+use crate::observe::access_log::Cause;
 use crate::observe::metrics::FailureKind;
 use crate::upstream::http2_pool::OpenError;
 use crate::wire::Malformed;
@@ -185,6 +186,46 @@ impl ProxyError {
         }
     }
 
+    /// What access logs say of it: which timer or limit it was, and who broke off. Nobody did where the
+    /// request was answered instead of being let through.
+    #[must_use]
+    pub(super) fn cause(&self) -> Cause {
+        let by = |closed_by| Cause { closed_by: Some(closed_by), ..Cause::default() };
+        let timer = |timer| Cause { timer: Some(timer), ..by(FOREBAY) };
+        let limit = |limit| Cause { limit: Some(limit), ..by(FOREBAY) };
+        match self {
+            Self::HeaderTimeout(_) => timer("client_header"),
+            Self::ClientIdle(_) | Self::ClientStalled(_) => timer("client_idle"),
+            Self::ClientSlow(_) => timer("client_min_rate"),
+            Self::TryTimeout(_) => timer("try"),
+            Self::UpstreamIdle(_) => timer("idle"),
+            Self::UpstreamSlow(_) => timer("min_rate"),
+            Self::RequestTimeout(_) => timer("request"),
+            Self::Overdue(..) => timer("deadline"),
+            Self::Dial(DialError::ConnectTimeout(_))
+            | Self::Http2(OpenError::Dial(DialError::ConnectTimeout(_))) => timer("connect"),
+            Self::Dial(DialError::TlsTimeout(_)) | Self::Http2(OpenError::Dial(DialError::TlsTimeout(_))) => {
+                timer("tls_handshake")
+            }
+            Self::Http2(OpenError::HandshakeTimeout(_)) => timer("http2_handshake"),
+            Self::Rejected(rejection) | Self::Http2(OpenError::Full(rejection)) => {
+                Cause { limit: Some(rejection.name()), ..Cause::default() }
+            }
+            Self::TooLarge(_) => limit("max_body"),
+            Self::Malformed(Malformed::TargetTooLong | Malformed::HeadTooLarge) => limit("max_head"),
+            Self::Malformed(Malformed::TooManyFields) => limit("max_fields"),
+            Self::ClientGone => by("client"),
+            Self::Malformed(_) | Self::ClientBody(_) | Self::BadResponse(_) => by(FOREBAY),
+            Self::Dial(_)
+            | Self::Http2(_)
+            | Self::NoResponse(_)
+            | Self::Refused
+            | Self::LeftOut
+            | Self::Truncated(_) => by("upstream"),
+            Self::Path | Self::Connect | Self::NoRoute | Self::NoEndpoint => Cause::default(),
+        }
+    }
+
     /// What it says of the endpoint; `by_client` when the client was what was waited for.
     #[must_use]
     pub(super) fn outcome(&self, by_client: bool) -> Outcome {
@@ -276,6 +317,10 @@ fn is_certificate_error(cause: &io::Error) -> bool {
     matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
+/// The error type of what a filter refuses (RFC 9209 §2.3).
+pub(super) const DENIED: &str = "http_request_denied";
+/// Who breaks off what takes too long or is too much.
+const FOREBAY: &str = "forebay";
 /// The shortest deadline of a client that an endpoint is blamed for.
 const LEAST_DEADLINE: Duration = Duration::from_secs(1);
 /// What logs have instead of a status when the client left before there was one.

@@ -96,6 +96,7 @@ impl<'a> Forward<'a> {
         loop {
             account.ask(attempt.lease.endpoint());
             deadline::tell(account, self.route, &mut scratch.request, attempt.began);
+            account.note_try(&attempt.lease, (attempt.began, false), &mut scratch.request.fields);
             let tried = match self.hedge_after(&course, scratch) {
                 None => self.attempt(attempt, scratch, client, account).await,
                 // Boxed, because most requests have no second try beside the first, nor another after it.
@@ -108,6 +109,7 @@ impl<'a> Forward<'a> {
                 Ok((exchange, outcome)) => Box::new(Failure::Answered(exchange, outcome)),
                 Err(failure) => failure,
             };
+            account.note_failure(&failure);
             attempt = match Box::pin(self.after((failure, &mut course), scratch, client, account)).await {
                 Next::Again(attempt) => attempt,
                 Next::Over(end) => return end,
@@ -381,6 +383,7 @@ impl Ended {
                 let now = ambient::now();
                 let kept = exchange.upload.take_kept();
                 exchange.lease().finish(outcome, now);
+                account.note_end(exchange.lease(), None);
                 let Scratch { request, response, .. } = scratch;
                 exchange.discard(&request.method, response, now);
                 account.first_byte = None;

@@ -39,7 +39,8 @@ pub(super) async fn handle(
     let Some(listener) = local.snapshot.listener(cx.live.listening.id) else { return };
     let mut account = Account::open(cx, &local, listener);
     scratch.watch.start(account.started);
-    if listener.access_log.is_some() {
+    account.trace(cx, scratch);
+    if account.is_logged || account.is_noted() {
         scratch.target.clear();
         scratch.target.extend_from_slice(scratch.request.target());
     }
@@ -87,11 +88,15 @@ async fn answer<'a>(
         body_length: body.exact(),
         max_body: None,
         added: Fields::default(),
+        notes_user: account.is_logged,
+        user: None,
     };
     let reply = filter_request(route, &mut scratch.request, &mut filter_cx);
     let max_body = filter_cx.max_body;
     account.added = filter_cx.added;
+    account.user = filter_cx.user;
     if let Some(reply) = reply {
+        account.note_refusal(&reply);
         return Ok(Answer::Reply(respond::to_refused(reply, &scratch.request)));
     }
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;

@@ -121,7 +121,7 @@ impl<'a> Forward<'a> {
                     std::mem::swap(&mut scratch.response, &mut runner.head);
                     let outcome = self.answered(&exchange, runner.began, &scratch.response, account);
                     if !other_runs || !self.refuses(&exchange, outcome, scratch) {
-                        self.won(place, hedged, &runners);
+                        self.won(place, hedged, &runners, account);
                         account.endpoint = Some(exchange.endpoint().clone());
                         return Ok((exchange, outcome));
                     }
@@ -157,19 +157,25 @@ impl<'a> Forward<'a> {
         lease.map_err(|refusal| guard.metrics.not_hedged(shard, refusal)).ok()
     }
 
-    /// The second try, which begins `now`. Its endpoint is told that the client waits for less by then.
+    /// The second try, which begins `now`. Its endpoint is told that the client waits for less by then,
+    /// and which part of the trace it is.
     fn later_runner<'r>(
         &'r self,
         (lease, now): (Lease, Instant),
         (first, later): &'r (RequestHead, OnceCell<RequestHead>),
-        account: &Account<'_>,
+        account: &mut Account<'_>,
     ) -> Runner<'r> {
-        let told = || {
-            let mut request = first.clone();
-            deadline::tell(account, self.route, &mut request, now);
-            request
+        account.tries += 1;
+        let request = if account.patience.is_some() || account.is_noted() {
+            later.get_or_init(|| {
+                let mut request = first.clone();
+                deadline::tell(account, self.route, &mut request, now);
+                account.note_try(&lease, (now, true), &mut request.fields);
+                request
+            })
+        } else {
+            first
         };
-        let request = if account.patience.is_some() { later.get_or_init(told) } else { first };
         self.runner((lease, None), now, request, account)
     }
 
@@ -247,7 +253,10 @@ impl<'a> Forward<'a> {
     }
 
     /// Takes note of who answered first, and of how long the other has waited in vain.
-    fn won(&self, place: usize, hedged: bool, runners: &[Option<Runner<'_>>; 2]) {
+    fn won(&self, place: usize, hedged: bool, runners: &[Option<Runner<'_>>; 2], account: &mut Account<'_>) {
+        for lease in runners.iter().flatten().filter_map(Runner::lease) {
+            account.note_end(lease, None);
+        }
         let shard = self.cx.worker.shard;
         if hedged {
             let race = if place == 0 { Race::Lost } else { Race::Won };
@@ -262,8 +271,12 @@ impl<'a> Forward<'a> {
     /// Ends a try that failed while the other goes on.
     fn settle(&self, failure: Failure, account: &mut Account<'_>) {
         let now = ambient::now();
+        account.note_failure(&failure);
         let error = match failure {
-            Failure::Answered(exchange, outcome) => return exchange.lease().finish(outcome, now),
+            Failure::Answered(exchange, outcome) => {
+                account.note_end(exchange.lease(), None);
+                return exchange.lease().finish(outcome, now);
+            }
             Failure::Unsent(error, lease, _) => {
                 lease.finish(error.outcome(false), now);
                 account.endpoint = Some(lease.endpoint().clone());
@@ -339,6 +352,15 @@ impl Runner<'_> {
                 }
                 Stage::Over => return Poll::Pending,
             }
+        }
+    }
+
+    /// The use of the endpoint, while it goes on.
+    fn lease(&self) -> Option<&Lease> {
+        match &self.stage {
+            Stage::Sending(_) => self.lease.as_deref(),
+            Stage::Waiting(exchange) => Some(exchange.lease()),
+            Stage::Over => None,
         }
     }
 

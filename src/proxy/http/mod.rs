@@ -23,6 +23,8 @@ mod onward;
 mod refuse;
 mod respond;
 mod serve;
+mod spans;
+mod trace;
 mod tunnel;
 mod watch;
 

@@ -41,8 +41,11 @@ impl std::fmt::Debug for BasicAuth {
 }
 
 impl Filter for BasicAuth {
-    fn on_request(&self, head: &mut RequestHead, _cx: &mut FilterCx<'_>) -> Verdict {
-        if self.admits(head) {
+    fn on_request(&self, head: &mut RequestHead, cx: &mut FilterCx<'_>) -> Verdict {
+        if let Some(user) = self.admitted(head) {
+            if cx.notes_user {
+                cx.user = Some(user);
+            }
             if self.remove_header {
                 head.fields.remove_known(Known::Authorization);
             }
@@ -66,28 +69,33 @@ impl BasicAuth {
         Some(Self { users: users?, challenge: challenge.into_bytes().into(), remove_header })
     }
 
-    /// Whether the request has one `Authorization` with the name and password of a user. Looks at
-    /// every user, so that the time does not tell which names exist.
-    fn admits(&self, head: &RequestHead) -> bool {
+    /// The user whose name and password the request has in one `Authorization`. Looks at every user, so that
+    /// the time does not tell which names exist.
+    fn admitted(&self, head: &RequestHead) -> Option<Vec<u8>> {
         let mut values = head.fields.get_all(Known::Authorization);
-        let (Some(value), None) = (values.next(), values.next()) else { return false };
-        let Some((name, password)) = presented(value) else { return false };
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let (shown, password) = presented(value)?;
+        let name = sha256(&shown);
         let same = |a: &Sha256, b: &Sha256| verify_slices_are_equal(a, b).is_ok();
-        self.users
+        let known = self
+            .users
             .iter()
-            .fold(false, |found, user| found | (same(&user.name, &name) & same(&user.password, &password)))
+            .fold(false, |found, user| found | (same(&user.name, &name) & same(&user.password, &password)));
+        known.then_some(shown)
     }
 }
 
-/// Name and password out of `Basic BASE64(NAME:PASSWORD)`.
-fn presented(value: &[u8]) -> Option<(Sha256, Sha256)> {
+/// The name, and the digest of the password, out of `Basic BASE64(NAME:PASSWORD)`.
+fn presented(value: &[u8]) -> Option<(Vec<u8>, Sha256)> {
     let (scheme, credentials) = value.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
         return None;
     }
-    let decoded = STANDARD.decode(credentials.trim_ascii()).ok()?;
-    let (name, password) = decoded.split_at_checked(memchr::memchr(b':', &decoded)?)?;
-    Some((sha256(name), sha256(password.get(1..)?)))
+    let mut decoded = STANDARD.decode(credentials.trim_ascii()).ok()?;
+    let colon = memchr::memchr(b':', &decoded)?;
+    let password = sha256(decoded.get(colon + 1..)?);
+    decoded.truncate(colon);
+    Some((decoded, password))
 }
 
 fn sha256(bytes: &[u8]) -> Sha256 {
@@ -198,6 +206,20 @@ mod tests {
         let good = basic("alice:sesame");
         let case = Case { fields: &[("Authorization", &good), ("authorization", &good)], ..Case::default() };
         assert_eq!(case.status(OPTIONS), Some(401));
+    }
+
+    #[test]
+    fn who_came_in_is_noted_where_that_is_asked_for() {
+        let name = |credentials: &str, notes_user| {
+            let value = basic(credentials);
+            let case = Case { fields: &[("Authorization", &value)], ..Case::default() };
+            let (mut head, mut cx) = (case.head(), FilterCx { notes_user, ..case.cx() });
+            let _ = parsed(OPTIONS)[0].on_request(&mut head, &mut cx);
+            cx.user
+        };
+        assert_eq!(name("alice:sesame", true).as_deref(), Some(&b"alice"[..]));
+        assert_eq!(name("alice:sesam", true), None);
+        assert_eq!(name("alice:sesame", false), None);
     }
 
     #[test]

@@ -151,6 +151,10 @@ pub struct FilterCx<'a> {
     pub max_body: Option<u64>,
     /// Fields that filters add to the response, whoever gives it.
     pub added: Fields,
+    /// Whether somebody wants to know who authenticated.
+    pub notes_user: bool,
+    /// Who did, then. Set by filters.
+    pub user: Option<Vec<u8>>,
 }
 
 const PLAIN_TEXT: &[u8] = b"text/plain; charset=utf-8";

@@ -79,6 +79,8 @@ impl<'a> Case<'a> {
             body_length: self.body_length,
             max_body: self.max_body,
             added: Fields::default(),
+            notes_user: true,
+            user: None,
         }
     }
 

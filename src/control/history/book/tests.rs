@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::super::Sample;
+use super::super::{Sample, Times};
 use super::*;
 use crate::ambient;
 use crate::observe::metrics::{Finished, Registry, RouteMetrics, Shard};
@@ -26,7 +26,7 @@ fn labels(route: &str) -> RouteLabels {
 impl Story {
     fn new() -> Self {
         let (now, registry) = (ambient::now(), Registry::new(1));
-        let look = Look { in_flight: 0, capacity: 100, available: 2, total: 3 };
+        let look = Look { in_flight: 0, capacity: 100, available: 2, total: 3, ..Look::default() };
         let last = ProcessSample::default();
         Self { book: Book::new(now), registry, routes: Vec::new(), now, last, look }
     }
@@ -57,7 +57,7 @@ impl Story {
     fn jump(&mut self, time: Duration) {
         self.now += time;
         if self.book.begin(self.now) {
-            self.book.on_pool(&name("app"), &self.look, Times::default());
+            self.book.on_pool(&name("app"), &self.look);
             self.registry.each_route(|labels, reading| {
                 let [.., errors] = reading.requests;
                 let times = Times::new(reading.durations);
@@ -133,6 +133,16 @@ fn a_pools_use_is_the_mean_of_its_step() {
         "{sample:?}"
     );
     assert_eq!(PoolSample::default().utilisation(), 0.0);
+}
+
+#[test]
+fn workers_are_as_busy_as_the_part_of_their_time_that_they_were() {
+    let mut book = Story::new().book;
+    let (start, ms) = (ambient::now(), Duration::from_millis);
+    assert_eq!(book.on_workers(&[ms(700), ms(100)], start), None, "there is nothing to compare it with");
+    assert_eq!(book.on_workers(&[ms(1200), ms(100)], start + ms(1000)), Some(0.25));
+    assert_eq!(book.on_workers(&[ms(1200), ms(100)], start + ms(1000)), None);
+    assert_eq!(book.on_workers(&[ms(9000), ms(9000)], start + ms(2000)), Some(1.0));
 }
 
 #[test]
