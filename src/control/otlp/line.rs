@@ -21,9 +21,10 @@ use tokio::time::timeout;
 
 use super::answer::{Outcome, code_for};
 use super::read::{Status, Taken, shown};
+use crate::ambient;
 use crate::config::plan::{OtlpPlan, OtlpProtocol};
 use crate::model::{Address, Target};
-use crate::net::connect::{Dial, DialError, DialTimeouts, dial};
+use crate::net::connect::{Dial, DialError, DialTimeouts, Steps, dial};
 use crate::net::stream::Stream;
 
 /// A collector, and the connection to it if there is one.
@@ -141,7 +142,7 @@ async fn connect(plan: &OtlpPlan) -> Result<Stream, Failed> {
     let timeouts = DialTimeouts { connect: plan.timeout, tls_handshake: plan.timeout };
     let mut failed = None;
     for address in addresses(&plan.target).await? {
-        match dial(&Dial { address, tls: tls.clone() }, timeouts).await {
+        match dial(&Dial { address, tls: tls.clone() }, timeouts, &Steps::begin(ambient::now())).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = Some(error),
         }
