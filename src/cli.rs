@@ -10,6 +10,7 @@ pub mod endpoint;
 mod failure;
 pub mod healthcheck;
 pub mod history;
+pub mod log;
 pub mod log_level;
 pub mod plan;
 pub mod pools;
@@ -102,6 +103,9 @@ pub enum Command {
     /// Replace the binary of a running Forebay, and lose no connection
     #[command(after_help = upgrade::HELP)]
     Upgrade(upgrade::Upgrade),
+    /// Follow the requests of a running Forebay, or an access log, and filter them
+    #[command(after_help = log::HELP)]
+    Log(log::Log),
     /// Show the log level of a running Forebay, or set another one for a while
     #[command(after_help = log_level::HELP)]
     LogLevel(log_level::LogLevel),
@@ -385,6 +389,9 @@ mod tests {
             "forebay log-level --for 5m",
             "forebay log-level debug --for soon",
             "forebay top --interval 0s",
+            "forebay log --status 9xx",
+            "forebay log --no-follow",
+            "forebay log --client here",
             "forebay completions tcsh",
             "forebay config",
             "forebay config rollback last",

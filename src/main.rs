@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Connections(args) => cli::connections::list(&args),
         Command::Report(args) => cli::report::report(&args),
         Command::Top(args) => cli::top::top(&args),
+        Command::Log(args) => cli::log::log(&args),
         Command::LogLevel(args) => cli::log_level::log_level(&args),
         Command::Simulate(args) => cli::simulate::simulate(&args),
         Command::Upgrade(args) => cli::upgrade::upgrade(&args),

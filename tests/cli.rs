@@ -52,6 +52,7 @@ fn help_names_every_command_and_an_example() {
         "endpoint",
         "endpoints",
         "simulate",
+        "log",
         "healthcheck",
         "completions",
         "Examples:",

@@ -88,3 +88,27 @@ fn a_pool_without_autoscaling_has_no_number_and_an_unknown_one_nothing() {
     assert!(metrics.has("forebay_pool_utilisation_ratio", &[("pool", "app")]));
     assert!(!metrics.has("forebay_pool_desired_endpoints", &[]));
 }
+
+/// The words of a text that begin with `prefix`.
+fn words<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(move |word| word.starts_with(prefix))
+}
+
+#[test]
+fn examples_name_what_there_is() {
+    let origin = answers("hello");
+    let pool = "autoscaling = { endpoint_in_flight = 20 }";
+    let proxy = Plain { pool, ..Plain::default() }.to(&[origin.address()]);
+    let told = scale(&proxy);
+    let keda = include_str!("../config/examples/keda-scaledobject.yaml");
+    let fields: Vec<_> = keda.lines().filter_map(|line| line.split_once("valueLocation: ")).collect();
+    assert_eq!(fields.len(), 2);
+    for (_, field) in fields {
+        assert!(told[field.trim_matches('"')].is_number(), "{field} of {told}");
+    }
+    let metrics = proxy.metrics();
+    let named: Vec<_> = words(include_str!("../config/examples/hpa.yaml"), "forebay_pool").collect();
+    assert_eq!(named.len(), 2);
+    named.iter().for_each(|name| assert!(metrics.has(name, &[("pool", "app")]), "{name}"));
+}

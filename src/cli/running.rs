@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{DEFAULT_CONFIG, Failure, variable};
 use crate::config::{self, plan::AdminPlan};
 use crate::control::client::tls::believing;
-use crate::control::client::{Answer, Destination, Question, send};
+use crate::control::client::{Answer, Destination, Question, follow, send};
 use crate::model::{Address, json, percent};
 
 /// Which running Forebay to ask.
@@ -145,6 +145,16 @@ impl Admin {
         Failure::Refused { address: self.0.address.clone(), error: part("error"), hint: part("hint") }
     }
 
+    /// Has `tell` hear every line of the page at `target`, which goes on, until it says that it is enough or
+    /// the page ends.
+    ///
+    /// # Errors
+    /// When it does not answer, refuses, or falls silent.
+    pub fn follow(&self, target: &str, tell: impl FnMut(&str) -> bool) -> Result<(), Failure> {
+        let answer = follow(&self.0, target, QUIET, tell)?;
+        if answer.status == 200 { Ok(()) } else { Err(self.refused(&self.parsed(&answer)?)) }
+    }
+
     fn send(&self, question: &Question<'_>, timeout: Duration) -> Result<Answer, Failure> {
         Ok(send(&self.0, question, timeout)?)
     }
@@ -237,6 +247,9 @@ const TOKEN: &str = "FOREBAY_ADMIN_TOKEN";
 
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a page that goes on may say nothing.
+const QUIET: Duration = Duration::from_secs(45);
 
 /// How long one may take that has a configuration read, names to be resolved included.
 const READING: Duration = Duration::from_secs(30);

@@ -4,7 +4,7 @@
 
 pub mod tls;
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -78,7 +78,7 @@ pub fn send(to: &Destination, asked: &Question<'_>, timeout: Duration) -> Result
     let address = &to.address;
     let socket = connect(address, timeout).map_err(|error| AskError::Connect(address.clone(), error))?;
     let link = encrypted(socket, to).map_err(|error| AskError::Connect(address.clone(), error))?;
-    let answer = exchange(link, request(to, asked).as_bytes(), deadline);
+    let answer = exchange(link, request(to, asked, "1.1").as_bytes(), deadline);
     let answer = answer.map_err(|error| AskError::Answer(address.clone(), error))?;
     let answer = String::from_utf8_lossy(&answer);
     let Some(status) = status(&answer) else { return Err(AskError::Foreign(address.clone())) };
@@ -86,9 +86,72 @@ pub fn send(to: &Destination, asked: &Question<'_>, timeout: Duration) -> Result
     Ok(Answer { status, body })
 }
 
-fn request(to: &Destination, asked: &Question<'_>) -> String {
+/// Asks for what goes on, and has `tell` hear every line of it until it says that it is enough, or it ends.
+/// Whoever answers has to say something every `quiet`. What is no such page is given as it is.
+///
+/// # Errors
+/// When there is no answer, or nothing more comes.
+pub fn follow(
+    to: &Destination,
+    target: &str,
+    quiet: Duration,
+    mut tell: impl FnMut(&str) -> bool,
+) -> Result<Answer, AskError> {
+    let address = &to.address;
+    let socket = connect(address, quiet).map_err(|error| AskError::Connect(address.clone(), error))?;
+    let mut link = encrypted(socket, to).map_err(|error| AskError::Connect(address.clone(), error))?;
+    let broken = |error| AskError::Answer(address.clone(), error);
+    link.socket().set_write_timeout(Some(quiet)).map_err(broken)?;
+    link.socket().set_read_timeout(Some(quiet)).map_err(broken)?;
+    // By HTTP/1.0, in which a body that goes on is not in chunks.
+    let question = Question { method: "GET", target, json: "" };
+    link.write_all(request(to, &question, "1.0").as_bytes()).map_err(broken)?;
+    let mut answer = BufReader::new(link);
+    let mut status_of = None;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if (&mut answer).take(MAX_LINE).read_until(b'\n', &mut line).map_err(broken)? == 0 {
+            return status_of
+                .map(|status| Answer { status, body: String::new() })
+                .ok_or_else(foreign(address));
+        }
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\r', '\n']);
+        match status_of {
+            None => status_of = Some(status(text).ok_or_else(foreign(address))?),
+            Some(_) if !text.is_empty() => {}
+            Some(status) => return rest(answer, status, &mut tell).map_err(broken),
+        }
+    }
+}
+
+fn foreign(address: &Address) -> impl Fn() -> AskError {
+    let address = address.clone();
+    move || AskError::Foreign(address.clone())
+}
+
+/// Reads what follows a head: lines to tell, or the body of a refusal.
+fn rest(mut answer: BufReader<Link>, status: u16, tell: &mut impl FnMut(&str) -> bool) -> io::Result<Answer> {
+    let mut body = Vec::new();
+    if status != 200 {
+        answer.take(MAX_LINE).read_to_end(&mut body)?;
+        return Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() });
+    }
+    loop {
+        body.clear();
+        let read = (&mut answer).take(MAX_LINE).read_until(b'\n', &mut body)?;
+        let line = String::from_utf8_lossy(&body);
+        let line = line.trim_end_matches(['\r', '\n']);
+        if read == 0 || (!line.is_empty() && !tell(line)) {
+            return Ok(Answer { status, body: String::new() });
+        }
+    }
+}
+
+fn request(to: &Destination, asked: &Question<'_>, version: &str) -> String {
     let Question { method, target, json } = asked;
-    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    let mut text = format!("{method} {target} HTTP/{version}\r\nHost: localhost\r\nConnection: close\r\n");
     if let Some(token) = &to.token {
         text.push_str(&format!("Authorization: Bearer {token}\r\n"));
     }
@@ -121,17 +184,19 @@ impl Link {
         }
     }
 
-    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(socket) => socket.read(chunk),
-            Self::Tls(stream) => stream.read(chunk),
-        }
-    }
-
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.write_all(bytes),
             Self::Tls(stream) => stream.write_all(bytes),
+        }
+    }
+}
+
+impl Read for Link {
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(chunk),
+            Self::Tls(stream) => stream.read(chunk),
         }
     }
 }
@@ -206,6 +271,9 @@ fn status(answer: &str) -> Option<u16> {
 
 /// How much of an answer is read, in bytes: more than the longest page.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How much of a line is read, in bytes: more than the longest.
+const MAX_LINE: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 
 use std::num::{NonZeroU64, NonZeroU128};
 
-use super::hex::{digits, hex};
+use super::hex::hex;
 use super::{Incoming, SpanId, TraceId};
 use crate::model::Fields;
 
@@ -50,8 +50,8 @@ pub fn multi(fields: &Fields) -> Option<Incoming> {
 #[must_use]
 pub fn write_single((trace, span): (TraceId, SpanId), decision: Decision) -> [u8; SINGLE] {
     let mut value = [b'-'; SINGLE];
-    let text = digits::<32>(trace.0.get()).into_iter().chain([b'-']);
-    let text = text.chain(digits::<16>(span.0.get().into())).chain([b'-', decision.letter()]);
+    let text = trace.digits().into_iter().chain([b'-']);
+    let text = text.chain(span.digits()).chain([b'-', decision.letter()]);
     value.iter_mut().zip(text).for_each(|(place, byte)| *place = byte);
     value
 }
@@ -59,8 +59,8 @@ pub fn write_single((trace, span): (TraceId, SpanId), decision: Decision) -> [u8
 /// The fields `X-B3-…` of what `span` asks for, in place of those that are there.
 pub fn write_multi(fields: &mut Fields, (trace, span): (TraceId, SpanId), decision: Decision) {
     remove_multi(fields);
-    fields.append(TRACE.as_bytes(), &digits::<32>(trace.0.get()));
-    fields.append(SPAN.as_bytes(), &digits::<16>(span.0.get().into()));
+    fields.append(TRACE.as_bytes(), &trace.digits());
+    fields.append(SPAN.as_bytes(), &span.digits());
     match decision {
         Decision::Debug => fields.append(FLAGS.as_bytes(), b"1"),
         other => fields.append(SAMPLED.as_bytes(), &[other.letter()]),

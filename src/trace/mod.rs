@@ -95,6 +95,12 @@ impl TraceId {
         // One of 2^128 is zero, which is none.
         Self(NonZeroU128::new(u128::from(high) << 64 | u128::from(low)).unwrap_or(NonZeroU128::MIN))
     }
+
+    /// The id as it is written.
+    #[must_use]
+    pub fn digits(self) -> [u8; 32] {
+        hex::digits(self.0.get())
+    }
 }
 
 impl SpanId {
@@ -102,6 +108,12 @@ impl SpanId {
     #[must_use]
     pub fn of(draw: u64) -> Self {
         Self(NonZeroU64::new(draw).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The id as it is written.
+    #[must_use]
+    pub fn digits(self) -> [u8; 16] {
+        hex::digits(self.0.get().into())
     }
 }
 

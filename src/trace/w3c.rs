@@ -4,7 +4,7 @@
 
 use std::num::{NonZeroU64, NonZeroU128};
 
-use super::hex::{digits, hex};
+use super::hex::hex;
 use super::{Incoming, SpanId, TraceId};
 
 /// What `traceparent` says (§3.2); `None` when it is invalid. Versions to come are read as far as this one
@@ -39,8 +39,8 @@ pub fn write_parent((trace, span): (TraceId, SpanId), sampled: bool) -> [u8; LEN
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
     let places = value.iter_mut().skip(3);
     let flags = if sampled { b"01" } else { b"00" };
-    let text = digits::<32>(trace.0.get()).into_iter().chain([b'-']);
-    let text = text.chain(digits::<16>(span.0.get().into())).chain([b'-']).chain(*flags);
+    let text = trace.digits().into_iter().chain([b'-']);
+    let text = text.chain(span.digits()).chain([b'-']).chain(*flags);
     places.zip(text).for_each(|(place, byte)| *place = byte);
     value
 }

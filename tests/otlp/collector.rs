@@ -144,9 +144,20 @@ impl TraceService for Service {
 
 /// The text of an attribute.
 pub(crate) fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
-    let pair = attributes.iter().find(|pair| pair.key == key)?;
-    match pair.value.as_ref()?.value.as_ref()? {
+    match value(attributes, key)? {
         any_value::Value::StringValue(text) => Some(text),
         _ => None,
     }
+}
+
+/// The number of an attribute.
+pub(crate) fn number(attributes: &[KeyValue], key: &str) -> Option<i64> {
+    match value(attributes, key)? {
+        any_value::Value::IntValue(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a any_value::Value> {
+    attributes.iter().find(|pair| pair.key == key)?.value.as_ref()?.value.as_ref()
 }

@@ -1,11 +1,18 @@
 //! Spans on their way to collectors: what arrives, and what becomes of those that nobody takes. The
 //! collectors are ones by tonic and scripted ones that are broken.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
 
+#[path = "../http2/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of HTTP/2, which use more of it")]
+mod client;
 mod collector;
+#[path = "../http2/origin.rs"]
+#[expect(dead_code, reason = "shared with the tests of HTTP/2, which use more of it")]
+mod origin;
 #[path = "../support/mod.rs"]
 mod support;
+mod whole;
 
 use std::num::{NonZeroU64, NonZeroU128};
 use std::time::Duration;

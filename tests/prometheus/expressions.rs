@@ -144,4 +144,4 @@ fn names(expression: &str) -> Vec<String> {
 
 /// Parts of the names of what is about to come.
 const AWAITED: [&str; 4] =
-    ["_pool_request", "_series_dropped", "_pool_utilisation_ratio", "_pool_desired_endpoints"];
+    ["forebay_span", "_series_dropped", "_pool_utilisation_ratio", "_pool_desired_endpoints"];

@@ -173,3 +173,24 @@ fn spans_say_what_the_conventions_ask_for() {
         assert_eq!(says(tried, key), value, "{key}");
     }
 }
+
+#[test]
+fn the_access_log_has_the_trace() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = answers("hello");
+    let log = folder.path().join("access.log");
+    let plain = Plain {
+        listener: &format!("access_log = {{ format = \"json\", path = \"{}\" }}", log.display()),
+        ..Plain::default()
+    };
+    for (lines, kept) in [(ALL, 1), ("sample = \"0%\"\nerrors = false\nslow = \"off\"", 0)] {
+        let proxy = tracing(lines, plain, &[origin.address()]);
+        ask(&proxy, &[]);
+        let told = origin.next_request().field("traceparent").unwrap().to_owned();
+        assert_eq!(requests(&proxy, kept).len(), kept);
+        proxy.drain_and_wait();
+        let text = std::fs::read_to_string(&log).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        assert_eq!(line["trace_id"].as_str().unwrap(), &told[3..35]);
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::body::Bytes;
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ async fn events(state: Arc<AdminState>) -> Answer {
 
 /// Tells what is new in rounds until nobody listens.
 async fn tell(state: Arc<AdminState>, telling: Telling) {
+    let mut samples = state.running.history().changes();
     let mut told = Told::since(&state);
     let mut spoke = ambient::now();
     loop {
@@ -55,19 +56,22 @@ async fn tell(state: Arc<AdminState>, telling: Telling) {
             }
         }
         time::sleep(pause(began)).await;
+        // With the next sample, or at most a round later.
+        let _ = time::timeout(ROUND, samples.changed()).await;
     }
 }
 
-/// How long to wait after a round that began then, so that rounds take a small share of a core at most.
+/// How long to wait at least after a round that began then, so that rounds take a small share of a core.
 fn pause(began: Instant) -> Duration {
-    let took = ambient::now().duration_since(began);
-    ROUND.saturating_sub(took).max(took * LEISURE).min(HEARTBEAT / 2)
+    (ambient::now().duration_since(began) * LEISURE).min(HEARTBEAT / 2)
 }
 
 /// What a reader has been told.
 #[derive(Debug, Default)]
 struct Told {
     rounds: u64,
+    /// When the last sample ended.
+    sampled: Option<SystemTime>,
     /// How many entries the journal has had.
     entries: u64,
     /// Configurations, and whether they were taken back.
@@ -102,10 +106,18 @@ impl Told {
     fn round(&mut self, state: &AdminState) -> String {
         let mut text = String::new();
         self.rounds += 1;
+        self.sample(state, &mut text);
         self.journal(state, &mut text);
         self.reloads(state, &mut text);
         self.pools(&state.running.health().readings(), &mut text);
         text
+    }
+
+    fn sample(&mut self, state: &AdminState, text: &mut String) {
+        let newest = state.running.history().newest();
+        let Some(newest) = newest.filter(|newest| self.sampled != Some(newest.at)) else { return };
+        self.sampled = Some(newest.at);
+        event(text, "sample", &newest.to_json());
     }
 
     fn journal(&mut self, state: &AdminState, text: &mut String) {
@@ -230,7 +242,7 @@ const STANDING: &[&str] = &[
     "last_event",
 ];
 
-/// From one round to the next.
+/// From one round to the next, at most, unless rounds take long.
 const ROUND: Duration = Duration::from_secs(1);
 
 /// How many times as long as a round takes the next one waits at least.

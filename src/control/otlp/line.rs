@@ -142,7 +142,8 @@ async fn connect(plan: &OtlpPlan) -> Result<Stream, Failed> {
     let timeouts = DialTimeouts { connect: plan.timeout, tls_handshake: plan.timeout };
     let mut failed = None;
     for address in addresses(&plan.target).await? {
-        match dial(&Dial { address, tls: tls.clone() }, timeouts, &Steps::begin(ambient::now())).await {
+        let steps = Steps::begin(ambient::now());
+        match dial(&Dial { address, tls: tls.clone() }, timeouts, &steps).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = Some(error),
         }

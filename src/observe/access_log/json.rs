@@ -23,6 +23,7 @@ pub(super) fn line(record: &Record<'_>, fields: &[LogField], when: When<'_>, out
                 out.push(b'"');
             }
             Value::Client(client) => fill(out, format_args!("\"{client}\"")),
+            Value::Trace(trace) => fill(out, format_args!("\"{trace}\"")),
             Value::Text(value) => text(value, out),
             Value::Number(number) => decimal(number, out),
             Value::Seconds(took) => seconds(took, out),

@@ -20,13 +20,18 @@ pub(super) fn line(record: &Record<'_>, fields: &[LogField], when: When<'_>, out
         match record.value(*field) {
             Value::Nothing => out.push(b'-'),
             Value::Time => when.rfc3339(out),
-            Value::Client(client) => write!(out, "{client}").expect("a vector takes every write"),
+            Value::Client(client) => fill(out, format_args!("{client}")),
+            Value::Trace(trace) => fill(out, format_args!("{trace}")),
             Value::Text(value) => text(value, out),
             Value::Number(number) => decimal(number, out),
             Value::Seconds(took) => seconds(took, out),
         }
     }
     out.push(b'\n');
+}
+
+fn fill(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes every write");
 }
 
 fn text(value: &[u8], out: &mut Vec<u8>) {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use crate::model::settings::LogField;
+use crate::trace::TraceId;
 
 /// A request that is over, borrowed from whoever handled it. Bytes are as they were received: making
 /// them harmless is the formats' business.
@@ -32,7 +33,7 @@ pub struct Record<'a> {
     /// The request's id.
     pub request_id: Option<&'a [u8]>,
     /// The trace that it is part of, as in `traceparent`.
-    pub trace_id: Option<&'a [u8]>,
+    pub trace_id: Option<TraceId>,
     /// The status sent to the client, or 499 when it left before there was one.
     pub status: u16,
     /// Bytes of response body sent to the client.
@@ -84,6 +85,7 @@ pub(super) enum Value<'a> {
     Nothing,
     Time,
     Client(IpAddr),
+    Trace(TraceId),
     Text(&'a [u8]),
     Number(u64),
     Seconds(Duration),
@@ -105,7 +107,7 @@ impl<'a> Record<'a> {
             LogField::Referer => bytes(self.referer),
             LogField::UserAgent => bytes(self.user_agent),
             LogField::RequestId => bytes(self.request_id),
-            LogField::TraceId => bytes(self.trace_id),
+            LogField::TraceId => self.trace_id.map_or(Value::Nothing, Value::Trace),
             LogField::Status => Value::Number(self.status.into()),
             LogField::SentBytes => Value::Number(self.sent),
             LogField::ReceivedBytes => Value::Number(self.received),

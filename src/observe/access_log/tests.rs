@@ -12,6 +12,7 @@ use super::line::Stamp;
 use super::*;
 use crate::ambient;
 use crate::model::settings::{Facility, Syslog, SyslogPeer};
+use crate::trace::TraceId;
 
 pub(super) fn record() -> Record<'static> {
     Record {
@@ -162,12 +163,14 @@ fn fields_are_those_that_were_chosen_in_their_order() {
 #[test]
 fn causes_are_words_of_their_own() {
     let cause = Cause { timer: Some("try"), limit: None, closed_by: Some("forebay") };
-    let json = json(&Record { cause, tries: 3, rung: Some("stale"), ..record() });
+    let trace_id = Some(TraceId::of(1, 2));
+    let json = json(&Record { cause, tries: 3, rung: Some("stale"), trace_id, ..record() });
     assert_eq!(
         (&json["timer"], &json["limit"], &json["closed_by"]),
         (&"try".into(), &().into(), &"forebay".into())
     );
-    assert_eq!((&json["tries"], &json["rung"], &json["trace_id"]), (&3.into(), &"stale".into(), &().into()));
+    assert_eq!((&json["tries"], &json["rung"]), (&3.into(), &"stale".into()));
+    assert_eq!(json["trace_id"], "00000000000000010000000000000002");
 }
 
 #[test]

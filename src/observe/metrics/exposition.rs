@@ -65,12 +65,19 @@ impl Exposition {
         if samples.peek().is_some() {
             self.head(title, "histogram");
         }
-        let mut bound = Vec::new();
+        // The same for every sample, as a rule; fractions take long to write.
+        let mut bounds: Vec<(f64, Vec<u8>)> = Vec::new();
         for (labels, whole) in samples {
-            for (seconds, count) in whole.cumulative() {
-                bound.clear();
-                number(seconds, &mut bound);
-                self.bucket(title, &labels, &bound, count);
+            for (place, (seconds, count)) in whole.cumulative().enumerate() {
+                if bounds.get(place).is_none_or(|(known, _)| *known != seconds) {
+                    bounds.truncate(place);
+                    let mut bound = Vec::new();
+                    number(seconds, &mut bound);
+                    bounds.push((seconds, bound));
+                }
+                if let Some((_, bound)) = bounds.get(place) {
+                    self.bucket(title, &labels, bound, count);
+                }
             }
             self.bucket(title, &labels, b"+Inf", whole.count());
             self.sample(title, "_sum", &labels, whole.seconds());

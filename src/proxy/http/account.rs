@@ -8,7 +8,7 @@ use std::time::Instant;
 use http::StatusCode;
 
 use super::deadline::Patience;
-use super::error::{CLIENT_CLOSED, ProxyError};
+use super::error::{CLIENT_CLOSED, DENIED, ProxyError};
 use super::trace::Traced;
 use super::{Connection, Scratch, spans};
 use crate::ambient;
@@ -18,6 +18,7 @@ use crate::model::settings::{Outline, Priority};
 use crate::observe::access_log::{Cause, Record};
 use crate::observe::metrics::{ClientTimeout, Finished};
 use crate::proxy::live::UnderWay;
+use crate::route::filter::Reply;
 use crate::upstream::snapshot::Branch;
 use crate::upstream::{Listener, Local, LocalEndpoint, LocalPool, Permit, Route};
 
@@ -158,6 +159,18 @@ impl<'a> Account<'a> {
         self.cause = error.cause();
     }
 
+    /// Takes note for the log of what a filter answered, if that is a refusal.
+    pub(super) fn note_refusal(&mut self, reply: &Reply) {
+        let Some(details) = reply.details.as_ref().filter(|_| self.is_logged) else { return };
+        self.error = Some((DENIED, details.clone().into_owned()));
+        let limit = match reply.status {
+            StatusCode::TOO_MANY_REQUESTS => Some("rate_limit"),
+            StatusCode::PAYLOAD_TOO_LARGE => Some("max_body"),
+            _ => None,
+        };
+        self.cause = Cause { limit, ..Cause::default() };
+    }
+
     /// Whether the request was counted.
     #[must_use]
     pub(super) fn is_settled(&self) -> bool {
@@ -204,7 +217,11 @@ impl<'a> Account<'a> {
         if kept.is_none() && !tap.is_followed() {
             return;
         }
-        let record = self.record(finished, cx, scratch);
+        let trace = self.trace.as_ref().map(|trace| trace.id.digits());
+        let record = Record {
+            trace_id: trace.as_ref().map(|digits| &digits[..]),
+            ..self.record(finished, cx, scratch)
+        };
         if let Some(log) = kept {
             log.write(shard, &record);
         }
@@ -228,7 +245,7 @@ impl<'a> Account<'a> {
             referer: request.fields.get(Known::Referer),
             user_agent: request.fields.get(Known::UserAgent),
             request_id: request.fields.get(Known::XRequestId),
-            trace_id: None,
+            trace_id: self.trace.as_ref().map(|trace| trace.id),
             status: finished.status,
             sent: self.sent,
             received: self.received,

@@ -317,6 +317,8 @@ fn is_certificate_error(cause: &io::Error) -> bool {
     matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
+/// The error type of what a filter refuses (RFC 9209 §2.3).
+pub(super) const DENIED: &str = "http_request_denied";
 /// Who breaks off what takes too long or is too much.
 const FOREBAY: &str = "forebay";
 /// The shortest deadline of a client that an endpoint is blamed for.

@@ -96,6 +96,7 @@ async fn answer<'a>(
     account.added = filter_cx.added;
     account.user = filter_cx.user;
     if let Some(reply) = reply {
+        account.note_refusal(&reply);
         return Ok(Answer::Reply(respond::to_refused(reply, &scratch.request)));
     }
     let branch = route.branch(ambient::draw()).ok_or(ProxyError::NoRoute)?;

@@ -104,7 +104,6 @@ impl<'a> Forward<'a> {
                         hedge_at = None;
                         if let Some(second) = self.second(first, now, scratch, account) {
                             hedged = true;
-                            account.tries += 1;
                             let [_, place] = &mut runners;
                             *place = Some(self.later_runner((second, now), &requests, account));
                         }
@@ -166,6 +165,7 @@ impl<'a> Forward<'a> {
         (first, later): &'r (RequestHead, OnceCell<RequestHead>),
         account: &mut Account<'_>,
     ) -> Runner<'r> {
+        account.tries += 1;
         let request = if account.patience.is_some() || account.is_noted() {
             later.get_or_init(|| {
                 let mut request = first.clone();

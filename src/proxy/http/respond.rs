@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::account::Account;
-use super::error::ProxyError;
+use super::error::{DENIED, ProxyError};
 use crate::limit::{Refusal, Rejection};
 use crate::model::field::Known;
 use crate::model::{Fields, RequestHead, ResponseHead};
@@ -111,7 +111,7 @@ pub(super) fn head_of(reply: &Reply, head: &mut ResponseHead) {
         head.fields.append(name, value);
     }
     if let Some(details) = &reply.details {
-        head.fields.append_known(Known::ProxyStatus, &proxy_status("http_request_denied", None, details));
+        head.fields.append_known(Known::ProxyStatus, &proxy_status(DENIED, None, details));
     }
 }
 

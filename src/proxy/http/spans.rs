@@ -238,7 +238,7 @@ impl Telling<'_> {
         }
     }
 
-    /// The time of day at `at`, by a clock that does not jump while the request is under way.
+    /// The time of day at `at`, by a clock that did not jump while the request was under way.
     fn nanos(&self, at: Instant) -> u64 {
         let since = self.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let since = since.saturating_sub(self.now.saturating_duration_since(at));

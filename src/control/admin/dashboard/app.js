@@ -84,16 +84,16 @@ function sample(at, own) {
 }
 
 function take(samples) {
-  const known = new Map(model.samples.map((own) => [Math.round(own.at / 1000), own]));
-  for (const own of samples) known.set(Math.round(own.at / 1000), own);
-  model.samples = [...known.values()].sort((a, b) => a.at - b.at).slice(-MOST_SAMPLES);
+  const sorted = [...model.samples, ...samples].sort((a, b) => a.at - b.at);
+  // The same second comes from the history and live; the clocks of both agree to less than half of one.
+  model.samples = sorted.filter((own, index) => !(sorted[index + 1]?.at - own.at < 500)).slice(-MOST_SAMPLES);
 }
 
 function taken({ process }) {
   if (!process) return;
   const [begin, step] = [Date.parse(process.from), process.step_seconds * 1000];
   const at = (index) => Object.fromEntries(Object.entries(process).map(([name, list]) => [name, list[index]]));
-  take(process.requests.map((_, index) => sample(begin + index * step, at(index))));
+  take(process.requests.map((_, index) => sample(begin + (index + 1) * step, at(index))));
 }
 
 function remember(entries) {
@@ -162,12 +162,11 @@ async function opened() {
   const history = ask("v1/history?last=10m").then((told) => {
     if (told.now) model.ahead = Date.parse(told.now) - Date.now();
     taken(told);
-    routes.show(told.routes ?? []);
   });
   const journal = ask("v1/journal?limit=1000").then((told) => remember(told.entries));
   const reloads = ask("v1/config/history").then((told) => remember(told.generations));
   const access = ask("v1/access").then((told) => (model.access = told));
-  await Promise.allSettled([history, journal, reloads, access, askStatus()]);
+  await Promise.allSettled([history, journal, reloads, access, askStatus(), askRoutes()]);
   show();
 }
 

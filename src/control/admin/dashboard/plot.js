@@ -88,8 +88,8 @@ export class Plot {
     this.values = series.map((own) => element("dd", { text: "–" }));
     const legend = element("dl", { class: "legend" });
     series.forEach((own, index) => {
-      const key = drawn("svg", { viewBox: "0 0 18 6", width: 18, height: 6, "aria-hidden": "true" },
-        drawn("line", { class: `curve ${own.tone}`, "stroke-dasharray": own.dash, x1: 0, x2: 18, y1: 3, y2: 3 }));
+      const key = drawn("svg", { viewBox: "0 0 14 6", width: 14, height: 6, "aria-hidden": "true" },
+        drawn("line", { class: `curve ${own.tone}`, "stroke-dasharray": own.dash, x1: 0, x2: 14, y1: 3, y2: 3 }));
       legend.append(element("div", {}, element("dt", {}, key, own.label), this.values[index]));
     });
     this.picture = drawn("svg", { class: "plot", height: HEIGHT, tabindex: 0, role: "img" });

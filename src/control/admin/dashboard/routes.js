@@ -6,7 +6,7 @@ import { spark } from "./plot.js";
 
 const MOST = 12;
 
-/** The time that is summed up, in seconds. */
+/** The time that is asked for, in seconds. */
 export const LAST = 300;
 
 const ORDERS = {
@@ -65,26 +65,17 @@ function update(row, route) {
   curve.replaceChildren(spark(route.curve, "p99"));
 }
 
-/**
- * A route over the last minutes. Quantiles of the whole cannot be had from those of its parts: shown are
- * the median of the steps for p50, and the greatest of them for p99.
- */
-function summed({ listener, route, pool, step_seconds, requests, errors, p50_seconds, p99_seconds }) {
-  const steps = Math.max(1, Math.round(LAST / step_seconds));
-  const last = (list) => (list ?? []).slice(-steps);
-  const sum = (list) => last(list).reduce((total, own) => total + (own ?? 0), 0);
-  const known = (list) => last(list).filter((own) => own !== null).sort((a, b) => a - b);
-  const [p50, p99] = [known(p50_seconds), known(p99_seconds)];
-  const total = sum(requests);
+/** A route over the time that was asked for. */
+function summed({ listener, route, pool, step_seconds, total, requests, p99_seconds }) {
   return {
-    key: `${listener}/${route}`,
+    key: `${listener ?? ""}/${route}/${pool ?? ""}`,
     name: route,
     pool,
-    requests: total,
-    seconds: Math.max(1, last(requests).length * step_seconds),
-    share: total ? sum(errors) / total : 0,
-    p50: p50[Math.floor(p50.length / 2)],
-    p99: p99.at(-1),
-    curve: last(p99_seconds).map((own) => own ?? 0),
+    requests: total.requests,
+    seconds: Math.max(1, requests.length * step_seconds),
+    share: total.requests ? total.errors / total.requests : 0,
+    p50: total.p50_seconds,
+    p99: total.p99_seconds,
+    curve: p99_seconds.map((own) => own ?? 0),
   };
 }

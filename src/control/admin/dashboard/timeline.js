@@ -70,7 +70,7 @@ export class TimeLine {
     const bar = (lane, begin, end) => {
       const [x1, x2] = [Math.max(x(begin), left), Math.min(x(end), right)];
       const y = LANES.findIndex(([own]) => own === lane) * LANE + LANE / 2;
-      if (x2 > x1) bars.push(drawn("line", { class: "stretch", x1, x2, y1: y, y2: y }));
+      if (x2 > x1) bars.push(drawn("rect", { class: "stretch", x: x1, width: x2 - x1, y: y - 2.5, height: 5 }));
     };
     for (const entry of this.entries) {
       const what = entry.effect ?? entry.event;
