@@ -217,11 +217,7 @@ impl<'a> Account<'a> {
         if kept.is_none() && !tap.is_followed() {
             return;
         }
-        let trace = self.trace.as_ref().map(|trace| trace.id.digits());
-        let record = Record {
-            trace_id: trace.as_ref().map(|digits| &digits[..]),
-            ..self.record(finished, cx, scratch)
-        };
+        let record = self.record(finished, cx, scratch);
         if let Some(log) = kept {
             log.write(shard, &record);
         }
