@@ -128,7 +128,12 @@ impl Serving {
     /// # Errors
     /// Where it does not answer.
     pub(crate) fn metrics(&self) -> Result<String, Failure> {
-        get((Ipv4Addr::LOCALHOST, self.ports.admin).into(), "/metrics")
+        let page = ask((Ipv4Addr::LOCALHOST, self.ports.admin).into(), "localhost", "/metrics")?;
+        if page.starts_with("http/1.1 200") {
+            Ok(page)
+        } else {
+            Err(format!("no metrics: {page:.200}").into())
+        }
     }
 
     fn verify(&self, dressing: Dressing) -> Result<(), Failure> {
@@ -156,9 +161,13 @@ const ADDED: [&str; 5] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-h
 
 /// One response to a GET, in lower case.
 fn get(address: SocketAddr, path: &str) -> Result<String, Failure> {
+    ask(address, "bench.example", path)
+}
+
+fn ask(address: SocketAddr, host: &str, path: &str) -> Result<String, Failure> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     Ok(response.to_ascii_lowercase())
