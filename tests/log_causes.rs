@@ -125,6 +125,24 @@ fn chosen_fields_of_a_sample_and_of_every_fault() {
     assert_eq!(found.len(), 2);
 }
 
+#[test]
+fn a_line_names_the_trace_of_its_request() {
+    let origin = answers("hello");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let rest = format!(
+        "[[route]]\npool = \"app\"\n[pool.app]\nendpoints = [\"{}\"]\n[tracing]\nparent = true\nsample = \"0%\"\n",
+        origin.address()
+    );
+    let log = "{ format = \"json\", path = \"access.log\", fields = [\"trace_id\"] }";
+    let proxy = Proxy::start_in(folder.path(), &logged(log, &rest));
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let mut client = proxy.connect();
+    client
+        .send(format!("GET / HTTP/1.1\r\nHost: test\r\ntraceparent: 00-{trace}-b7ad6b7169203331-00\r\n\r\n"));
+    assert_eq!(client.response().status(), 200);
+    assert_eq!(lines(folder.path(), 1), [json!({ "trace_id": trace })]);
+}
+
 /// The configuration of a log that goes to `syslog`.
 fn to_syslog(syslog: &str, origin: &Origin) -> String {
     let log = format!("{{ fields = [\"target\"], syslog = \"{syslog}\" }}");

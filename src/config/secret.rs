@@ -133,7 +133,7 @@ const FIELDS: [&str; 4] = ["headers.*", "query.*", "set.*", "add.*"];
 const FIELD_WORDS: [&str; 7] = ["auth", "cookie", "key", "token", "secret", "password", "session"];
 
 /// Keys whose values may come from the environment and be shown none the less: where, how many, how long.
-const HARMLESS: [&str; 47] = [
+const HARMLESS: [&str; 51] = [
     "access_log",
     "address",
     "backup",
@@ -149,7 +149,9 @@ const HARMLESS: [&str; 47] = [
     "enabled",
     "endpoint",
     "endpoints",
+    "facility",
     "fail_open",
+    "fields",
     "format",
     "forwarded",
     "hash_key",
@@ -170,11 +172,13 @@ const HARMLESS: [&str; 47] = [
     "priority",
     "protocol",
     "record",
+    "sample",
     "server_name",
     "servers",
     "slow_start",
     "socket",
     "state_dir",
+    "syslog",
     "trusted_proxies",
     "watch",
     "weight",

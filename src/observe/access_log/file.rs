@@ -134,7 +134,7 @@ fn why_not(there: &Metadata, error: io::Error) -> io::Error {
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// How long a pipe is waited for after that.
-const PARTING: Duration = Duration::from_secs(2);
+const PARTING: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
