@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::sample::{PoolSample, ProcessSample, Sample as _, Traffic};
+use super::sample::{PoolSample, ProcessSample, Sample as _, Times, Traffic};
 use super::series::{Ring, Series};
 use super::shelf::{Shelf, Shown};
 use crate::control::scaling::Look;
 use crate::model::Name;
-use crate::observe::metrics::RouteLabels;
+use crate::observe::metrics::{RouteLabels, RouteReading};
 
 /// What is kept, and where each count was when it was last looked at.
 #[derive(Debug)]
@@ -82,14 +82,20 @@ impl Book {
         true
     }
 
-    /// Takes what a route has `counted` by now, and whether there is such a route still.
-    pub(super) fn on_route(&mut self, labels: &RouteLabels, counted: Traffic, is_there: bool) {
+    /// Takes what a route has counted by now.
+    pub(super) fn on_route(&mut self, labels: &RouteLabels, reading: RouteReading<'_>) {
+        let counted = counted(reading.requests());
         // Most routes never answer themselves, and all could.
         if labels.pool.is_none() && counted.requests == 0 {
             return;
         }
         let Some(row) = self.routes.row(labels) else { return };
-        row.is_there = is_there;
+        row.is_there = reading.is_held();
+        // Of most, nothing came, and their times need not be looked at.
+        if counted.requests == row.before.requests {
+            return;
+        }
+        let counted = Traffic { times: Times::new(&reading.durations()), ..counted };
         row.open = counted.since(&row.before);
         self.open.add(&row.open);
         if let Some(pool) = labels.pool.as_ref().and_then(|pool| self.pools.known(pool)) {
@@ -100,8 +106,9 @@ impl Book {
         }
     }
 
-    /// Takes what was `counted` by now of requests that were answered before a route was known.
-    pub(super) fn on_unrouted(&mut self, counted: Traffic) {
+    /// Takes what was counted by now of requests that were answered before a route was known, by class.
+    pub(super) fn on_unrouted(&mut self, by_class: [u64; 5]) {
+        let counted = counted(by_class);
         self.open.add(&counted.since(&self.unrouted_before));
         if self.closes {
             self.unrouted_before = counted;
@@ -184,6 +191,12 @@ impl Book {
             pools: all_series(self.pools.shown(LONG_STEPS, first), series),
         }
     }
+}
+
+/// Requests by class of status as traffic of which no times are known.
+fn counted(by_class: [u64; 5]) -> Traffic {
+    let [.., errors] = by_class;
+    Traffic { requests: by_class.iter().sum(), errors, times: Times::default() }
 }
 
 fn all_series<K, S>(

@@ -16,7 +16,6 @@ use super::running::Running;
 use super::scaling::Look;
 use crate::ambient;
 use crate::observe::civil;
-use crate::observe::metrics::RouteReading;
 use crate::observe::panics::{Place, catching};
 
 use book::Book;
@@ -128,11 +127,8 @@ impl History {
         let looks: Vec<_> = looks.collect();
         looks.iter().for_each(|(watch, look)| book.on_pool(&watch.pool.settings.name, look));
         running.scaling().on_looks(looks.iter().map(|(watch, look)| (*watch, look)));
-        registry.each_route(|labels, reading| {
-            let is_there = reading.is_held;
-            book.on_route(labels, traffic(reading), is_there);
-        });
-        book.on_unrouted(counted(registry.requests_without_route()));
+        registry.each_route(|labels, reading| book.on_route(labels, reading));
+        book.on_unrouted(registry.requests_without_route());
         let (connections, _) = running.published().load().pressure.connections();
         let busy: Vec<_> = registry.workers_use().iter().map(|worker| worker.busy).collect();
         let busy = book.on_workers(&busy, now);
@@ -160,13 +156,4 @@ pub async fn run(running: Arc<Running>) {
             tracing::error!(%panic, "a panic was contained: a second is missing from the history");
         }
     }
-}
-
-fn traffic(reading: RouteReading) -> Traffic {
-    Traffic { times: Times::new(&reading.durations), ..counted(reading.requests) }
-}
-
-fn counted(by_class: [u64; 5]) -> Traffic {
-    let [.., errors] = by_class;
-    Traffic { requests: by_class.iter().sum(), errors, times: Times::default() }
 }

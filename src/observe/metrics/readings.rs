@@ -4,19 +4,32 @@
 use std::sync::{Arc, PoisonError};
 
 use super::histogram::Distribution;
-use super::{Kept, Registry, RouteLabels, WorkerMetrics, WorkerUse};
+use super::{Kept, Registry, RouteLabels, RouteMetrics, WorkerMetrics, WorkerUse};
 use crate::ambient;
 use crate::observe::shard::Shard;
 
-/// What a route has counted by now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteReading {
-    /// Requests by class of status, from 1xx to 5xx.
-    pub requests: [u64; 5],
+/// A route, of which each count is read when it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteReading<'a>(&'a Arc<RouteMetrics>);
+
+impl RouteReading<'_> {
+    /// Requests so far by class of status, from 1xx to 5xx.
+    #[must_use]
+    pub fn requests(&self) -> [u64; 5] {
+        self.0.requests()
+    }
+
     /// How long they took, from the whole request head to the last byte of the response.
-    pub durations: Distribution,
+    #[must_use]
+    pub fn durations(&self) -> Distribution {
+        self.0.durations()
+    }
+
     /// Whether there is such a route still.
-    pub is_held: bool,
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        Arc::strong_count(self.0) > 1
+    }
 }
 
 impl Registry {
@@ -41,14 +54,8 @@ impl Registry {
 
     /// Shows every route to `look`, in the order of their labels. Nothing else is looked up meanwhile: it
     /// is not to take long.
-    pub fn each_route(&self, mut look: impl FnMut(&RouteLabels, RouteReading)) {
-        self.routes.each(|labels, metrics| {
-            let is_held = Arc::strong_count(metrics) > 1;
-            look(
-                labels,
-                RouteReading { requests: metrics.requests(), durations: metrics.durations(), is_held },
-            );
-        });
+    pub fn each_route(&self, mut look: impl FnMut(&RouteLabels, RouteReading<'_>)) {
+        self.routes.each(|labels, metrics| look(labels, RouteReading(metrics)));
     }
 
     /// Requests that were answered before a route was known, by class of status, from 1xx to 5xx.

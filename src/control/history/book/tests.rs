@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::super::{Sample, Times};
+use super::super::Sample;
 use super::*;
 use crate::ambient;
 use crate::observe::metrics::{Finished, Registry, RouteMetrics, Shard};
@@ -58,12 +58,7 @@ impl Story {
         self.now += time;
         if self.book.begin(self.now) {
             self.book.on_pool(&name("app"), &self.look);
-            self.registry.each_route(|labels, reading| {
-                let [.., errors] = reading.requests;
-                let times = Times::new(&reading.durations);
-                let counted = Traffic { requests: reading.requests.iter().sum(), errors, times };
-                self.book.on_route(labels, counted, reading.is_held);
-            });
+            self.registry.each_route(|labels, reading| self.book.on_route(labels, reading));
             self.last = self.book.end(7, Some(0.5));
         }
     }
