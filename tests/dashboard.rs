@@ -212,8 +212,8 @@ fn moody(mood: &Arc<AtomicU64>) -> Origin {
 fn pictures() {
     let stage = stage().expect("chromium, node and npm are there");
     let moods: [_; 7] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
-    let mut origins: Vec<_> = moods.iter().map(|mood| Some(moody(mood))).collect();
-    let at: Vec<_> = origins.iter().flatten().map(Origin::address).collect();
+    let mut origins = moods.each_ref().map(|mood| Some(moody(mood)));
+    let at = origins.each_ref().map(|origin| origin.as_ref().expect("it is there").address());
     let toml = incident(&at, "");
     let proxy = Proxy::start(&toml);
     let web = proxy.address("web");
@@ -243,7 +243,7 @@ fn pictures() {
 }
 
 /// A shop of three pools, one of which has a breaker and a ladder.
-fn incident(at: &[SocketAddr], more: &str) -> String {
+fn incident(at: &[SocketAddr; 7], more: &str) -> String {
     let list = |own: &[SocketAddr]| own.iter().map(|own| format!("\"{own}\"")).collect::<Vec<_>>().join(", ");
     let (checkout, search, assets) = (list(&at[..3]), list(&at[3..5]), list(&at[5..]));
     format!(

@@ -16,6 +16,9 @@ await story({ expected: /status of 401/ }, async (page) => {
   assert.equal(await row.count(), 0, "nothing is shown");
   await show("wrong-wrong-wrong-wrong");
   await reads(page.locator("#ask-words"), "The one that was shown is not good for this");
+  await page.keyboard.press("Escape");
+  await reads(page.locator("#link"), "A token is needed");
+  await page.locator("#token").click();
   await show(reading);
   await reads(page.locator("#link"), "Live");
   await reads(row, "up for");

@@ -1,7 +1,7 @@
 // The dashboard: what the process tells goes into one model, which is shown once a second. While the
 // connection is lost, everything stays as it was last and says so.
 
-import { ask, follow, order, Refused, token } from "./link.js";
+import { ask, follow, order, pause, Refused, token } from "./link.js";
 import { byId, choice, element, keep, mark, sign, write } from "./elements.js";
 import { clock, count, percent, rate, stretch, took } from "./words.js";
 import { Plot, Shown } from "./plot.js";
@@ -30,6 +30,8 @@ const model = {
   /** How far the clock of the process is ahead, in milliseconds. */
   ahead: 0,
   linked: false,
+  /** The status that the events were refused with, if they were. */
+  trouble: 0,
   heardAt: null,
 };
 
@@ -225,31 +227,33 @@ const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 function showLink() {
   const link = byId("link");
   const silent = model.heardAt === null ? 0 : (Date.now() - model.heardAt) / 1000;
-  const state = model.linked ? (silent > 5 ? "late" : "live") : model.heardAt === null && !model.trouble ? "new" : "lost";
+  const state = model.linked ? (silent > 5 ? "late" : "live") : model.heardAt === null && model.again === undefined ? "new" : "lost";
   mark(link, "data-state", state);
   mark(document.body, "class", state === "lost" ? "lost" : null);
   if (state === "live") write(byId("link-words"), "Live");
   if (state === "late") write(byId("link-words"), `Nothing new for ${stretch(silent)}`);
-  if (state === "lost") {
+  if (state === "lost" && model.trouble === 401) {
+    write(byId("link-words"), "A token is needed");
+  } else if (state === "lost") {
     const since = model.heardAt === null ? "No connection" : `Connection lost ${stretch(silent)} ago`;
     const left = Math.max(0, Math.ceil((model.again - Date.now()) / 1000));
     write(byId("link-words"), `${since}; ${left ? `next try in ${left} s` : "trying again"}`);
   }
 }
 
-/** Completes early when it should be tried again at once. */
+/** Completes when it should be tried again: after a while, or once there is another token. */
 async function lost(error, seconds) {
   model.linked = false;
-  model.trouble = error?.message ?? "it ended";
+  model.trouble = error instanceof Refused ? error.status : 0;
   model.again = Date.now() + seconds * 1000;
   show();
-  const refused = error instanceof Refused && (error.status === 401 || error.status === 403);
-  if (!refused) return new Promise(() => {});
+  if (![401, 403].includes(model.trouble)) return pause(seconds);
   const warning = `${capital(error.message)}: ${error.hint}`;
   byId("warnings").known = null;
   byId("warnings").replaceChildren(element("li", {}, sign("triangle", "warn"), element("span", { text: warning })));
-  if (error.status === 401 && (await askToken("To see how the process is, show the token of [admin.read] or of [admin.write].", token.get()))) return;
-  return new Promise(() => {});
+  if (model.trouble === 403) return pause(seconds);
+  if (await askToken("To see how the process is, show the token of [admin.read] or of [admin.write].", token.get())) return undefined;
+  return new Promise((done) => (model.retry = done));
 }
 
 /* What is asked of people. */
@@ -334,6 +338,7 @@ byId("token").addEventListener("click", async () => {
     token.set(null);
     location.reload();
   } else if (await askToken("Orders need the token of [admin.write].")) {
+    model.retry?.();
     model.access = await ask("v1/access").catch(() => model.access);
     show();
   }

@@ -41,8 +41,8 @@ export async function order(path) {
 
 /**
  * Follows the events at `path` and begins again whenever they end. `heard(name, data)` gets each; `opened()`
- * is called when they begin, `lost(error, seconds)` when they have ended and are asked for again after so many
- * seconds.
+ * is called when they begin, `lost(error, seconds)` when they have ended; they are asked for again when that
+ * completes, which should be after so many seconds.
  */
 export async function follow(path, { opened, heard, lost }) {
   for (let tries = 0; ; tries += 1) {
@@ -58,7 +58,7 @@ export async function follow(path, { opened, heard, lost }) {
     }
     ending.abort();
     const seconds = Math.min(2 ** tries, LONGEST_PAUSE);
-    await Promise.race([lost(reason, seconds), pause(seconds)]);
+    await lost(reason, seconds);
   }
 }
 
@@ -87,7 +87,7 @@ function tell(event, heard) {
   if (data.length) heard(name, JSON.parse(data.join("\n")));
 }
 
-const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
+export const pause = (seconds) => new Promise((done) => setTimeout(done, seconds * 1000));
 
 /** How long an answer may take, in milliseconds. */
 const PATIENCE = 15_000;
