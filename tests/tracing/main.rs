@@ -36,7 +36,9 @@ fn tracing(lines: &str, plain: Plain<'_>, endpoints: &[SocketAddr]) -> Proxy {
 /// answers: all that come after it stay where tests can take them.
 #[track_caller]
 fn holding(lines: &str, start: impl FnOnce(&str) -> Proxy) -> Proxy {
-    let collector = Origin::run(|conn| drop(conn.until_end()));
+    let collector = Origin::run(|conn| {
+        conn.until_end();
+    });
     let tables = format!(
         "[tracing]\n{lines}\n[tracing.otlp]\nendpoint = \"http://{}\"\nbatch = 1\ntimeout = \"1m\"\n",
         collector.address()
