@@ -2,8 +2,9 @@
 //! its pool's name and its address, and its gauge and counters go on. Only how it is connected to may
 //! make another value of it, which shares all the rest.
 
+use std::num::NonZeroU128;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use super::Valve;
 use super::places::Places;
@@ -13,6 +14,7 @@ use crate::health::State;
 use crate::net::connect::Dial;
 use crate::observe::metrics::EndpointMetrics;
 use crate::observe::tally::Tally;
+use crate::trace::TraceId;
 
 /// An endpoint.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub struct Endpoint {
     pub places: Arc<Places>,
     /// Its breaker.
     pub breaker: Arc<Valve>,
-    /// Its state, for those who show it.
+    /// What is shown of it, to those who look into it.
     pub shown: Arc<ShownState>,
 }
 
@@ -61,25 +63,77 @@ impl Endpoint {
     }
 }
 
-/// The state of an endpoint as the control plane last found it. Nothing is decided by it.
-#[derive(Debug)]
-pub struct ShownState(AtomicU8);
+/// What the planes tell each other of an endpoint for those who look into it. Nothing is decided by it.
+#[derive(Debug, Default)]
+pub struct ShownState {
+    /// Its state as the control plane last found it.
+    state: AtomicU8,
+    /// One more than the number of the journal's newest entry about it; 0 without one.
+    entry: AtomicU64,
+    /// The trace that failed here last of those that are kept: its halves, and both combined, by which
+    /// halves of different traces are told from a whole.
+    failed: [AtomicU64; 3],
+}
 
 impl ShownState {
     /// The state.
     #[must_use]
     pub fn get(&self) -> State {
-        State::ALL.get(usize::from(self.0.load(Ordering::Relaxed))).copied().unwrap_or(State::Up)
+        State::ALL.get(usize::from(self.state.load(Ordering::Relaxed))).copied().unwrap_or(State::Up)
     }
 
     /// Takes a new state. One writer: the control plane.
     pub fn set(&self, state: State) {
-        self.0.store(state as u8, Ordering::Relaxed);
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// The number of the journal's newest entry about the endpoint.
+    #[must_use]
+    pub fn entry(&self) -> Option<u64> {
+        self.entry.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Takes the number of a new entry. One writer: the control plane.
+    pub fn set_entry(&self, number: u64) {
+        self.entry.store(number + 1, Ordering::Relaxed);
+    }
+
+    /// The trace that failed here last, of those that are kept. `None` too while it is being replaced.
+    #[must_use]
+    pub fn failed_trace(&self) -> Option<TraceId> {
+        let [high, low, both] = &self.failed;
+        let (high, low) = (high.load(Ordering::Relaxed), low.load(Ordering::Relaxed));
+        let is_whole = both.load(Ordering::Relaxed) == combined(high, low);
+        NonZeroU128::new(u128::from(high) << 64 | u128::from(low)).filter(|_| is_whole).map(TraceId)
+    }
+
+    /// Takes note of a trace that failed here and is kept.
+    pub fn failed_in(&self, trace: TraceId) {
+        let (high, low) = ((trace.0.get() >> 64) as u64, trace.0.get() as u64);
+        let [first, second, both] = &self.failed;
+        first.store(high, Ordering::Relaxed);
+        second.store(low, Ordering::Relaxed);
+        both.store(combined(high, low), Ordering::Relaxed);
     }
 }
 
-impl Default for ShownState {
-    fn default() -> Self {
-        Self(AtomicU8::new(State::Up as u8))
+fn combined(high: u64, low: u64) -> u64 {
+    high.rotate_left(32) ^ low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_of_two_traces_are_none() {
+        let shown = ShownState::default();
+        assert_eq!((shown.failed_trace(), shown.entry(), shown.get()), (None, None, State::Up));
+        shown.failed_in(TraceId::of(1, 2));
+        assert_eq!(shown.failed_trace(), Some(TraceId::of(1, 2)));
+        shown.failed[1].store(3, Ordering::Relaxed);
+        assert_eq!(shown.failed_trace(), None);
+        shown.set_entry(0);
+        assert_eq!(shown.entry(), Some(0));
     }
 }

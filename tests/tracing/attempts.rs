@@ -9,7 +9,7 @@ use crate::support::{
     Gate, Origin, Pki, Plain, Proxy, answers, answers_raw, answers_slow_requests_through, eventually,
     never_answers, ok, refuses,
 };
-use crate::{ALL, names, parent_of, request, requests, says, tracing, tries};
+use crate::{ALL, holding, names, parent_of, request, requests, says, tracing, tries};
 
 #[track_caller]
 fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
@@ -163,10 +163,9 @@ fn handshakes_are_told_of_both_ends() {
     });
     let toml = format!(
         "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
-         [pool.app]\nendpoints = [\"{address}\"]\n[pool.app.tls]\nserver_name = \"localhost\"\nca = \"ca.pem\"\n\
-         [tracing]\n{ALL}\n"
+         [pool.app]\nendpoints = [\"{address}\"]\n[pool.app.tls]\nserver_name = \"localhost\"\nca = \"ca.pem\"\n"
     );
-    let proxy = Proxy::start_in(pki.path(), &toml);
+    let proxy = holding(ALL, |tables| Proxy::start_in(pki.path(), &format!("{toml}{tables}")));
     assert_eq!(proxy.get("/").text(), "hello");
     let spans = request(&proxy);
     assert_eq!(names(&spans), ["GET route-1", "GET", "connect", "TLS handshake"]);
@@ -180,10 +179,10 @@ fn a_handshake_that_fails_says_so() {
     let toml = format!(
         "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
          [pool.app]\nendpoints = [\"{}\"]\ntls = {{ verify = false }}\ntimeouts.tls_handshake = \"100ms\"\n\
-         retry.tries = 0\n[tracing]\n{ALL}\n",
+         retry.tries = 0\n",
         origin.address()
     );
-    let proxy = Proxy::start(&toml);
+    let proxy = holding(ALL, |tables| Proxy::start(&format!("{toml}{tables}")));
     assert!(proxy.get("/").status() >= 502);
     let spans = request(&proxy);
     assert_eq!(names(&spans), ["GET route-1", "GET", "connect", "TLS handshake"]);
@@ -229,11 +228,9 @@ fn a_tunnel_is_not_slow_for_being_long() {
 
 #[test]
 fn a_filter_that_answers_leaves_a_span_without_tries() {
-    let toml = format!(
-        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
-         [[route]]\nfilters = [{{ respond = {{ status = 204 }} }}]\n[tracing]\n{ALL}\n"
-    );
-    let proxy = Proxy::start(&toml);
+    let toml = "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+                [[route]]\nfilters = [{ respond = { status = 204 } }]\n";
+    let proxy = holding(ALL, |tables| Proxy::start(&format!("{toml}{tables}")));
     assert_eq!(proxy.get("/").status(), 204);
     assert_eq!(names(&request(&proxy)), ["GET route-1"]);
 }

@@ -8,6 +8,7 @@ mod attempts;
 #[expect(dead_code, reason = "shared with the tests of HTTP/2, which use more of it")]
 mod client;
 mod http2;
+mod journal;
 mod keeping;
 #[path = "../http2/origin.rs"]
 #[expect(dead_code, reason = "shared with the tests of HTTP/2, which use more of it")]
@@ -18,14 +19,49 @@ mod support;
 
 use std::net::SocketAddr;
 
-use forebay::trace::{Kind, Span, Value};
-use support::{Plain, Proxy, eventually};
+use forebay::observe::metrics::Shard;
+use forebay::trace::{Kind, Span, SpanId, TraceId, Value};
+use support::{Origin, Plain, Proxy, eventually};
 
 /// A proxy that traces by these lines, in front of these endpoints.
 #[track_caller]
 fn tracing(lines: &str, plain: Plain<'_>, endpoints: &[SocketAddr]) -> Proxy {
-    let pool = format!("policy = \"round_robin\"\noutlier = \"off\"\n{}\n[tracing]\n{lines}", plain.pool);
-    Plain { pool: &pool, ..plain }.to(endpoints)
+    holding(lines, |tables| {
+        let pool = format!("policy = \"round_robin\"\noutlier = \"off\"\n{}\n{tables}", plain.pool);
+        Plain { pool: &pool, ..plain }.to(endpoints)
+    })
+}
+
+/// What is started with the tables that trace by these lines, for a collector that takes one span and never
+/// answers: all that come after it stay where tests can take them.
+#[track_caller]
+fn holding(lines: &str, start: impl FnOnce(&str) -> Proxy) -> Proxy {
+    let collector = Origin::run(|conn| {
+        conn.until_end();
+    });
+    let tables = format!(
+        "[tracing]\n{lines}\n[tracing.otlp]\nendpoint = \"http://{}\"\nbatch = 1\ntimeout = \"1m\"\n",
+        collector.address()
+    );
+    let proxy = start(&tables);
+    let first = Span {
+        trace: TraceId::of(0, 1),
+        id: SpanId::of(1),
+        parent: None,
+        state: None,
+        kind: Kind::Internal,
+        name: "first".into(),
+        start: 1,
+        end: 2,
+        failed: None,
+        attributes: Vec::new(),
+        events: Vec::new(),
+    };
+    proxy.server().registry().spans().give(Shard::worker(0), vec![first]);
+    collector.wait_connection(0);
+    // It goes on for as long as the proxy may.
+    std::mem::forget(collector);
+    proxy
 }
 
 /// Keeps every trace, and believes everybody.

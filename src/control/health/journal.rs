@@ -11,6 +11,7 @@ use crate::health::State;
 use crate::health::journal::Event;
 use crate::model::Name;
 use crate::observe::civil;
+use crate::trace::TraceId;
 
 /// What happened, the oldest first. It holds [`CAPACITY`] entries over all pools; the oldest go
 /// first, and how many went is counted.
@@ -32,6 +33,10 @@ pub struct Entry {
     pub endpoint: Option<Arc<str>>,
     /// What.
     pub event: Event,
+    /// Its number, from 0, over all pools since the process began.
+    pub number: u64,
+    /// Of what came of requests: the trace in which the endpoint last failed one, of those that are kept.
+    pub trace: Option<TraceId>,
 }
 
 impl Default for Journal {
@@ -70,6 +75,12 @@ impl Journal {
         self.entries.iter().filter(own).cloned().collect()
     }
 
+    /// The number of the entry that comes next.
+    #[must_use]
+    pub fn next_number(&self) -> u64 {
+        self.forgotten + self.entries.len() as u64
+    }
+
     /// How many entries there is no room for any more.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
@@ -90,12 +101,16 @@ impl Entry {
         self.event.words()
     }
 
-    /// The entry as an object: `at`, `pool`, `endpoint`, and what the event has (see
-    /// [`Event::to_json`]).
+    /// The entry as an object: `number`, `at`, `pool`, `endpoint`, `trace_id` if there is one, and what the
+    /// event has (see [`Event::to_json`]).
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut object = self.event.to_json();
         if let Value::Object(fields) = &mut object {
+            fields.insert("number".to_owned(), json!(self.number));
+            if let Some(trace) = self.trace {
+                fields.insert("trace_id".to_owned(), json!(trace.to_string()));
+            }
             fields.insert("at".to_owned(), json!(civil::rfc3339(self.at)));
             fields.insert("pool".to_owned(), json!(self.pool.as_str()));
             fields.insert("endpoint".to_owned(), json!(self.endpoint.as_deref()));
@@ -124,6 +139,8 @@ mod tests {
                 what: if endpoint.is_some() { What::WentDown } else { What::FailOpenOver },
                 state: endpoint.map(|_| State::Down),
             },
+            number: second,
+            trace: None,
         })
     }
 
@@ -132,7 +149,7 @@ mod tests {
         let mut journal = Journal::new(3);
         (0..5).for_each(|second| journal.push(entry(second, "app", Some("a:1"))));
         let seconds: Vec<_> = journal.entries().map(|entry| civil::unix(entry.at).0).collect();
-        assert_eq!((seconds, journal.forgotten()), (vec![2, 3, 4], 2));
+        assert_eq!((seconds, journal.forgotten(), journal.next_number()), (vec![2, 3, 4], 2, 5));
     }
 
     #[test]

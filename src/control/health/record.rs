@@ -212,16 +212,28 @@ impl PoolRecord {
     fn tell(&mut self, pool: &Pool, event: &Event, at: SystemTime) {
         let endpoint = event.endpoint.and_then(|index| self.endpoints.get_mut(index));
         let name = endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.name));
-        let entry =
-            Arc::new(Entry { at, pool: pool.settings.name.clone(), endpoint: name, event: event.clone() });
+        let shown = event.endpoint.and_then(|index| pool.endpoints.get(index)).map(|own| &own.shown);
+        let mut journal = self.record.journal();
+        let entry = Arc::new(Entry {
+            at,
+            pool: pool.settings.name.clone(),
+            endpoint: name,
+            event: event.clone(),
+            number: journal.next_number(),
+            trace: shown.filter(|_| follows_requests(&event.what)).and_then(|shown| shown.failed_trace()),
+        });
+        journal.push(Arc::clone(&entry));
+        drop(journal);
+        if let Some(shown) = shown {
+            shown.set_entry(entry.number);
+        }
         log(&entry);
         if let Some(endpoint) = endpoint {
-            endpoint.last = Some(Arc::clone(&entry));
+            endpoint.last = Some(entry);
             if ejects(&event.what) {
                 endpoint.metrics.ejected();
             }
         }
-        self.record.journal().push(entry);
     }
 }
 
@@ -261,15 +273,21 @@ fn ejects(what: &What) -> bool {
     matches!(what, What::Detected { effect: Effect::Ejected { .. }, .. } | What::TrialFailed { .. })
 }
 
+/// Whether it came of what became of requests.
+fn follows_requests(what: &What) -> bool {
+    matches!(what, What::Detected { .. } | What::TrialFailed { .. } | What::BreakerOpened { .. })
+}
+
 fn log(entry: &Entry) {
     let pool = &entry.pool;
     let endpoint = entry.endpoint.as_deref().map(field::display);
     let state = entry.state().map(State::name).map(field::display);
+    let trace_id = entry.trace.map(field::display);
     let words = entry.words();
     match Weight::of(&entry.event.what) {
-        Weight::Warning => tracing::warn!(target: TARGET, %pool, endpoint, state, "{words}"),
-        Weight::News => tracing::info!(target: TARGET, %pool, endpoint, state, "{words}"),
-        Weight::Detail => tracing::debug!(target: TARGET, %pool, endpoint, state, "{words}"),
+        Weight::Warning => tracing::warn!(target: TARGET, %pool, endpoint, state, trace_id, "{words}"),
+        Weight::News => tracing::info!(target: TARGET, %pool, endpoint, state, trace_id, "{words}"),
+        Weight::Detail => tracing::debug!(target: TARGET, %pool, endpoint, state, trace_id, "{words}"),
     }
 }
 

@@ -282,7 +282,8 @@ mod tests {
 
     fn entry(second: u64, endpoint: &str, what: What, state: Option<State>) -> Entry {
         let event = Event { endpoint: Some(0), what, state };
-        Entry { at: at(second), pool: Name::new("app").unwrap(), endpoint: Some(Arc::from(endpoint)), event }
+        let (pool, endpoint) = (Name::new("app").unwrap(), Some(Arc::from(endpoint)));
+        Entry { at: at(second), pool, endpoint, event, number: second, trace: None }
     }
 
     fn failed(second: u64) -> Entry {

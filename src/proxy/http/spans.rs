@@ -42,6 +42,9 @@ pub(super) fn give(
     for (place, tried) in noted.tries.iter().enumerate() {
         spans.push(told.attempt(place, tried));
         told.opening(tried, &mut spans);
+        if tried.has_failed() {
+            tried.endpoint.shared.shown.failed_in(traced.id);
+        }
     }
     traced.tracing.spans.give(cx.worker.shard, spans);
 }
@@ -164,6 +167,7 @@ impl Telling<'_> {
         all.flag("forebay.cancelled", tried.status.is_none() && tried.error.is_none());
         if tried.state != State::Up {
             all.text("forebay.endpoint.state", tried.state.name());
+            all.int("forebay.journal.number", tried.entry.and_then(|number| number.try_into().ok()));
         }
         let refused = tried.status.filter(|status| status.as_u16() >= 400);
         match (tried.error, refused) {

@@ -62,6 +62,8 @@ pub(super) struct Try<'a> {
     pub(super) endpoint: Rc<LocalEndpoint>,
     /// The state of the endpoint when it began.
     pub(super) state: State,
+    /// The number of the journal's newest entry about it then.
+    pub(super) entry: Option<u64>,
     /// Whether it began beside another.
     pub(super) hedge: bool,
     /// When it began.
@@ -148,12 +150,14 @@ impl<'a> Account<'a> {
         let Noted { sampled, debug, .. } = **noted;
         trace::write(fields, &tracing.settings.propagate, &Outgoing { ids: (*id, span), sampled, debug });
         let endpoint = Rc::clone(lease.endpoint());
-        let state = endpoint.shared.shown.get();
+        let shown = &endpoint.shared.shown;
+        let (state, entry) = (shown.get(), shown.entry());
         noted.tries.push(Try {
             span,
             pool,
             endpoint,
             state,
+            entry,
             hedge,
             began,
             ended: None,
@@ -209,6 +213,12 @@ impl<'a> Account<'a> {
 }
 
 impl Try<'_> {
+    /// Whether it failed by the endpoint's fault.
+    #[must_use]
+    pub(super) fn has_failed(&self) -> bool {
+        self.error.is_some() || self.status.is_some_and(|status| status.is_server_error())
+    }
+
     fn end(&mut self, error: Option<&'static str>) {
         self.ended = Some(ambient::now());
         self.error = error;
