@@ -14,7 +14,8 @@ use crate::peers::{self, Proxy};
 /// Naming every program that the questions asked need and that is not installed.
 pub(crate) fn require_tools(options: &Options) -> Result<(), Failure> {
     let mut needed = vec![("setpriv", "util-linux"), ("taskset", "util-linux"), ("wrk", "wrk")];
-    if options.questions().contains(&Question::Speed) {
+    let asked = options.questions();
+    if asked.contains(&Question::Speed) || asked.contains(&Question::Observing) {
         needed.push(("h2load", "nghttp2-client"));
     }
     if options.questions().contains(&Question::Profile) {

@@ -19,6 +19,7 @@ mod launch;
 mod load;
 mod machine;
 mod memory;
+mod observing;
 mod options;
 mod origin;
 mod peers;
@@ -29,6 +30,7 @@ mod report;
 mod scale;
 mod scaling;
 mod scrape;
+mod sink;
 mod speed;
 mod statistics;
 
@@ -70,6 +72,7 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Defences => defences::section(&ground, options)?,
             Question::Faults => faults::section(&ground, options)?,
             Question::Checks => checks::section(&ground, options)?,
+            Question::Observing => observing::section(&ground, options)?,
             Question::Scale => scale::section(&ground, options)?,
             Question::Scrape => scrape::section(&ground, options)?,
         };

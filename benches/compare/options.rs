@@ -130,6 +130,8 @@ pub(crate) enum Question {
     Faults,
     /// What active checks of a large pool cost
     Checks,
+    /// What access logs and traces cost, and what is noticed when nobody takes them
+    Observing,
     /// What large configurations and reloads cost
     Scale,
     /// What a scrape of metrics costs where there are many endpoints
@@ -149,6 +151,7 @@ impl Question {
             Self::Defences => "defences",
             Self::Faults => "faults",
             Self::Checks => "checks",
+            Self::Observing => "observing",
             Self::Scale => "scale",
             Self::Scrape => "scrape",
         }

@@ -63,6 +63,15 @@ pub(crate) struct Start<'a> {
     pub(crate) cores: &'a str,
 }
 
+/// What is different in a proxy's configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Edited<'a> {
+    /// What its files are called.
+    pub(crate) name: &'a str,
+    /// Words that are there once, and what stands in their place.
+    pub(crate) edits: &'a [(&'a str, String)],
+}
+
 /// A proxy that runs, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -76,9 +85,22 @@ impl Serving {
     /// # Errors
     /// Where it does not start, or does not add (or leave out) the fields that it should.
     pub(crate) fn start(ground: &Ground, proxy: Proxy, start: Start<'_>) -> Result<Self, Failure> {
+        Self::start_edited(ground, proxy, start, Edited { name: proxy.name(), edits: &[] })
+    }
+
+    /// The same, with other words in its configuration.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where the words to replace are not there.
+    pub(crate) fn start_edited(
+        ground: &Ground,
+        proxy: Proxy,
+        start: Start<'_>,
+        edited: Edited<'_>,
+    ) -> Result<Self, Failure> {
         let ports = Ports::find()?;
-        let mut command = configure(ground, proxy, start, ports)?;
-        let output = ground.dir().join(format!("{}.out", proxy.name()));
+        let mut command = configure(ground, proxy, (start, ports), edited)?;
+        let output = ground.dir().join(format!("{}.out", edited.name));
         let mut process = Running::start(&mut command, &output)?;
         process.wait_for_listener(ports.address(Door::Plain))?;
         let serving = Self { process, ports };
@@ -99,6 +121,19 @@ impl Serving {
 
     pub(crate) fn address(&self, door: Door) -> SocketAddr {
         self.ports.address(door)
+    }
+
+    /// Forebay's page of metrics.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(crate) fn metrics(&self) -> Result<String, Failure> {
+        let page = ask((Ipv4Addr::LOCALHOST, self.ports.admin).into(), "localhost", "/metrics")?;
+        if page.starts_with("http/1.1 200") {
+            Ok(page)
+        } else {
+            Err(format!("no metrics: {page:.200}").into())
+        }
     }
 
     fn verify(&self, dressing: Dressing) -> Result<(), Failure> {
@@ -126,24 +161,39 @@ const ADDED: [&str; 5] = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-h
 
 /// One response to a GET, in lower case.
 fn get(address: SocketAddr, path: &str) -> Result<String, Failure> {
+    ask(address, "bench.example", path)
+}
+
+fn ask(address: SocketAddr, host: &str, path: &str) -> Result<String, Failure> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     Ok(response.to_ascii_lowercase())
 }
 
 /// Writes the proxy's configuration and gives the command that runs it.
-fn configure(ground: &Ground, proxy: Proxy, start: Start<'_>, ports: Ports) -> Result<Command, Failure> {
-    let (template, file) = match proxy {
-        Proxy::Forebay => (include_str!("peers/forebay.toml"), "forebay.toml"),
-        Proxy::Nginx => (include_str!("peers/nginx.conf"), "nginx.conf"),
-        Proxy::Haproxy => (include_str!("peers/haproxy.cfg"), "haproxy.cfg"),
-        Proxy::HaproxySplice => (include_str!("peers/haproxy.cfg"), "haproxy-splice.cfg"),
+fn configure(
+    ground: &Ground,
+    proxy: Proxy,
+    (start, ports): (Start<'_>, Ports),
+    edited: Edited<'_>,
+) -> Result<Command, Failure> {
+    let (template, end) = match proxy {
+        Proxy::Forebay => (include_str!("peers/forebay.toml"), "toml"),
+        Proxy::Nginx => (include_str!("peers/nginx.conf"), "conf"),
+        Proxy::Haproxy | Proxy::HaproxySplice => (include_str!("peers/haproxy.cfg"), "cfg"),
     };
-    let path = ground.dir().join(file);
-    fs::write(&path, fill(template, proxy, ground, (start, ports)))?;
+    let path = ground.dir().join(format!("{}.{end}", edited.name));
+    let mut text = fill(template, proxy, ground, (start, ports));
+    for (from, to) in edited.edits {
+        if text.matches(from).count() != 1 {
+            return Err(format!("{from:?} is not once in the configuration of {}", proxy.name()).into());
+        }
+        text = text.replace(from, to);
+    }
+    fs::write(&path, text)?;
     let mut command = launch::command(start.cores, program(ground, proxy));
     match proxy {
         Proxy::Forebay => {
