@@ -252,6 +252,9 @@ mod tests {
             (&["anything", "client_secret"], &text, true),
             (&["route", "split", "token"], &Value::new(0..0, Data::Integer(1)), false),
             (&["health", "headers", "Proxy-Authorization"], &text, true),
+            (&["tracing", "otlp", "headers", "x-team"], &text, true),
+            (&["tracing", "otlp", "endpoint"], &from_environment, false),
+            (&["tracing", "otlp", "resource", "host.id"], &from_environment, false),
         ] {
             assert_eq!(is_secret(&place(keys), value), secret, "{keys:?}");
         }

@@ -189,6 +189,24 @@ fn a_reload_sends_what_waits_to_the_new_collector() {
 }
 
 #[test]
+fn what_was_finished_for_a_collector_still_goes_there_once_there_is_none() {
+    let (origin, collector) = (answers("hello"), Collector::start());
+    let patient = format!("endpoint = \"http://{}\"\ninterval = \"1m\"\nbatch = 5\n", collector.address);
+    let proxy = start(&origin, &patient);
+    give(&proxy, spans(0, 5));
+    collector.wait_for(5);
+    give(&proxy, spans(5, 3));
+    let nowhere = config(&origin, "").replace("[tracing.otlp]\ninterval = \"10ms\"\n", "");
+    assert!(!nowhere.contains("otlp"), "{nowhere}");
+    proxy.reload(&nowhere).unwrap();
+    assert_eq!(collector.wait_for(8).len(), 8);
+    // And once there is one again, it goes on.
+    proxy.reload(&config(&origin, &patient)).unwrap();
+    give(&proxy, spans(8, 5));
+    assert_eq!(collector.wait_for(13).len(), 13);
+}
+
+#[test]
 fn a_stalled_collector_costs_spans_and_nothing_else() {
     let (origin, stalled) = (answers("hello"), Origin::run(says_nothing));
     let proxy = start(&origin, &format!("endpoint = \"http://{}\"\ntimeout = \"10s\"\n", stalled.address()));

@@ -41,7 +41,7 @@ impl Outcome {
         if passes { Self::Later { why, after: retry } } else { Self::Refused(why) }
     }
 
-    /// Of a response over HTTP that is not 200, with the pause of `Retry-After`.
+    /// Of a response over HTTP that is no success, with the pause of `Retry-After`.
     pub(super) fn of_response(code: StatusCode, status: &Status, after: Option<Duration>) -> Self {
         let why = match status.message.as_str() {
             "" => format!("HTTP status {}", code.as_u16()),

@@ -73,6 +73,10 @@ impl<'a> Export<'a> {
         self.changes.borrow_and_update();
         let (plan, _) = self.running.plan();
         let plan = plan.tracing.as_ref().and_then(|tracing| tracing.otlp.as_ref());
+        if plan.is_none() {
+            // What was finished for the last one is still sent there.
+            self.take(usize::MAX);
+        }
         self.wanted = plan.is_some();
         let Some(plan) = plan else { return };
         if self.line.as_ref().is_none_or(|line| line.plan() != plan) {

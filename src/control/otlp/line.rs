@@ -226,7 +226,8 @@ async fn post(
     let Ok(request) = request else { return Ok(Outcome::Refused(UNFIT.to_owned())) };
     let (head, body) = sender.send_request(request).await?.into_parts();
     let came = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(Failed::Body)?.to_bytes();
-    if head.status == StatusCode::OK {
+    // 200 is what it should be, and others are seen.
+    if head.status.is_success() {
         return Ok(Outcome::Taken(Taken::read(&came)));
     }
     let after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
