@@ -8,7 +8,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -74,11 +74,17 @@ struct Traffic(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
 impl Traffic {
     /// About a hundred requests a second, whatever becomes of them.
     fn to(address: SocketAddr) -> Self {
+        Self::of(address, "/")
+    }
+
+    /// The same for a path.
+    fn of(address: SocketAddr, path: &str) -> Self {
+        let path = path.to_owned();
         let over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&over);
         let sending = thread::spawn(move || {
             while !ended.load(Ordering::Relaxed) {
-                let _ = request(address);
+                let _ = request(address, &path);
                 thread::sleep(Duration::from_millis(10));
             }
         });
@@ -96,10 +102,10 @@ impl Drop for Traffic {
 }
 
 /// One request on a connection of its own, read to the end.
-fn request(address: SocketAddr) -> io::Result<()> {
+fn request(address: SocketAddr, path: &str) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     stream.read_to_end(&mut Vec::new()).map(|_| ())
 }
 
@@ -179,6 +185,81 @@ fn it_fits_the_screen_and_is_legible() {
     for more in [["phone", "dark"], ["desk", "light"]] {
         stage.play("sizes.mjs", proxy.admin(), &more, |deed| panic!("{deed}?"));
     }
+}
+
+/// An origin that answers as `mood` says: 0 well, 1 with 503, and otherwise after so many milliseconds.
+fn moody(mood: &Arc<AtomicU64>) -> Origin {
+    let mood = Arc::clone(mood);
+    Origin::run(move |conn| {
+        while conn.request().is_some() {
+            let answer = match mood.load(Ordering::Relaxed) {
+                0 => ok("hello"),
+                1 => "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".to_owned(),
+                late => {
+                    thread::sleep(Duration::from_millis(late));
+                    ok("late")
+                }
+            };
+            if !conn.send(answer) {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+#[ignore = "takes pictures for the documentation, in two minutes"]
+fn pictures() {
+    let stage = stage().expect("chromium, node and npm are there");
+    let moods: [_; 7] = std::array::from_fn(|_| Arc::new(AtomicU64::new(0)));
+    let mut origins: Vec<_> = moods.iter().map(|mood| Some(moody(mood))).collect();
+    let at: Vec<_> = origins.iter().flatten().map(Origin::address).collect();
+    let toml = incident(&at, "");
+    let proxy = Proxy::start(&toml);
+    let web = proxy.address("web");
+    let paths = ["/checkout/pay", "/checkout", "/search", "/search/suggest", "/assets/a.js", "/login"];
+    let traffic: Vec<_> = paths.iter().map(|path| Traffic::of(web, path)).collect();
+    let pause = |seconds: u64| thread::sleep(Duration::from_secs(seconds));
+    let _idle: Vec<_> = (0..24).map(|_| proxy.connect()).collect();
+    pause(45);
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let more = [docs.to_str().expect("a path in UTF-8")];
+    stage.play("pictures.mjs", proxy.admin(), &more, |deed| {
+        assert_eq!(deed, "incident");
+        assert!(proxy.reload(&incident(&at, "policy = \"maglev\"\n")).is_ok());
+        pause(10);
+        let all = &moods[3..];
+        all.iter().for_each(|mood| mood.store(1, Ordering::Relaxed));
+        pause(14);
+        all.iter().for_each(|mood| mood.store(0, Ordering::Relaxed));
+        origins[1] = None;
+        pause(16);
+        let drain = format!("POST /v1/endpoints/checkout/{}/drain?for=15m", at[2]);
+        assert_eq!(ask(&proxy, &drain, "Host: localhost\r\nContent-Length: 0\r\n").status(), 200);
+        moods[4].store(150, Ordering::Relaxed);
+        pause(14);
+    });
+    drop(traffic);
+}
+
+/// A shop of three pools, one of which has a breaker and a ladder.
+fn incident(at: &[SocketAddr], more: &str) -> String {
+    let list = |own: &[SocketAddr]| own.iter().map(|own| format!("\"{own}\"")).collect::<Vec<_>>().join(", ");
+    let (checkout, search, assets) = (list(&at[..3]), list(&at[3..5]), list(&at[5..]));
+    format!(
+        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"checkout\"\npath_prefix = \"/checkout\"\npool = \"checkout\"\n\
+         [[route]]\nname = \"search\"\npath_prefix = \"/search\"\npool = \"search\"\n\
+         [[route]]\nname = \"assets\"\npath_prefix = \"/assets\"\npool = \"assets\"\n\
+         [[route]]\nname = \"everything-else\"\npool = \"checkout\"\n\
+         [pool.checkout]\nendpoints = [{checkout}]\npolicy = \"round_robin\"\n\
+         outlier = {{ base_ejection = \"60s\" }}\n\
+         [pool.search]\nendpoints = [{search}]\nlimits.in_flight = 256\n\
+         breaker = {{ share = \"50%\", open = \"4s\" }}\n\
+         [[pool.search.degradation.ladder]]\n\
+         respond = {{ status = 200, body = \"no suggestions\" }}\n\
+         [pool.assets]\nendpoints = [{assets}]\n{more}"
+    )
 }
 
 /// The admin listener's answer to a request with these fields.

@@ -112,6 +112,7 @@ fn measure(ground: &Ground, options: &Options, kind: &Kind, origin: &Origin) -> 
     }
     let used = cpu::used(subject.running.id())?.saturating_sub(used);
     let memory = (before, resident()?);
+    eprintln!("scrape, {}: {took:.0?} ms, {used:?} of CPU for all", kind.words);
     let samples = page.lines().filter(|line| line.contains(' ') && !line.starts_with('#')).count();
     Ok(Row {
         samples,

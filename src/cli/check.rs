@@ -118,6 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn series_are_told_with_what_becomes_of_them() {
+        let expected = Expected { all: 560, fixed: 60, each: 50, shown: 10, folded: 0 };
+        let series = Series { expected, most: 1000, finds: false };
+        assert_eq!(series.to_string(), "metrics: 560 series to expect; 1000 at most (metrics.max_series)");
+        let expected = Expected { all: 5060, fixed: 60, each: 50, shown: 18, folded: 82 };
+        let series = Series { expected, most: 1000, finds: true };
+        let words = "metrics: 5060 series to expect, and 50 more for each endpoint that is found, more than 1000 \
+                     (metrics.max_series): 18 endpoints by themselves, 82 together as \"other\"";
+        assert_eq!(series.to_string(), words);
+        assert!(series.warning().contains("max_series = 1000 does not hold"), "{}", series.warning());
+    }
+
+    #[test]
     fn counts_agree_in_number() {
         let shown = [0, 1, 2].map(|n| Count(n, "pool").to_string());
         assert_eq!(shown, ["0 pools", "1 pool", "2 pools"]);

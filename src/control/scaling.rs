@@ -126,7 +126,7 @@ impl Look {
             capacity: guard.limit().min(all),
             available,
             total: small(total),
-            waits: Times::new(guard.metrics.waits()),
+            waits: Times::new(&guard.metrics.waits()),
         }
     }
 }

@@ -50,6 +50,7 @@ fn add(shape: &mut Shape, pool: &PoolPlan, endpoints: usize) {
     shape.detectors += pool.detectors.len();
     shape.adaptive += usize::from(pool.loops.adaptive.is_some());
     shape.admission += usize::from(pool.loops.admission.is_some());
+    shape.scaling += usize::from(pool.scale.is_some());
     shape.endpoints += endpoints;
     if pool.check.is_some() {
         shape.checked_pools += 1;

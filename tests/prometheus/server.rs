@@ -27,7 +27,7 @@ pub(crate) struct Prometheus {
 pub(crate) type Samples = Vec<(Value, f64)>;
 
 impl Prometheus {
-    /// Started to scrape `target` five times a second; `None` where it is not installed.
+    /// Started to scrape `target` twice a second; `None` where it is not installed.
     pub(crate) fn scraping(target: SocketAddr) -> Option<Self> {
         let program = peer("prometheus")?;
         let folder = tempfile::tempdir().unwrap();
@@ -35,9 +35,9 @@ impl Prometheus {
             fs::copy(format!("config/examples/{name}"), folder.path().join(name)).unwrap();
         }
         let example = fs::read_to_string("config/examples/prometheus.yml").unwrap();
-        let config = example.replace("127.0.0.1:9900", &target.to_string()).replace(": 15s", ": 200ms");
+        let config = example.replace("127.0.0.1:9900", &target.to_string()).replace(": 15s", ": 500ms");
         assert!(
-            config.contains(&target.to_string()) && config.contains("scrape_interval: 200ms"),
+            config.contains(&target.to_string()) && config.contains("scrape_interval: 500ms"),
             "{config}"
         );
         fs::write(folder.path().join("prometheus.yml"), config).unwrap();

@@ -35,15 +35,15 @@ async fn events(state: Arc<AdminState>) -> Answer {
 async fn tell(state: Arc<AdminState>, telling: Telling) {
     let mut samples = state.running.history().changes();
     let mut told = Told::since(&state);
-    let mut spoke = ambient::now();
+    let (mut spoke, mut due) = (ambient::now(), ambient::now());
     loop {
         // Who has not taken the last round yet hears once of all that came since.
         if telling.reserve_many(telling.max_capacity()).await.is_err() {
             return;
         }
         let began = ambient::now();
-        let of = Arc::clone(&state);
-        let round = move || catching(Place::Control, || told.round(&of)).map(|text| (told, text));
+        let (of, with_pools) = (Arc::clone(&state), began >= due);
+        let round = move || catching(Place::Control, || told.round(&of, with_pools)).map(|text| (told, text));
         let Ok(Ok((own, mut text))) = tokio::task::spawn_blocking(round).await else { return };
         told = own;
         if text.is_empty() && began.duration_since(spoke) + ROUND >= HEARTBEAT {
@@ -55,13 +55,16 @@ async fn tell(state: Arc<AdminState>, telling: Telling) {
                 return;
             }
         }
-        time::sleep(pause(began)).await;
+        if with_pools {
+            due = ambient::now() + pause(began);
+        }
         // With the next sample, or at most a round later.
         let _ = time::timeout(ROUND, samples.changed()).await;
     }
 }
 
-/// How long to wait at least after a round that began then, so that rounds take a small share of a core.
+/// How long pools are not looked at again after a round that began then, so that looking at thousands of
+/// endpoints takes a small share of a core.
 fn pause(began: Instant) -> Duration {
     (ambient::now().duration_since(began) * LEISURE).min(HEARTBEAT / 2)
 }
@@ -69,6 +72,7 @@ fn pause(began: Instant) -> Duration {
 /// What a reader has been told.
 #[derive(Debug, Default)]
 struct Told {
+    /// How often pools were looked at.
     rounds: u64,
     /// When the last sample ended.
     sampled: Option<SystemTime>,
@@ -103,13 +107,14 @@ impl Told {
     }
 
     /// What is new, as events.
-    fn round(&mut self, state: &AdminState) -> String {
+    fn round(&mut self, state: &AdminState, with_pools: bool) -> String {
         let mut text = String::new();
-        self.rounds += 1;
         self.sample(state, &mut text);
         self.journal(state, &mut text);
         self.reloads(state, &mut text);
-        self.pools(&state.running.health().readings(), &mut text);
+        if with_pools {
+            self.pools(&state.running.health().readings(), &mut text);
+        }
         text
     }
 
@@ -153,6 +158,7 @@ impl Told {
 
     /// How pools and endpoints are, as far as it is not as it was told.
     fn pools(&mut self, readings: &[PoolReading], text: &mut String) {
+        self.rounds += 1;
         let whole = self.rounds == 1;
         let named =
             readings.iter().map(|reading| (reading.pool.settings.name.as_str(), pools::shown(reading)));
@@ -242,10 +248,10 @@ const STANDING: &[&str] = &[
     "last_event",
 ];
 
-/// From one round to the next, at most, unless rounds take long.
+/// From one round to the next, at most.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// How many times as long as a round takes the next one waits at least.
+/// How many times as long as a round with pools takes the next one of these waits at least.
 const LEISURE: u32 = 20;
 
 /// Entries of the journal that are told in a round; of more, the newest.

@@ -290,6 +290,26 @@ mod tests {
     }
 
     #[test]
+    fn under_a_made_up_name_a_page_needs_a_token_or_a_certificate() {
+        let (host, http, https) = ("forebay.example", "http://forebay.example", "https://forebay.example");
+        let token = "bind = \"0.0.0.0:9900\"\nwrite.token = \"writes-writes-writes\"";
+        for (lines, secure, origin, own) in [
+            ("", false, http, false),
+            ("", true, https, true),
+            ("", true, http, false),
+            (token, false, http, true),
+            (token, false, https, false),
+            (token, false, "http://other.example", false),
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert("host", HeaderValue::from_static(host));
+            map.insert("origin", HeaderValue::from_static(origin));
+            let caller = Caller { secure, ..caller("127.0.0.1:9900") };
+            assert_eq!(is_own_page(&map, &caller, &plan(lines)), own, "{lines} {secure} {origin}");
+        }
+    }
+
+    #[test]
     fn names_of_others_are_not_answered_to() {
         for (host, answered) in
             [("localhost", true), ("10.0.0.1:9900", true), ("attacker.example", false), ("", false)]

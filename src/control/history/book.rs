@@ -131,6 +131,13 @@ impl Book {
 
     /// Ends the round; the process's sample for the second that is over.
     pub(super) fn end(&mut self, connections: u64, busy_ratio: Option<f64>) -> ProcessSample {
+        // What was counted of those that the registry has just forgotten.
+        for (labels, row) in self.routes.missed() {
+            self.open.add(&row.open);
+            if let Some(pool) = labels.pool.as_ref().and_then(|pool| self.pools.known(pool)) {
+                pool.open.traffic.add(&row.open);
+            }
+        }
         let sample = ProcessSample {
             traffic: self.open.since(&self.open_before),
             in_flight: self.in_flight,
@@ -197,9 +204,9 @@ const LONG_SECONDS: u64 = 10;
 const LONG_STEP: Duration = Duration::from_secs(LONG_SECONDS);
 /// Long steps that are kept: an hour.
 const LONG_STEPS: usize = 360;
-/// Routes with a series of their own. One takes at most some 80 kB, if it has requests in every step.
+/// Routes with a series of their own. One takes some 40 kB if it has requests in every step.
 const MOST_ROUTES: usize = 64;
-/// Pools likewise; of one a series takes up to twice as much.
+/// Pools likewise; a series of one takes twice as much.
 const MOST_POOLS: usize = 64;
 
 #[cfg(test)]

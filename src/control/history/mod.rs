@@ -163,7 +163,7 @@ pub async fn run(running: Arc<Running>) {
 }
 
 fn traffic(reading: RouteReading) -> Traffic {
-    Traffic { times: Times::new(reading.durations), ..counted(reading.requests) }
+    Traffic { times: Times::new(&reading.durations), ..counted(reading.requests) }
 }
 
 fn counted(by_class: [u64; 5]) -> Traffic {

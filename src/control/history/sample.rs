@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::control::scaling::Look;
-use crate::observe::metrics::Distribution;
+use crate::observe::metrics::{Distribution, Packed};
 
 /// Something of which samples are kept.
 pub trait Sample: Clone + Default {
@@ -29,7 +29,7 @@ pub struct Traffic {
 
 /// How long things took. Takes next to no memory where nothing was recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Times(Option<Box<Distribution>>);
+pub struct Times(Option<Packed>);
 
 /// The process in a step.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -78,21 +78,21 @@ impl Traffic {
 impl Times {
     /// What was counted.
     #[must_use]
-    pub fn new(times: Distribution) -> Self {
-        Self((times.count() > 0).then(|| Box::new(times)))
+    pub fn new(times: &Distribution) -> Self {
+        Self((times.count() > 0).then(|| times.pack()))
     }
 
     /// How many were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.0.as_ref().map_or(0, |times| times.count())
+        self.0.as_ref().map_or(0, Packed::count)
     }
 
     /// The duration that a share `q` (0 to 1) did not exceed, as far as the buckets say; `None` where
     /// nothing was recorded.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
-        self.0.as_ref()?.quantile(q)
+        self.0.as_ref()?.unpack().quantile(q)
     }
 
     /// The same in seconds.
@@ -105,18 +105,22 @@ impl Times {
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         match (&self.0, &before.0) {
-            (Some(times), Some(before)) => Self::new(times.since(before)),
+            (Some(times), Some(before)) => Self::new(&times.unpack().since(&before.unpack())),
             (times, _) => Self(times.clone()),
         }
     }
 
     /// Adds what others recorded.
     pub fn add(&mut self, other: &Self) {
-        match (&mut self.0, &other.0) {
-            (Some(times), Some(other)) => times.add(other),
-            (times @ None, other) => times.clone_from(other),
-            (Some(_), None) => {}
-        }
+        let Some(other) = &other.0 else { return };
+        self.0 = Some(match &self.0 {
+            None => other.clone(),
+            Some(times) => {
+                let mut sum = times.unpack();
+                sum.add(&other.unpack());
+                sum.pack()
+            }
+        });
     }
 }
 

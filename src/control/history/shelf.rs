@@ -71,6 +71,11 @@ impl<K: Ord + Clone, S: Sample> Shelf<K, S> {
         self.rows.get_mut(key)
     }
 
+    /// The rows of objects that were not looked at in this round.
+    pub(super) fn missed(&self) -> impl Iterator<Item = (&K, &Row<S>)> {
+        self.rows.iter().filter(|(_, row)| row.round < self.round)
+    }
+
     /// Every row.
     pub(super) fn rows(&mut self) -> impl Iterator<Item = &mut Row<S>> {
         self.rows.values_mut()

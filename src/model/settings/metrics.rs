@@ -50,7 +50,8 @@ impl Buckets {
         if bounds.len() > Self::MOST {
             return Err(BadBuckets::TooMany(bounds.len()));
         }
-        let fits = |bound: &&Duration| bound.subsec_nanos() % 1000 == 0 && (LEAST..=MOST).contains(*bound);
+        let fits =
+            |bound: &&Duration| bound.subsec_nanos().is_multiple_of(1000) && (LEAST..=MOST).contains(*bound);
         if let Some(bound) = bounds.iter().find(|bound| !fits(bound)) {
             return Err(BadBuckets::Bound(*bound));
         }

@@ -70,6 +70,15 @@ impl Histogram {
     }
 }
 
+/// A [`Distribution`] in as little memory as what is in it allows, for those who keep many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    bounds: Arc<Bounds>,
+    /// One for each bucket with something in it: its number in the upper eighth, the count in the rest.
+    counts: Box<[u64]>,
+    nanos: u64,
+}
+
 /// The durations of one histogram over all shards, as read at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Distribution {
@@ -113,6 +122,14 @@ impl Distribution {
             Some(*sum)
         });
         self.bounds.iter().map(|micros| micros / 1e6).zip(running)
+    }
+
+    /// The same in less memory.
+    #[must_use]
+    pub fn pack(&self) -> Packed {
+        let counts = (0_u64..).zip(&self.buckets).filter(|(_, count)| **count > 0);
+        let counts = counts.map(|(bucket, count)| bucket << COUNT_BITS | (*count & COUNT_MASK)).collect();
+        Packed { bounds: Arc::clone(&self.bounds), counts, nanos: self.nanos }
     }
 
     /// How many durations were recorded. By construction what the buckets add up to.
@@ -167,6 +184,28 @@ impl Distribution {
     }
 }
 
+impl Packed {
+    /// The same as it was.
+    #[must_use]
+    pub fn unpack(&self) -> Distribution {
+        let mut whole = Distribution::empty(&self.bounds);
+        for packed in &self.counts {
+            let bucket = usize::try_from(packed >> COUNT_BITS).unwrap_or(usize::MAX);
+            if let Some(count) = whole.buckets.get_mut(bucket) {
+                *count = packed & COUNT_MASK;
+            }
+        }
+        whole.nanos = self.nanos;
+        whole
+    }
+
+    /// How many durations were recorded.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().map(|packed| packed & COUNT_MASK).sum()
+    }
+}
+
 fn micros(micros: f64) -> Duration {
     Duration::from_secs_f64(micros.max(0.0) / 1e6)
 }
@@ -175,6 +214,10 @@ fn micros(micros: f64) -> Duration {
 const LANES: usize = 32;
 
 const BUCKETS: usize = Buckets::MOST + 1;
+
+/// Bits of a packed count: more requests than there will ever be.
+const COUNT_BITS: u32 = 56;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
 const _: () = assert!(Buckets::MOST < LANES);
 
@@ -227,6 +270,17 @@ mod tests {
         assert!((50_000..=100_000).contains(&micros(0.99)), "{}", micros(0.99));
         assert_eq!(recorded(&[]).quantile(0.5), None);
         assert_eq!(recorded(&[Duration::from_secs(999)]).quantile(0.5), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn what_is_packed_takes_little_and_is_the_same_again() {
+        let ms = Duration::from_millis;
+        for durations in [vec![], vec![ms(1)], vec![ms(1), ms(2), ms(2), ms(30), Duration::from_secs(999)]] {
+            let whole = recorded(&durations);
+            let packed = whole.pack();
+            assert_eq!((packed.unpack(), packed.count()), (whole, durations.len() as u64));
+            assert!(packed.counts.len() <= 4);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Registry, RouteLabels};
 use crate::ambient;
 use crate::balance::Gauge;
+use crate::limit::scale::Scale;
 use crate::model::Name;
 use crate::model::settings::Metrics;
 
@@ -36,6 +37,8 @@ pub struct Shape {
     pub adaptive: usize,
     /// Pools with admission control.
     pub admission: usize,
+    /// Pools with autoscaling.
+    pub scaling: usize,
     /// Pools with a breaker of their own.
     pub pool_breakers: usize,
     /// Pools with a ladder of degradation.
@@ -82,6 +85,7 @@ pub(super) struct Costs {
     checked_pool: usize,
     adaptive: usize,
     admission: usize,
+    scaling: usize,
     breaker: usize,
     ladder: usize,
     rung: usize,
@@ -135,6 +139,7 @@ impl Costs {
             (shape.checked_pools, self.checked_pool),
             (shape.adaptive, self.adaptive),
             (shape.admission, self.admission),
+            (shape.scaling, self.scaling),
             (shape.pool_breakers, self.breaker),
             (shape.ladders, self.ladder),
             (shape.rungs, self.rung),
@@ -192,9 +197,11 @@ impl Costs {
     fn count_pool(&mut self, probe: &mut Probe<'_>) {
         let (registry, one) = (probe.registry, probe.one.clone());
         let health = probe.hold(registry.pool_health(&one, std::iter::empty()));
-        probe.hold(registry.pool(&one));
+        let pool = probe.hold(registry.pool(&one));
         probe.hold(registry.loops(&one));
         self.pool = probe.more();
+        pool.set_scale(0.0, Some(&Scale { needed: 1.0, desired: 1 }));
+        self.scaling = probe.more();
         probe.hold(registry.discovery(&one)).loaded(true, ambient::wall());
         self.discovering = probe.more();
         health.introduce("one");

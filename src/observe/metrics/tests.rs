@@ -146,17 +146,47 @@ fn the_process_describes_itself() {
     assert!(fds >= 3.0 && fds <= value(&text, "process_max_fds"));
 }
 
-/// A registry with every family in it, and labels that need escaping.
-fn full() -> (Arc<Registry>, impl Sized) {
-    let registry = Registry::new(2);
-    let gauge = Arc::new(Gauge::new(1, crate::ambient::now()));
-    let endpoint = registry.endpoint(&name("app"), "unix:/a \"b\"\\c\nd", &gauge);
-    let (routed, answered) = (registry.route(&route(Some("app"))), registry.route(&route(None)));
-    let listener = registry.listener(&name("web"));
-    routed.finish(Shard::worker(1), &requests(Duration::from_millis(7), 200));
-    endpoint.responded(Shard::worker(1), 200, Duration::from_millis(3));
-    endpoint.failed(Shard::worker(0), FailureKind::Reset);
-    (registry, (endpoint, routed, answered, listener))
+/// A registry with nearly every family in it, labels that need escaping, and endpoints that are shown
+/// together.
+fn full() -> (Arc<Registry>, Vec<Arc<dyn std::any::Any>>) {
+    let (registry, _) = cramped(1);
+    let (app, gauge) = (name("app"), Arc::new(Gauge::new(1, crate::ambient::now())));
+    gauge.set_estimate(Duration::from_millis(1), crate::ambient::now());
+    let mut held: Vec<Arc<dyn std::any::Any>> = Vec::new();
+    for address in ["unix:/a \"b\"\\c\nd", "127.0.0.1:1", "127.0.0.1:2"] {
+        let endpoint = registry.endpoint(&app, address, &gauge);
+        endpoint.responded(Shard::worker(0), 200, Duration::from_millis(3));
+        endpoint.failed(Shard::CONTROL, FailureKind::Reset);
+        let health = registry.endpoint_health(&app, address, &gauge);
+        health.checked(true);
+        let breaker = registry.breaker(&app, Some(address));
+        held.extend([endpoint as Arc<dyn std::any::Any>, health, breaker]);
+    }
+    let (routed, pool, loops) =
+        (registry.route(&route(Some("app"))), registry.pool(&app), registry.loops(&app));
+    routed.finish(Shard::worker(0), &requests(Duration::from_millis(7), 200));
+    pool.set_scale(0.5, Some(&crate::limit::scale::Scale { needed: 1.5, desired: 2 }));
+    loops.set_limit(7, Duration::from_millis(1), Duration::from_millis(2));
+    loops.set_probability(1 << 31);
+    let (health, ladder) = (
+        registry.pool_health(&app, ["latency"].into_iter()),
+        registry.ladder(&app, vec!["stale".to_owned()]),
+    );
+    health.check_took(Duration::from_millis(1));
+    ladder.set_kept(1000);
+    registry.config().succeeded("0f", crate::ambient::wall());
+    registry.overload().set_memory(1, 2);
+    held.extend([
+        routed as Arc<dyn std::any::Any>,
+        registry.route(&route(None)),
+        registry.listener(&name("web")),
+    ]);
+    held.extend([pool as Arc<dyn std::any::Any>, loops, health, ladder, registry.breaker(&app, None)]);
+    held.extend([
+        registry.rate_limit(&name("all"), &name("client")) as Arc<dyn std::any::Any>,
+        registry.discovery(&app),
+    ]);
+    (registry, held)
 }
 
 #[test]
@@ -173,6 +203,9 @@ fn the_text_is_well_formed() {
             assert_eq!(family, helped, "HELP stands before TYPE");
             assert_eq!(families.insert(family, kind), None, "{family} is declared once");
             assert_eq!(kind == "counter", family.ends_with("_total"), "{family}");
+            assert_eq!(kind == "histogram", HISTOGRAMS.contains(&family), "{family}");
+            let base = ["_milliseconds", "_ms", "_micros", "_kilobytes", "_percent"];
+            assert!(base.iter().all(|unit| !family.contains(unit)), "{family} is in a base unit");
             typed = family;
         } else {
             let (sample, value) = line.rsplit_once(' ').unwrap();
@@ -182,9 +215,20 @@ fn the_text_is_well_formed() {
         }
     }
     assert!(families.keys().all(|family| family.starts_with("forebay_") || family.starts_with("process_")));
+    for histogram in HISTOGRAMS {
+        assert!(families.contains_key(histogram) && histogram.ends_with("_seconds"), "{histogram}");
+    }
     let escaped = r#"forebay_endpoint_requests_total{pool="app",endpoint="unix:/a \"b\"\\c\nd"}"#;
     assert!(samples.contains(escaped), "{text}");
 }
+
+const HISTOGRAMS: [&str; 5] = [
+    "forebay_request_duration_seconds",
+    "forebay_time_to_first_byte_seconds",
+    "forebay_endpoint_time_to_first_byte_seconds",
+    "forebay_queue_seconds",
+    "forebay_pool_check_duration_seconds",
+];
 
 #[test]
 fn promtool_finds_nothing_to_complain_about() {

@@ -177,7 +177,8 @@ function show() {
   if (model.linked) shown.to = now();
   plots.forEach((plot) => plot.show(model.samples));
   timeLine.show(model.sorted);
-  pools.orders = model.access.orders !== "refused" && model.linked;
+  pools.orders = model.access.orders !== "refused";
+  pools.idle = !model.linked;
   pools.show({
     pools: model.names.map((name) => model.pools.get(name)).filter(Boolean),
     endpoints: [...model.endpoints.values()],

@@ -88,8 +88,8 @@ export class Plot {
     this.values = series.map((own) => element("dd", { text: "–" }));
     const legend = element("dl", { class: "legend" });
     series.forEach((own, index) => {
-      const key = drawn("svg", { viewBox: "0 0 14 6", width: 14, height: 6, "aria-hidden": "true" },
-        drawn("line", { class: `curve ${own.tone}`, "stroke-dasharray": own.dash, x1: 0, x2: 14, y1: 3, y2: 3 }));
+      const key = drawn("svg", { viewBox: "0 0 12 6", width: 12, height: 6, "aria-hidden": "true" },
+        drawn("line", { class: `curve ${own.tone}`, "stroke-dasharray": own.dash, x1: 0, x2: 12, y1: 3, y2: 3 }));
       legend.append(element("div", {}, element("dt", {}, key, own.label), this.values[index]));
     });
     this.picture = drawn("svg", { class: "plot", height: HEIGHT, tabindex: 0, role: "img" });
@@ -124,7 +124,7 @@ export class Plot {
     this.place = { ...place, y, base };
     const grid = [0, top / 2, top].flatMap((value) => [
       drawn("line", { class: value ? "grid" : "base", x1: place.left, x2: place.right, y1: y(value), y2: y(value) }),
-      drawn("text", { class: "axis", x: place.left - 6, y: y(value) + 3.5, "text-anchor": "end", text: this.format(value) }),
+      drawn("text", { class: "axis", x: place.left - 6, y: y(value) + 3.5, "text-anchor": "end", text: plain(this.format(value)) }),
     ]);
     const curves = this.series.flatMap((own) => this.curve(own, place.x, y, base));
     const counted = this.within.some((point) => this.series.some((own) => point[own.key]));
@@ -178,6 +178,9 @@ export class Plot {
       ...dots.map((own) => drawn("circle", { class: own.tone, cx: x(near.at), cy: y(near[own.key]), r: 3 })));
   }
 }
+
+/** A round number without its empty decimals. */
+const plain = (text) => text.replace(/\.0+(?!\d)/, "");
 
 function nearest(points, at) {
   let found = null;

@@ -20,7 +20,7 @@ const COLUMNS = [
 export class Pools {
   /** `act(command, endpoint)` is called when somebody wants to give an order. */
   constructor(act) {
-    Object.assign(this, { act, only: "all", orders: false, whole: new Set() });
+    Object.assign(this, { act, only: "all", orders: false, idle: true, whole: new Set() });
     choice(byId("pools-choice"), [["all", "All"], ["not-up", "Not up"]], "all", (value) => {
       this.only = value;
       this.show(this.shown);
@@ -136,6 +136,7 @@ export class Pools {
         "aria-label": `${NAMES[command]} ${endpoint.endpoint} of ${endpoint.pool}`,
         on: { click: () => this.act(command, endpoint.pool, endpoint.endpoint) },
       }),
+      update: (button) => mark(button, "disabled", this.idle || null),
     });
   }
 }

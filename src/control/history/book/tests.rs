@@ -60,7 +60,7 @@ impl Story {
             self.book.on_pool(&name("app"), &self.look);
             self.registry.each_route(|labels, reading| {
                 let [.., errors] = reading.requests;
-                let times = Times::new(reading.durations);
+                let times = Times::new(&reading.durations);
                 let counted = Traffic { requests: reading.requests.iter().sum(), errors, times };
                 self.book.on_route(labels, counted, reading.is_held);
             });
@@ -226,8 +226,15 @@ fn a_route_that_is_gone_is_shown_for_as_long_as_its_requests() {
     assert_eq!(story.window(200).routes.len(), 2);
     assert_eq!(story.window(60).routes.len(), 1, "no requests of it in this time");
     // Forgotten by the registry, and there again: it counts from nothing.
+    story.routes.clear();
+    story.finish("b", (8, 200, 1));
+    story.pass(1);
+    story.routes.clear();
     (0..3).for_each(|_| drop(story.registry.render()));
-    story.pass(5);
+    story.pass(4);
+    assert_eq!(story.window(10).process.traffic().requests, 8);
+    assert_eq!(story.window(10).pools[0].1.traffic().requests, 8);
+    story.finish("b", (1, 200, 1));
     story.finish("a", (3, 200, 1));
     story.pass(5);
     let window = story.window(200);
