@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use forebay::balance::{self, Gauge, Kind, Pick, Setup, estimate};
 use forebay::model::{Fields, Name};
+use forebay::observe::Shard;
 use forebay::observe::metrics::{Finished, Registry, RouteLabels};
-use forebay::observe::shard::Shard;
 use forebay::route::{HostMatch, PathMatch, Pattern, Rule, Table, View};
 use http::Method;
 

@@ -78,35 +78,7 @@ fn an_endpoint_that_was_killed_is_told_of_with_what_it_cost() {
     assert_eq!(seen, Seen { requests: 20, errors: 0 });
 
     drop(killed);
-    let name = address.to_string();
-    let state = || {
-        let shown = process.ask_admin(&format!("/v1/endpoints/app/{name}")).text();
-        serde_json::from_str::<Value>(&shown).expect("JSON")["state"].clone()
-    };
-    eventually("its ejection", || {
-        seen.get(&process, "/");
-        state() == "ejected"
-    });
-    let still = report(&process, &[]);
-    assert!(still.contains(&format!("`app/{name}` is **still out**")), "{still}");
-
-    let listener = || TcpListener::bind(address).ok();
-    let mut again = listener();
-    eventually("its port", || {
-        again = again.take().or_else(listener);
-        again.is_some()
-    });
-    let _again =
-        Origin::on(
-            again.expect("it was bound"),
-            |conn| {
-                while conn.request().is_some() && conn.send(ok("back")) {}
-            },
-        );
-    eventually("its return", || {
-        seen.get(&process, "/");
-        state() == "up" || state() == "warming"
-    });
+    let _again = out_and_back(&process, address, &mut seen);
     assert!(seen.errors > 0);
 
     eventually("the second to be over", || object(&process)["requests"]["requests"] == seen.requests);
@@ -115,6 +87,7 @@ fn an_endpoint_that_was_killed_is_told_of_with_what_it_cost() {
     assert_eq!(told["budget"]["spent"], true);
     let rate = seen.errors as f64 / seen.requests as f64 / 0.001;
     assert!(told["budget"]["burn_rate"].as_f64().is_some_and(|told| (told - rate).abs() < 1e-6), "{told:#}");
+    let name = address.to_string();
     let outage = &told["outages"][0];
     assert_eq!((&outage["endpoint"], &outage["state"]), (&name.as_str().into(), &Value::Null), "{told:#}");
     assert!(outage["seconds"].as_f64().is_some_and(|seconds| (0.3..10.0).contains(&seconds)), "{told:#}");
@@ -140,6 +113,41 @@ fn an_endpoint_that_was_killed_is_told_of_with_what_it_cost() {
     assert!(text.contains("nothing is known of the time before"), "{text}");
     let lenient = report(&process, &["--slo", "1"]);
     assert!(lenient.contains("the objective of 1 % was met"), "{lenient}");
+}
+
+/// Asks until the endpoint at `address`, which was killed, is ejected, has it answer again, and asks until it is back.
+fn out_and_back(process: &Process, address: SocketAddr, seen: &mut Seen) -> Origin {
+    let name = address.to_string();
+    let state = || {
+        let shown = process.ask_admin(&format!("/v1/endpoints/app/{name}")).text();
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        shown.get("state").and_then(Value::as_str).map(str::to_owned).expect("a word")
+    };
+    eventually("its ejection", || {
+        seen.get(process, "/");
+        state() == "ejected"
+    });
+    let still = report(process, &[]);
+    assert!(still.contains(&format!("`app/{name}` is **still out**")), "{still}");
+
+    let listener = || TcpListener::bind(address).ok();
+    let mut again = listener();
+    eventually("its port", || {
+        again = again.take().or_else(listener);
+        again.is_some()
+    });
+    let again =
+        Origin::on(
+            again.expect("it was bound"),
+            |conn| {
+                while conn.request().is_some() && conn.send(ok("back")) {}
+            },
+        );
+    eventually("its return", || {
+        seen.get(process, "/");
+        state() == "up" || state() == "warming"
+    });
+    again
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub fn gather(running: &Running, reload: Option<&Reload>, wanted: Wanted) -> Rep
         objective,
         course: course(&process),
         routes: routes.iter().map(|(labels, series)| route(labels.as_ref(), series)).collect(),
-        pools: pools.iter().map(|(name, series)| pool(name.as_ref(), series)).collect(),
+        pools: pools.iter().map(|(name, series)| pool(name.as_ref(), series, running)).collect(),
         outages: outages(entries.iter().map(AsRef::as_ref), (from, now)),
         happened,
         warnings,
@@ -129,7 +129,8 @@ fn route(labels: Option<&RouteLabels>, series: &Series<Traffic>) -> RouteLine {
     RouteLine { labels: labels.map(names), figures: figures(&series.traffic()) }
 }
 
-fn pool(name: Option<&Name>, series: &Series<PoolSample>) -> PoolLine {
+fn pool(name: Option<&Name>, series: &Series<PoolSample>, running: &Running) -> PoolLine {
+    let scale = name.and_then(|name| running.scaling().signals(name)?.scale);
     // A step without a look has no endpoints.
     let looks: Vec<_> =
         series.samples.iter().chain([&series.open]).filter(|sample| sample.total > 0).collect();
@@ -139,6 +140,7 @@ fn pool(name: Option<&Name>, series: &Series<PoolSample>) -> PoolLine {
     PoolLine {
         pool: name.map(|name| name.as_str().to_owned()),
         figures: figures(&series.traffic()),
+        desired: scale.map(|(_, scale)| scale.desired),
         endpoints: looks.last().map_or((0, 0), |sample| (sample.available, sample.total)),
         utilisation: (mean, looks.iter().map(|sample| sample.utilisation()).fold(0.0, f64::max)),
         wait_p99: waits.quantile(0.99),

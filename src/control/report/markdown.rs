@@ -223,13 +223,15 @@ fn pool_row(line: &PoolLine, out: usize) -> [String; 9] {
     let Figures { requests, errors, p50, p99, .. } = line.figures;
     let (available, total) = line.endpoints;
     let (mean, most) = line.utilisation;
+    let wanted =
+        line.desired.map(|desired| format!(", {} wanted", count(desired.into()))).unwrap_or_default();
     [
         line.pool.as_deref().map_or_else(|| "all others".to_owned(), code),
         count(requests),
         failed(errors, &line.figures),
         took(p50),
         took(p99),
-        format!("{} of {}", count(available), count(total)),
+        format!("{} of {}{wanted}", count(available), count(total)),
         count(out as u64),
         format!("{} and {}", percent(mean), percent(most)),
         took(line.wait_p99),

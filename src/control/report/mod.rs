@@ -125,6 +125,8 @@ pub struct PoolLine {
     pub figures: Figures,
     /// Endpoints that get traffic, and endpoints, at the end.
     pub endpoints: (u64, u64),
+    /// How many there should be by how much it was used lately, where that is told.
+    pub desired: Option<u32>,
     /// Requests under way of those that could be, 0 to 1 as a rule: over the whole time, and at most.
     pub utilisation: (f64, f64),
     /// How long requests waited for their turn: all but one in a hundred of those that had to.

@@ -111,6 +111,7 @@ fn pool(line: &PoolLine) -> Value {
         "requests": figures(&line.figures),
         "available": available,
         "total": total,
+        "desired_endpoints": line.desired,
         "utilisation": { "mean": mean, "most": most },
         "wait_p99_seconds": line.wait_p99.map(|wait| wait.as_secs_f64()),
     })

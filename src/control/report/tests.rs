@@ -64,6 +64,7 @@ fn bad() -> Report {
             pool: Some("app".to_owned()),
             figures: figures(12_000, 34, 12),
             endpoints: (3, 3),
+            desired: Some(5),
             utilisation: (0.031, 0.4),
             wait_p99: None,
         }],
@@ -118,7 +119,7 @@ fn a_bad_time_is_told_in_whole() {
          row \\| refused (and 2 times more, until 12:05:40) |\n",
         "| 12:06:40 | reload | configuration | generation 4 (file): ~ pool app |\n",
         "| `app/127.0.0.1:9001` | 1 | 1 min 08 s | back | ejected for 5 s |\n",
-        "| `app` | 12,000 | 34 (0.28 %) | 3.0 ms | 12 ms | 3 of 3 | 1 | 3.10 % and 40.0 % | – |\n",
+        "| `app` | 12,000 | 34 (0.28 %) | 3.0 ms | 12 ms | 3 of 3, 5 wanted | 1 | 3.10 % and 40.0 % | – |\n",
         "## Slowest routes\n\n| Route | Pool | Requests | Failed | p50 | p90 | p99 |\n|---|---|---|---|---|---|---|\n\
          | `web/files` | `app` | 900 | 1 (0.11 %) | 175 ms | 350 ms | 700 ms |\n| `web/api`",
         "## To look at now\n\n- pool app: its breaker is open\n",
