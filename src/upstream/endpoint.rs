@@ -64,7 +64,7 @@ impl Endpoint {
 }
 
 /// What the planes tell each other of an endpoint for those who look into it. Nothing is decided by it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ShownState {
     /// Its state as the control plane last found it.
     state: AtomicU8,
@@ -117,6 +117,14 @@ impl ShownState {
     }
 }
 
+impl Default for ShownState {
+    /// Up, which an endpoint is until something is found.
+    fn default() -> Self {
+        let state = AtomicU8::new(State::Up as u8);
+        Self { state, entry: AtomicU64::new(0), failed: Default::default() }
+    }
+}
+
 fn combined(high: u64, low: u64) -> u64 {
     high.rotate_left(32) ^ low
 }
@@ -128,7 +136,7 @@ mod tests {
     #[test]
     fn halves_of_two_traces_are_none() {
         let shown = ShownState::default();
-        assert_eq!((shown.failed_trace(), shown.entry()), (None, None));
+        assert_eq!((shown.failed_trace(), shown.entry(), shown.get()), (None, None, State::Up));
         shown.failed_in(TraceId::of(1, 2));
         assert_eq!(shown.failed_trace(), Some(TraceId::of(1, 2)));
         shown.failed[1].store(3, Ordering::Relaxed);
