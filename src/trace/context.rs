@@ -56,12 +56,15 @@ pub fn write(fields: &mut Fields, propagate: &[Propagation], outgoing: &Outgoing
     }
 }
 
-/// Takes what came as `tracestate`, and leaves in the fields what of it is to be passed on.
-pub fn take_state(fields: &mut Fields) -> Option<String> {
+/// Takes what came as `tracestate`, and leaves in the fields what of it is to be passed on: nothing unless
+/// the `traceparent` beside it speaks of the trace that is `continued`.
+pub fn take_state(fields: &mut Fields, continued: Option<TraceId>) -> Option<String> {
     if !fields.has(Known::Tracestate) {
         return None;
     }
-    let state = w3c::state(fields.get_all(Known::Tracestate));
+    let beside = sole(fields, Known::Traceparent).and_then(w3c::parent).and_then(|parent| parent.ids);
+    let belongs = continued.is_some() && beside.map(|(trace, _)| trace) == continued;
+    let state = if belongs { w3c::state(fields.get_all(Known::Tracestate)) } else { None };
     match &state {
         Some(state) => fields.set_known(Known::Tracestate, state.as_bytes()),
         None => drop(fields.remove_known(Known::Tracestate)),
@@ -129,11 +132,21 @@ mod tests {
 
     #[test]
     fn states_are_kept_if_they_are_valid() {
-        let mut good = fields(&[("tracestate", "a=1"), ("tracestate", "b=2")]);
-        assert_eq!(take_state(&mut good).as_deref(), Some("a=1,b=2"));
+        let read = read(&fields(&[("traceparent", PARENT)]), &ALL);
+        let continued = read.and_then(|read| read.ids).map(|(trace, _)| trace);
+        let states = [("traceparent", PARENT), ("tracestate", "a=1"), ("tracestate", "b=2")];
+        let mut good = fields(&states);
+        assert_eq!(take_state(&mut good, continued).as_deref(), Some("a=1,b=2"));
         assert_eq!(good.get_all(Known::Tracestate).collect::<Vec<_>>(), [b"a=1,b=2"]);
-        let mut bad = fields(&[("tracestate", "A=1")]);
-        assert_eq!((take_state(&mut bad), bad.len()), (None, 0));
+        let mut bad = fields(&[("traceparent", PARENT), ("tracestate", "A=1")]);
+        assert_eq!((take_state(&mut bad, continued), bad.len()), (None, 1));
+        for (lines, continued) in
+            [(&states[..], None), (&states[..], Some(TraceId::of(0, 1))), (&states[1..], continued)]
+        {
+            let mut foreign = fields(lines);
+            assert_eq!(take_state(&mut foreign, continued), None, "{lines:?} of {continued:?}");
+            assert!(!foreign.has(Known::Tracestate));
+        }
     }
 
     #[test]

@@ -125,6 +125,12 @@ fn b3_is_read_and_written_both_ways() {
         assert_eq!((asked.field("x-b3-flags"), asked.field("x-b3-sampled")), (Some("1"), None));
         assert_eq!(asked.values("traceparent"), [format!("00-{TRACE}-{tried}-01")]);
     }
+    let state = "tracestate: a=1";
+    for (parent, told) in [(TRACE, Some("a=1")), (SPAN, None)] {
+        let parent = format!("traceparent: 00-{parent:0>32}-{SPAN}-01");
+        ask(&proxy, &[&format!("b3: {TRACE}-{SPAN}-1"), &parent, state]);
+        assert_eq!(origin.next_request().field("tracestate"), told, "{parent}");
+    }
     ask(&proxy, &["b3: 0"]);
     let told = origin.next_request().field("b3").unwrap().to_owned();
     assert!(told.ends_with("-0") && !told.contains(TRACE), "{told}");

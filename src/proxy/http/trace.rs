@@ -15,7 +15,6 @@ use super::{Connection, Scratch};
 use crate::ambient;
 use crate::health::State;
 use crate::model::Fields;
-use crate::model::field::Known;
 use crate::model::settings::{self, Parents, Propagation};
 use crate::net::connect::Steps;
 use crate::trace::{self, Incoming, Outgoing, SpanId, TraceId};
@@ -107,7 +106,11 @@ impl<'a> Traced<'a> {
         let parent = incoming.ids.map(|(_, span)| span);
         let sampled = incoming.sampled.unwrap_or_else(|| trace::is_among(id, settings.sample));
         let debug = incoming.debug;
-        let state = state(settings, fields, parent.is_some());
+        let state = if settings.propagate.contains(&Propagation::W3c) {
+            trace::take_state(fields, incoming.ids.map(|(trace, _)| trace))
+        } else {
+            None
+        };
         if !tracing.is_exported || (!sampled && !settings.may_keep()) {
             // Whoever is asked is told whose part it is; nobody will ask for what happened here.
             let span = parent.unwrap_or_else(|| SpanId::of(ambient::draw()));
@@ -270,16 +273,4 @@ fn read(settings: &settings::Tracing, fields: &Fields, trusted: bool) -> Incomin
     };
     let incoming = if is_believed { trace::read(fields, &settings.propagate) } else { None };
     incoming.unwrap_or_default()
-}
-
-/// What systems before say of the trace. It goes with `traceparent`, and not without.
-fn state(settings: &settings::Tracing, fields: &mut Fields, continues: bool) -> Option<String> {
-    if !settings.propagate.contains(&Propagation::W3c) {
-        return None;
-    }
-    if !continues {
-        fields.remove_known(Known::Tracestate);
-        return None;
-    }
-    trace::take_state(fields)
 }
