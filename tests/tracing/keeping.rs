@@ -100,6 +100,18 @@ fn mistakes_of_clients_are_told_where_all_is() {
 }
 
 #[test]
+fn what_a_filter_refused_is_told_with_or_without_a_log() {
+    let origin = answers("hello");
+    let plain = Plain { route: "filters = [{ max_body = \"1B\" }]", ..Plain::default() };
+    let proxy = tracing(crate::ALL, plain, &[origin.address()]);
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n");
+    assert_eq!(client.response().status(), 413);
+    let spans = request(&proxy);
+    assert_eq!((spans.len(), says(&spans[0], "forebay.error")), (1, "http_request_denied".into()));
+}
+
+#[test]
 fn what_is_slow_is_kept() {
     let gate = std::sync::Arc::new(Gate::default());
     let origin = answers_slow_requests_through(&gate, "hello");

@@ -159,9 +159,10 @@ impl<'a> Account<'a> {
         self.cause = error.cause();
     }
 
-    /// Takes note for the log of what a filter answered, if that is a refusal.
+    /// Takes note of what a filter answered, if that is a refusal, for those who may want to read of it.
     pub(super) fn note_refusal(&mut self, reply: &Reply) {
-        let Some(details) = reply.details.as_ref().filter(|_| self.is_logged) else { return };
+        let is_read = self.is_logged || self.is_noted();
+        let Some(details) = reply.details.as_ref().filter(|_| is_read) else { return };
         self.error = Some((DENIED, details.clone().into_owned()));
         let limit = match reply.status {
             StatusCode::TOO_MANY_REQUESTS => Some("rate_limit"),
