@@ -14,8 +14,16 @@ pub fn redacted(query: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-const NAMES: [&str; 6] =
-    ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature", "X-Amz-Signature", "access_token"];
+const NAMES: [&str; 8] = [
+    "AWSAccessKeyId",
+    "Signature",
+    "sig",
+    "X-Goog-Signature",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "access_token",
+];
 
 #[cfg(test)]
 mod tests {
@@ -29,6 +37,10 @@ mod tests {
             ("a=b&sig=x%3D=&c", "a=b&sig=REDACTED&c"),
             ("Signature=1&signal=2", "Signature=REDACTED&signal=2"),
             ("X-Amz-Signature", "X-Amz-Signature"),
+            (
+                "X-Amz-Date=1&X-Amz-Security-Token=2&X-Amz-Credential=3",
+                "X-Amz-Date=1&X-Amz-Security-Token=REDACTED&X-Amz-Credential=REDACTED",
+            ),
         ] {
             assert_eq!(redacted(query), told);
         }
