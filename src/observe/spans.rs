@@ -77,7 +77,9 @@ impl Spans {
         }
         backlog.extend(spans);
         drop(backlog);
-        if !self.told.swap(true, Ordering::AcqRel) {
+        // Loaded first, which spares the cache line that all workers share. What it says is true of the spans
+        // that were just added, because `take` clears it before it takes any lock.
+        if !self.told.load(Ordering::Acquire) && !self.told.swap(true, Ordering::AcqRel) {
             self.waiting.notify_one();
         }
     }
