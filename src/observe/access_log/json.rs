@@ -43,19 +43,25 @@ fn text(value: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends UTF-8 with quotes, backslashes and control characters escaped (RFC 8259 §7).
+/// Appends UTF-8 with quotes, backslashes and control characters escaped (RFC 8259 §7), and those of C1 too,
+/// which terminals obey.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x7f);
+    let special = |byte: &u8| matches!(*byte, b'"' | b'\\' | 0..=0x1f | 0x7f | C1);
     let mut rest = text;
     while let Some(at) = rest.iter().position(special) {
         let Some((plain, [byte, after @ ..])) = rest.split_at_checked(at) else { break };
         out.extend_from_slice(plain);
-        match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            byte => fill(out, format_args!("\\u{byte:04x}")),
-        }
         rest = after;
+        match (byte, after) {
+            (b'"', _) => out.extend_from_slice(b"\\\""),
+            (b'\\', _) => out.extend_from_slice(b"\\\\"),
+            (&C1, [control @ 0x80..=0x9f, after @ ..]) => {
+                fill(out, format_args!("\\u{control:04x}"));
+                rest = after;
+            }
+            (&C1, _) => out.push(C1),
+            (byte, _) => fill(out, format_args!("\\u{byte:04x}")),
+        }
     }
     out.extend_from_slice(rest);
 }
@@ -63,3 +69,6 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
 fn fill(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes every write");
 }
+
+/// What control characters past ASCII begin with, and others too.
+const C1: u8 = 0xc2;

@@ -120,6 +120,15 @@ fn nothing_that_a_client_sends_breaks_a_line() {
 }
 
 #[test]
+fn nothing_that_a_client_sends_orders_a_terminal_about() {
+    let target = "/\u{9b}2J\u{80}\u{9f}\u{a0}\u{fc}\u{c2}".as_bytes();
+    let record = Record { target, ..record() };
+    let line = String::from_utf8(line(&record, &Shape::new(LogFormat::Json, None, None))).unwrap();
+    assert!(line.contains("\"/\\u009b2J\\u0080\\u009f\u{a0}\u{fc}\u{c2}\""), "{line}");
+    assert_eq!(json(&record)["target"].as_str().map(str::as_bytes), Some(target));
+}
+
+#[test]
 fn an_object_has_every_key_and_null_for_what_is_not() {
     let (whole, bare) = (json(&record()), json(&bare()));
     assert_eq!(whole["time"], "2000-10-10T20:55:36.042Z");
