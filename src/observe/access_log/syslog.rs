@@ -3,11 +3,13 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use super::line::decimal;
 use crate::ambient;
@@ -51,7 +53,8 @@ impl SyslogLink {
 
     /// Sends each line of `text` as a message. Returns how many were, and why not all.
     pub(super) fn write(&mut self, text: &[u8]) -> (usize, Option<io::Error>) {
-        let mut link = match self.link.take().map_or_else(|| self.connect(), Ok) {
+        let known = self.link.take().filter(|link| !link.has_ended());
+        let mut link = match known.map_or_else(|| self.connect(), Ok) {
             Ok(link) => link,
             Err(error) => return (0, Some(error)),
         };
@@ -99,6 +102,20 @@ impl SyslogLink {
                 together(stream, &self.frames, count)
             }
         }
+    }
+}
+
+impl Link {
+    /// Whether the other end of a stream is gone, such as a syslog that was restarted: the first write after
+    /// that succeeds all the same, and its lines would be lost without being counted.
+    fn has_ended(&self) -> bool {
+        let stream = match self {
+            Self::Udp(_) | Self::Datagrams(_) => return false,
+            Self::Local(stream) => stream.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+        };
+        let read = recv(stream, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        !matches!(read, Ok((_, 1..)) | Err(Errno::AGAIN | Errno::INTR))
     }
 }
 
