@@ -44,8 +44,14 @@ async fn tell(state: Arc<AdminState>, telling: Telling) {
         let began = ambient::now();
         let (of, with_pools) = (Arc::clone(&state), began >= due);
         let round = move || catching(Place::Control, || told.round(&of, with_pools)).map(|text| (told, text));
-        let Ok(Ok((own, mut text))) = tokio::task::spawn_blocking(round).await else { return };
-        told = own;
+        let mut text = match tokio::task::spawn_blocking(round).await {
+            Ok(Ok((own, text))) => {
+                told = own;
+                text
+            }
+            Ok(Err(panic)) => return tracing::error!(%panic, "a panic ended a stream of events"),
+            Err(_) => return,
+        };
         if text.is_empty() && began.duration_since(spoke) + ROUND >= HEARTBEAT {
             text.push_str(":\n\n");
         }
