@@ -316,7 +316,12 @@ fn orders_are_taken_from_the_own_page_and_from_no_other() {
         serde_json::from_slice(&ask(&proxy, "GET /v1/access", fields).body).expect("JSON")
     };
     assert_eq!(access("Host: localhost\r\n")["orders"], "taken");
-    assert_eq!(access("Host: localhost\r\nSec-Fetch-Site: cross-site\r\n")["orders"], "refused");
+    let foreign = "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n";
+    assert_eq!(access(&format!("{foreign}Sec-Fetch-Dest: document\r\n"))["orders"], "refused");
+    for target in ["/v1/access", "/v1/events", "/v1/log/access"] {
+        let loaded = format!("{foreign}Sec-Fetch-Dest: empty\r\n");
+        assert_eq!(ask(&proxy, &format!("GET {target}"), &loaded).status(), 403, "{target}");
+    }
 }
 
 #[test]

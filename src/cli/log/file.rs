@@ -45,7 +45,7 @@ pub(super) fn follow(
             rest(&partial, tell);
             return Ok(());
         }
-        if let Some(file) = replaced(path, &mut reader).map_err(failed)? {
+        if let Some(file) = replaced(path, &mut reader, &mut partial).map_err(failed)? {
             // What was written before it was moved away has been read.
             if lines(&mut reader, &mut partial, tell).map_err(failed)?.is_break() {
                 return Ok(());
@@ -84,11 +84,13 @@ fn rest(partial: &[u8], tell: &mut impl FnMut(&str) -> ControlFlow<()>) {
     }
 }
 
-/// The file that has taken the place of the one that is read, or that one from its start if it was cut.
-fn replaced(path: &Path, reader: &mut BufReader<File>) -> io::Result<Option<File>> {
+/// The file that has taken the place of the one that is read. That one is read from its start if it was cut, and
+/// what is in `partial` is nothing's beginning then.
+fn replaced(path: &Path, reader: &mut BufReader<File>, partial: &mut Vec<u8>) -> io::Result<Option<File>> {
     let own = reader.get_ref().metadata()?;
     if own.len() < reader.stream_position()? {
         reader.seek(SeekFrom::Start(0))?;
+        partial.clear();
         return Ok(None);
     }
     let same = |other: &Metadata| (own.dev(), own.ino()) == (other.dev(), other.ino());
@@ -177,5 +179,24 @@ mod tests {
         };
         follow(&path, Last::All, false, &mut tell).unwrap();
         assert_eq!(heard, ["one", "two", "three", "four", "5"]);
+    }
+
+    #[test]
+    fn half_a_line_of_a_file_that_is_cut_is_not_the_beginning_of_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        fs::write(&path, "one\nhalf a li").unwrap();
+        let mut heard = Vec::new();
+        // By the time that the first line is heard the rest has been read with it.
+        let mut tell = |line: &str| {
+            heard.push(line.to_owned());
+            if line != "one" {
+                return ControlFlow::Break(());
+            }
+            fs::write(&path, "two\n").unwrap();
+            ControlFlow::Continue(())
+        };
+        follow(&path, Last::All, false, &mut tell).unwrap();
+        assert_eq!(heard, ["one", "two"]);
     }
 }

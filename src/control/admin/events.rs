@@ -16,6 +16,7 @@ use super::router::{Answer, Handler::Waiting, Row};
 use super::{AdminState, endpoints, pools};
 use crate::ambient;
 use crate::control::health::PoolReading;
+use crate::control::health::journal::Journal;
 use crate::observe::civil;
 use crate::observe::panics::{Place, catching};
 
@@ -44,8 +45,14 @@ async fn tell(state: Arc<AdminState>, telling: Telling) {
         let began = ambient::now();
         let (of, with_pools) = (Arc::clone(&state), began >= due);
         let round = move || catching(Place::Control, || told.round(&of, with_pools)).map(|text| (told, text));
-        let Ok(Ok((own, mut text))) = tokio::task::spawn_blocking(round).await else { return };
-        told = own;
+        let mut text = match tokio::task::spawn_blocking(round).await {
+            Ok(Ok((own, text))) => {
+                told = own;
+                text
+            }
+            Ok(Err(panic)) => return tracing::error!(%panic, "a panic ended a stream of events"),
+            Err(_) => return,
+        };
         if text.is_empty() && began.duration_since(spoke) + ROUND >= HEARTBEAT {
             text.push_str(":\n\n");
         }
@@ -76,8 +83,8 @@ struct Told {
     rounds: u64,
     /// When the last sample ended.
     sampled: Option<SystemTime>,
-    /// How many entries the journal has had.
-    entries: u64,
+    /// The number of the journal's entry that comes next.
+    next_entry: u64,
     /// Configurations, and whether they were taken back.
     generations: BTreeSet<(u64, bool)>,
     /// Seconds and nanoseconds of the last reload that failed.
@@ -101,7 +108,8 @@ struct ToldEndpoint {
 impl Told {
     /// A reader that knows what happened until now, but not how things are.
     fn since(state: &AdminState) -> Self {
-        let mut told = Self { entries: entries(state), ..Self::default() };
+        let next_entry = state.running.health().record().with_journal(Journal::next_number);
+        let mut told = Self { next_entry, ..Self::default() };
         told.reloads(state, &mut String::new());
         told
     }
@@ -126,14 +134,13 @@ impl Told {
     }
 
     fn journal(&mut self, state: &AdminState, text: &mut String) {
-        let (total, new) = state.running.health().record().with_journal(|journal| {
-            let kept: Vec<_> = journal.entries().collect();
-            let total = journal.forgotten() + kept.len() as u64;
-            let new = usize::try_from(total.saturating_sub(self.entries)).unwrap_or(MOST_ENTRIES);
-            let skip = kept.len().saturating_sub(new.min(MOST_ENTRIES));
-            (total, kept.into_iter().skip(skip).map(Arc::clone).collect::<Vec<_>>())
+        let (next, new) = state.running.health().record().with_journal(|journal| {
+            let next = journal.next_number();
+            let first = self.next_entry.max(next.saturating_sub(MOST_ENTRIES));
+            let new = journal.entries().filter(|entry| entry.number >= first);
+            (next, new.map(Arc::clone).collect::<Vec<_>>())
         });
-        self.entries = total;
+        self.next_entry = next;
         new.iter().for_each(|entry| event(text, "journal", &entry.to_json()));
     }
 
@@ -211,12 +218,6 @@ impl Told {
     }
 }
 
-/// How many entries the journal has had.
-fn entries(state: &AdminState) -> u64 {
-    let record = state.running.health().record();
-    record.with_journal(|journal| journal.forgotten() + journal.entries().count() as u64)
-}
-
 /// An event, as the server-sent events of the HTML standard (§9.2) are written.
 fn event(text: &mut String, name: &str, data: &Value) {
     // Writing to a string does not fail, and JSON has no line breaks in it.
@@ -255,7 +256,7 @@ const ROUND: Duration = Duration::from_secs(1);
 const LEISURE: u32 = 20;
 
 /// Entries of the journal that are told in a round; of more, the newest.
-const MOST_ENTRIES: usize = 200;
+const MOST_ENTRIES: u64 = 200;
 
 /// Configurations that are remembered as told: more than are kept.
 const MOST_GENERATIONS: usize = 64;

@@ -37,8 +37,10 @@ pub(super) fn permitted(
     caller: &Caller,
     plan: &AdminPlan,
 ) -> Result<(), Refusal> {
-    if access == Access::Write {
-        no_foreign_page(fields, caller, plan)?;
+    match access {
+        Access::Open => {}
+        Access::Read => no_foreign_load(fields)?,
+        Access::Write => no_foreign_page(fields, caller, plan)?,
     }
     if access == Access::Open || caller.bound.inet().is_none() {
         return Ok(());
@@ -116,16 +118,29 @@ fn knows(clients: &Clients, caller: &Caller) -> bool {
 /// A page in a browser on this machine can send requests to loopback, too; and a browser shows
 /// certificates by itself. Browsers mark what pages send with `Origin` or `Sec-Fetch-Site`.
 fn no_foreign_page(fields: &HeaderMap, caller: &Caller, plan: &AdminPlan) -> Result<(), Refusal> {
-    let foreign_site = fields
-        .get_all("sec-fetch-site")
-        .iter()
-        .any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
     let foreign_origin = fields.contains_key(ORIGIN) && !is_own_page(fields, caller, plan);
-    if foreign_origin || foreign_site {
+    if foreign_origin || is_of_foreign_site(fields) {
         let hint = "use the dashboard, `forebay endpoint`, or curl without `Origin` and `Sec-Fetch-Site`";
         return Err(refused("orders are not taken from web pages of others", hint));
     }
     Ok(())
+}
+
+/// A page of somebody else cannot read what it has a browser load from here; but it could keep others from
+/// following by it, and have long pages made. Links from there are none of this.
+fn no_foreign_load(fields: &HeaderMap) -> Result<(), Refusal> {
+    let opened = fields.get("sec-fetch-dest").is_some_and(|what| what == "document");
+    if is_of_foreign_site(fields) && !opened {
+        let hint = "open it by itself, or ask with curl without `Sec-Fetch-Site`";
+        return Err(refused("nothing is shown within web pages of others", hint));
+    }
+    Ok(())
+}
+
+/// Whether a browser says that a page of somebody else is why it asks.
+fn is_of_foreign_site(fields: &HeaderMap) -> bool {
+    let mut sites = fields.get_all("sec-fetch-site").iter();
+    sites.any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"))
 }
 
 /// Whether `Origin` is what this very listener was asked under, by a name that nobody can have made up:
@@ -318,6 +333,28 @@ mod tests {
             map.insert("host", HeaderValue::from_static(host));
             let answer = permitted(Access::Read, &map, &caller("127.0.0.1:9900"), &AdminPlan::default());
             assert_eq!(answer.is_ok(), answered, "{host}");
+        }
+    }
+
+    #[test]
+    fn pages_of_others_link_here_and_load_nothing() {
+        for (site, what, shown) in [
+            ("none", "document", true),
+            ("same-origin", "empty", true),
+            ("cross-site", "document", true),
+            ("cross-site", "empty", false),
+            ("cross-site", "iframe", false),
+            ("same-site", "image", false),
+        ] {
+            let mut map = HeaderMap::new();
+            map.insert("host", HeaderValue::from_static("localhost"));
+            map.insert("sec-fetch-site", HeaderValue::from_static(site));
+            map.insert("sec-fetch-dest", HeaderValue::from_static(what));
+            for bound in ["127.0.0.1:9900", "unix:/s"] {
+                let may = |access| permitted(access, &map, &caller(bound), &AdminPlan::default()).is_ok();
+                assert_eq!(may(Access::Read), shown, "{bound} {site} {what}");
+                assert!(may(Access::Open), "health is asked for by anybody");
+            }
         }
     }
 }

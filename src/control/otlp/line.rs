@@ -139,9 +139,12 @@ async fn open(plan: &OtlpPlan) -> Result<Open, Failed> {
 /// To the first of the collector's addresses that takes a connection.
 async fn connect(plan: &OtlpPlan) -> Result<Stream, Failed> {
     let tls = plan.tls.as_ref().map(|(tls, name)| (std::sync::Arc::clone(&tls.config), name.clone()));
-    let timeouts = DialTimeouts { connect: plan.timeout, tls_handshake: plan.timeout };
+    let addresses = addresses(&plan.target).await?;
+    // One that does not answer leaves time for the others.
+    let connect = plan.timeout / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let timeouts = DialTimeouts { connect, tls_handshake: plan.timeout };
     let mut failed = None;
-    for address in addresses(&plan.target).await? {
+    for address in addresses {
         let steps = Steps::begin(ambient::now());
         match dial(&Dial { address, tls: tls.clone() }, timeouts, &steps).await {
             Ok(stream) => return Ok(stream),

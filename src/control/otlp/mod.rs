@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::priority::give_way;
 use super::running::Running;
@@ -47,8 +48,10 @@ impl Exporter {
             // Its sender lives as long as what runs.
             let _ = changes.changed().await;
         }
-        if let Err(error) = self.start() {
-            tracing::error!(%error, "no thread can be started for spans, which are lost");
+        // What there is not enough of now there may be later.
+        while let Err(error) = self.start() {
+            tracing::error!(%error, "no thread can be started for spans, which are lost meanwhile");
+            sleep(START_PAUSE).await;
         }
         pending().await
     }
@@ -83,6 +86,9 @@ impl Exporter {
         let _ = thread.recv_timeout(within + GRACE);
     }
 }
+
+/// Before it is tried again to start the thread.
+const START_PAUSE: Duration = Duration::from_secs(10);
 
 /// What the thread may take to end after its last try was cut short.
 const GRACE: Duration = Duration::from_millis(250);
