@@ -154,7 +154,7 @@ async function askStatus() {
 
 async function askRoutes() {
   refresh.routes = ROUTES_EVERY;
-  routes.show((await ask(`v1/history?last=${LAST}s`)).routes ?? []);
+  routes.show(await ask(`v1/history?last=${LAST}s`));
 }
 
 /** What was before the events began. Without a history there are no routes; the rest is shown all the same. */
