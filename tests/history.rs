@@ -74,7 +74,7 @@ fn ten_seconds_later_routes_and_pools_have_a_step() {
         assert_eq!(proxy.get("/").status(), 200);
     }
     let mut found = Value::Null;
-    eventually("the first ten seconds to be over", || {
+    within(3 * DEADLINE, "the first ten seconds to be over", || {
         found = history(&proxy, "?last=1h");
         found["pools"][0].is_object() && sum(&found["pools"][0], "requests") == 5
     });

@@ -17,7 +17,7 @@ fn scale(proxy: &Proxy) -> Value {
 }
 
 fn number(proxy: &Proxy, key: &str) -> f64 {
-    scale(proxy)[key].as_f64().unwrap_or(f64::NAN)
+    scale(proxy).get(key).and_then(Value::as_f64).unwrap_or(f64::NAN)
 }
 
 #[test]

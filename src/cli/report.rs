@@ -60,6 +60,7 @@ Examples:
   forebay report --last 30m > incident.md
   forebay report --format json | jq .budget.burn_rate
 
-It tells what came and what failed, how much of the error budget that used, how long requests took,
-what happened to endpoints, pools and the configuration and why, and which routes were slow or failed.
+It tells what came and what failed, how much of the error budget that used, how long requests
+took, what happened to endpoints, pools and the configuration and why, and which routes were slow
+or failed.
 The process keeps what it needs for that in memory, for an hour: nothing has to be set up.";

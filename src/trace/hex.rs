@@ -18,10 +18,16 @@ pub(super) fn hex<T: TryFrom<u128>>(text: &[u8]) -> Option<T> {
     T::try_from(number?).ok()
 }
 
-/// The last `N` digits of a number.
+/// The last `N` digits of a number, an even number of them.
 pub(super) fn digits<const N: usize>(number: u128) -> [u8; N] {
-    std::array::from_fn(|place| {
-        let nibble = (number >> (4 * (N - 1 - place)) & 15) as u8;
-        if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
-    })
+    const { assert!(N.is_multiple_of(2)) };
+    let mut digits = [b'0'; N];
+    for (pair, byte) in digits.rchunks_mut(2).zip(number.to_le_bytes()) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    digits
+}
+
+fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 }
 }

@@ -37,11 +37,11 @@ pub fn parent(value: &[u8]) -> Option<Incoming> {
 #[must_use]
 pub fn write_parent((trace, span): (TraceId, SpanId), sampled: bool) -> [u8; LENGTH] {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    let places = value.iter_mut().skip(3);
-    let flags = if sampled { b"01" } else { b"00" };
-    let text = trace.digits().into_iter().chain([b'-']);
-    let text = text.chain(span.digits()).chain([b'-']).chain(*flags);
-    places.zip(text).for_each(|(place, byte)| *place = byte);
+    value[3..35].copy_from_slice(&trace.digits());
+    value[36..52].copy_from_slice(&span.digits());
+    if sampled {
+        value[LENGTH - 1] = b'1';
+    }
     value
 }
 

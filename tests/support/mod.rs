@@ -34,8 +34,14 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Polls a condition for which there is no event, such as a counter. Panics after [`DEADLINE`].
 #[track_caller]
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let by = forebay::ambient::now() + DEADLINE;
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
+    within(DEADLINE, what, holds);
+}
+
+/// As [`eventually`], of something that takes its time.
+#[track_caller]
+pub(crate) fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let by = forebay::ambient::now() + limit;
     while !holds() {
         assert!(forebay::ambient::now() < by, "{what} did not come true in time");
         std::thread::sleep(Duration::from_millis(2));

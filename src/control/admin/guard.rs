@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn under_a_made_up_name_a_page_needs_a_token_or_a_certificate() {
         let (host, http, https) = ("forebay.example", "http://forebay.example", "https://forebay.example");
-        let token = "bind = \"0.0.0.0:9900\"\nwrite.token = \"writes-writes-writes\"";
+        let token = "write.token = \"writes-writes-writes\"";
         for (lines, secure, origin, own) in [
             ("", false, http, false),
             ("", true, https, true),

@@ -39,7 +39,7 @@ pub(super) fn give(
     let told = Telling { account, traced: &traced, noted: &noted, cx, scratch, wall, now };
     let mut spans = vec![told.request(finished.status, failed, why)];
     spans.extend(noted.waits.borrow().iter().map(|(since, until)| told.wait(*since, *until)));
-    for (place, tried) in noted.tries.iter().enumerate() {
+    for (place, tried) in noted.tries().enumerate() {
         spans.push(told.attempt(place, tried));
         told.opening(tried, &mut spans);
         if tried.has_failed() {

@@ -47,8 +47,14 @@ pub(super) struct Noted<'a> {
     debug: bool,
     /// When it waited for its turn or for an endpoint.
     pub(super) waits: RefCell<Vec<(Instant, Instant)>>,
-    /// Its tries, in the order in which they began.
-    pub(super) tries: Vec<Try<'a>>,
+    tries: Tries<'a>,
+}
+
+/// Tries, in the order in which they began. Most requests have one, which takes no room of its own.
+#[derive(Debug, Default)]
+struct Tries<'a> {
+    first: Option<Try<'a>>,
+    more: Vec<Try<'a>>,
 }
 
 /// What is noted of a try.
@@ -115,7 +121,7 @@ impl<'a> Traced<'a> {
             sampled,
             debug,
             waits: RefCell::default(),
-            tries: Vec::new(),
+            tries: Tries::default(),
         };
         Self { id, tracing, noted: Some(Box::new(noted)) }
     }
@@ -208,7 +214,8 @@ impl<'a> Account<'a> {
     fn noted_try(&mut self, endpoint: &Rc<LocalEndpoint>) -> Option<&mut Try<'a>> {
         let noted = self.trace.as_mut()?.noted.as_mut()?;
         let goes_on = |tried: &&mut Try<'_>| tried.ended.is_none() && Rc::ptr_eq(&tried.endpoint, endpoint);
-        noted.tries.iter_mut().rev().find(goes_on)
+        let Tries { first, more } = &mut noted.tries;
+        more.iter_mut().rev().chain(first).find(goes_on)
     }
 }
 
@@ -225,7 +232,22 @@ impl Try<'_> {
     }
 }
 
-impl Noted<'_> {
+impl<'a> Tries<'a> {
+    fn push(&mut self, tried: Try<'a>) {
+        if self.first.is_none() {
+            self.first = Some(tried);
+        } else {
+            self.more.push(tried);
+        }
+    }
+}
+
+impl<'a> Noted<'a> {
+    /// Its tries, in the order in which they began.
+    pub(super) fn tries(&self) -> impl Iterator<Item = &Try<'a>> {
+        self.tries.first.iter().chain(&self.tries.more)
+    }
+
     /// Whether, and why, the spans of a request are kept that `failed` or not, and took so long.
     #[must_use]
     pub(super) fn why(&self, settings: &settings::Tracing, failed: bool, took: Duration) -> Option<Why> {
