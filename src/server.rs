@@ -258,7 +258,7 @@ impl Server {
             }
         }
         for address in &self.admin {
-            tracing::info!(%address, "serving metrics and readiness");
+            tracing::info!(%address, "serving the dashboard, metrics and the admin API");
         }
         Ok(())
     }

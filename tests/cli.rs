@@ -168,6 +168,8 @@ fn demo_without_a_terminal_prints_plain_lines_and_ends() {
     assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{}", run.out);
     assert!(!run.out.contains('\x1b'), "{}", run.out);
     assert!(run.out.contains("curl -i http://127.0.0.1:"), "{}", run.out);
+    let dashboard = run.out.lines().find(|line| line.ends_with("the dashboard"));
+    assert!(dashboard.is_some_and(|line| line.contains("http://127.0.0.1:")), "{}", run.out);
     let summary: Vec<_> = run.out.lines().skip_while(|line| !line.contains("ENDPOINT")).skip(1).collect();
     let mut all = 0;
     for (origin, line) in ["good", "slow", "flaky"].iter().zip(&summary) {

@@ -115,7 +115,7 @@ fn plain(endpoints: &[SocketAddr], admin: &str, more: &str) -> String {
     format!(
         "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
          [pool.app]\nendpoints = [{}]\n\
-         outlier = {{ base_ejection = \"4s\", max_ejection = \"4s\", jitter = \"0%\" }}\n\
+         outlier = {{ base_ejection = \"8s\", max_ejection = \"8s\", jitter = \"0%\" }}\n\
          policy = \"round_robin\"\nslow_start = \"0s\"\n\
          [admin]\nbind = \"{admin}\"\n{more}",
         endpoints.join(", ")

@@ -26,13 +26,14 @@ fn of<'a>(history: &'a Value, list: &str, (key, name): (&str, &str)) -> &'a Valu
 
 #[test]
 fn requests_are_where_and_when_they_were() {
-    let origin = answers("hello");
+    let (origin, gone) = (answers("hello"), refuses());
     let proxy = Proxy::start(&format!(
         "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
          [[route]]\nname = \"good\"\npath_prefix = \"/good\"\npool = \"app\"\n\
          [[route]]\nname = \"bad\"\npath_prefix = \"/bad\"\npool = \"none\"\n\
-         [pool.app]\nendpoints = [\"{}\"]\n[pool.none]\nendpoints = [\"127.0.0.1:9\"]\n",
-        origin.address()
+         [pool.app]\nendpoints = [\"{}\"]\n[pool.none]\nendpoints = [\"{}\"]\n",
+        origin.address(),
+        gone.address()
     ));
     let mut client = proxy.connect();
     for (target, status, count) in [("/good", 200, 30), ("/bad", 502, 4), ("/nowhere", 404, 2)] {

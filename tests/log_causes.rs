@@ -37,17 +37,19 @@ fn a_line_says_what_a_request_failed_of_and_who_broke_it_off() {
     let [.., patient] = &origins;
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let proxy = Proxy::start_in(folder.path(), &that_fail(&origins));
-    let ask = |request: &str, status| {
+    let mut asked = 0;
+    let mut ask = |request: &str, status| {
         let mut client = proxy.connect();
         client.send(format!("{request}\r\nHost: test\r\n\r\n"));
         assert_eq!(client.head().expect("a head").status(), status, "{request}");
+        asked += 1;
+        // Another worker may be faster with its line.
+        lines(folder.path(), asked);
     };
     ask("GET /fine HTTP/1.1", 200);
     ask("GET /silent HTTP/1.1", 504);
     ask("GET /resets HTTP/1.1", 502);
-    lines(folder.path(), 3);
     ask("GET /half HTTP/1.1", 200);
-    lines(folder.path(), 4);
     ask("POST /small HTTP/1.1\r\nContent-Length: 2", 413);
     ask("GET /secret HTTP/1.1\r\nAuthorization: Basic YWxpY2U6c2VzYW1l", 200);
     let mut client = proxy.connect();
@@ -120,7 +122,7 @@ fn chosen_fields_of_a_sample_and_of_every_fault() {
     let fault = json!({ "status": 502, "target": "/bad" });
     assert!(found.iter().all(|line| *line == fault), "{found:?}");
     let count = |name: &str| proxy.metrics().sum(name, &[("listener", "web")]);
-    assert_eq!(count("forebay_access_log_unsampled_total"), 3.0);
+    eventually("the count of the others", || count("forebay_access_log_unsampled_total") == 3.0);
     eventually("the count", || count("forebay_access_log_lines_total") == 2.0);
     assert_eq!(found.len(), 2);
 }
@@ -279,8 +281,8 @@ fn requests_can_be_followed_whatever_is_logged() {
         line
     };
     proxy.get("/good?x=1");
-    proxy.get("/bad");
     assert_eq!(told(&mut all, "/good?x=1")["pool"], "app");
+    proxy.get("/bad");
     assert_eq!(told(&mut all, "/bad")["closed_by"], "upstream");
     assert_eq!(told(&mut faults, "/bad")["route"], "bad");
     drop((all, faults));

@@ -46,8 +46,8 @@ fn the_number_of_endpoints_follows_what_is_under_way() {
         client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
     }
     // Ten, of which each endpoint is to have two.
-    eventually("the load to be seen", || number(&proxy, "desired_endpoints") == 5.0);
-    assert_eq!(number(&proxy, "needed_endpoints"), 5.0);
+    eventually("all of the load to be seen", || number(&proxy, "needed_endpoints") == 5.0);
+    assert_eq!(number(&proxy, "desired_endpoints"), 5.0);
     assert_eq!(number(&proxy, "utilisation"), 2.5);
     let metrics = proxy.metrics();
     let of = [("pool", "app")];

@@ -75,6 +75,7 @@ pub(super) fn heading(doors: &Doors, ends: Option<Duration>, ink: Ink) -> Vec<St
         format!("{}  {CLIENTS} clients, {RATE} requests a second, 3 origins", ink.bold("Forebay demo")),
         String::new(),
         format!("  your own request   curl -i http://{proxy}/"),
+        format!("  what is seen       http://{admin}/ in a browser, the dashboard"),
         format!("  what is measured   curl http://{admin}/metrics"),
         format!("  what ends it       {end}"),
         String::new(),

@@ -112,7 +112,7 @@ impl Process {
     #[track_caller]
     pub(crate) fn wait_until_up(&mut self) {
         eventually("the program's start", || {
-            let up = self.err().contains("serving metrics");
+            let up = self.err().contains("serving the dashboard");
             let ended = self.child.try_wait().expect("it is our child");
             assert!(up || ended.is_none(), "it ended: {}", self.err());
             up
@@ -134,7 +134,7 @@ impl Process {
     /// The address of the admin listener, as logged.
     #[track_caller]
     pub(crate) fn admin(&self) -> SocketAddr {
-        self.logged_address("serving metrics")
+        self.logged_address("serving the dashboard")
     }
 
     /// A new client connection to the listener `web`.

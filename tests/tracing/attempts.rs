@@ -103,7 +103,7 @@ fn a_connection_that_had_been_closed_is_a_try_that_failed() {
 #[test]
 fn the_try_that_lost_is_cancelled() {
     let (hangs, good) = (never_answers(), answers("hello"));
-    let plain = Plain { route: "[route.hedge]\nafter = \"30ms\"\nextra = \"100%\"", ..Plain::default() };
+    let plain = Plain { route: "[route.hedge]\nafter = \"300ms\"\nextra = \"100%\"", ..Plain::default() };
     let proxy = tracing(ALL, plain, &[hangs.address(), good.address()]);
     let spans = asked_twice(&proxy);
     let [first, second] = tries(&spans)[..] else { unreachable!("there are two: {spans:#?}") };
@@ -209,10 +209,10 @@ fn a_tunnel_is_not_slow_for_being_long() {
     for (sample, kept) in [("0%", 0), ("100%", 1)] {
         let origin = Origin::run(move |conn| {
             if conn.head().is_some() && conn.send(switching) {
-                thread::sleep(std::time::Duration::from_millis(150));
+                thread::sleep(std::time::Duration::from_millis(1100));
             }
         });
-        let lines = format!("sample = \"{sample}\"\nslow = \"140ms\"");
+        let lines = format!("sample = \"{sample}\"\nslow = \"1s\"");
         let proxy = tracing(&lines, Plain::default(), &[origin.address()]);
         let mut client = proxy.connect();
         client.send("GET / HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: raw/1\r\n\r\n");

@@ -41,8 +41,10 @@ pub enum Subject {
 /// Kinds of things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An endpoint gets no traffic, or less, because it fails.
+    /// An endpoint gets no traffic, because it fails.
     Ejected,
+    /// An endpoint gets less traffic, because it is slow.
+    Degraded,
     /// An endpoint gets traffic again.
     Returned,
     /// Something was found, and nothing was done.
@@ -88,6 +90,7 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ejected => "ejected",
+            Self::Degraded => "degraded",
             Self::Returned => "returned",
             Self::Found => "found",
             Self::Breaker => "breaker",
@@ -106,7 +109,8 @@ impl Kind {
         Some(match what {
             What::WentDown
             | What::TrialFailed { .. }
-            | What::Detected { effect: Effect::Ejected { .. } | Effect::Degraded, .. } => Self::Ejected,
+            | What::Detected { effect: Effect::Ejected { .. }, .. } => Self::Ejected,
+            What::Detected { effect: Effect::Degraded, .. } => Self::Degraded,
             What::CameUp | What::Returned { .. } => Self::Returned,
             What::Detected { .. } | What::Disagreement | What::CorrelatedFailure { .. } => Self::Found,
             What::CorrelationOver => Self::Found,

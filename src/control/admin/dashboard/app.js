@@ -154,7 +154,7 @@ async function askStatus() {
 
 async function askRoutes() {
   refresh.routes = ROUTES_EVERY;
-  routes.show((await ask(`v1/history?last=${LAST}s`)).routes ?? []);
+  routes.show(await ask(`v1/history?last=${LAST}s`));
 }
 
 /** What was before the events began. Without a history there are no routes; the rest is shown all the same. */
@@ -210,16 +210,21 @@ function showStatus() {
       mark(fact, "title", name === "Orders" ? access.why : null);
     },
   });
-  const warnings = status.warnings.length ? status.warnings : [""];
-  keep(byId("warnings"), warnings, {
-    key: (text) => text,
-    make: (text) => text
-      ? element("li", {}, sign("triangle", "warn"), element("span", { text: capital(text) }))
-      : element("li", {}, sign("disc", "good"), element("span", { text: "Nothing: every pool is as it should be" })),
+  const warnings = status.warnings.map((text) => ["triangle", "warn", capital(text)]);
+  keep(byId("warnings"), warnings.length ? warnings : [calm()], {
+    key: ([, , text]) => text,
+    make: ([shape, tone, text]) => element("li", {}, sign(shape, tone), element("span", { text })),
   });
   mark(byId("attention"), "class", `panel${status.warnings.length ? " warned" : ""}`);
   document.title = status.warnings.length ? `(${status.warnings.length}) Forebay` : "Forebay";
   write(byId("footer"), `Forebay ${status.version} · times are those of this browser · configuration ${status.config_hash.slice(0, 12)}`);
+}
+
+/** What is said without warnings: the process warns of pools, and a pool can do without some of its endpoints. */
+function calm() {
+  const not = [...model.endpoints.values()].filter((own) => own.state !== "up").length;
+  if (not === 0) return ["disc", "good", "Nothing: every pool is as it should be"];
+  return ["ring", "idle", `No pool is short of endpoints, though ${count(not)} ${not === 1 ? "is" : "are"} not up`];
 }
 
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);

@@ -31,8 +31,8 @@ export class Routes {
   }
 
   /** What the history has of routes. */
-  show(routes) {
-    this.routes = routes.map(summed).filter((route) => route.requests > 0);
+  show({ routes = [], now }) {
+    this.routes = routes.map((route) => summed(route, Date.parse(now))).filter((route) => route.requests > 0);
     this.draw();
   }
 
@@ -65,14 +65,14 @@ function update(row, route) {
   curve.replaceChildren(spark(route.curve, "p99"));
 }
 
-/** A route over the time that was asked for. */
-function summed({ listener, route, pool, step_seconds, total, requests, p99_seconds }) {
+/** A route over the time that was asked for: its total has the step in it that is not over, so it is of all until `now`. */
+function summed({ listener, route, pool, from, total, p99_seconds }, now) {
   return {
     key: `${listener ?? ""}/${route}/${pool ?? ""}`,
     name: route,
     pool,
     requests: total.requests,
-    seconds: Math.max(1, requests.length * step_seconds),
+    seconds: Math.max(1, (now - Date.parse(from)) / 1000),
     share: total.requests ? total.errors / total.requests : 0,
     p50: total.p50_seconds,
     p99: total.p99_seconds,

@@ -98,7 +98,7 @@ const SENTENCES = {
   on_trial({ last, ago }) {
     const passed = last.find((own) => own.event === "trial_passed" || own.event === "on_trial");
     const left = passed?.event === "trial_passed" ? `; ${passed.left} more have to pass` : "";
-    return `on trial since ${ago.replace(" ago", "")}: one live request at a time decides${left}`;
+    return `on trial for ${ago.replace(" ago", "")}: one live request at a time decides${left}`;
   },
   degraded({ endpoint, last, ago }) {
     const entry = last.find((own) => own.effect === "degraded");
