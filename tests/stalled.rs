@@ -35,7 +35,8 @@ fn a_full_disk_and_a_stalled_collector_cost_requests_nothing() {
     for _ in 0..REQUESTS / 2 {
         slowest = slowest.max(ask(&mut client));
     }
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Half of what the collector is waited for.
+    assert!(slowest < Duration::from_secs(5), "{slowest:?}");
 
     let lines = |what: &str| {
         let name = format!("forebay_access_log_{what}_total");

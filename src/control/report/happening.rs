@@ -277,6 +277,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::health::detector::Evidence;
     use crate::health::journal::Event;
     use crate::model::Name;
 
@@ -335,6 +336,16 @@ mod tests {
                 ("ejected", at(40), 1, at(40)),
             ]
         );
+    }
+
+    #[test]
+    fn who_gets_less_is_not_said_to_be_out() {
+        let evidence = Evidence { words: "it is slow".to_owned(), values: Vec::new() };
+        let what = What::Detected { detector: "latency", evidence, effect: Effect::Degraded };
+        let entries = [entry(10, "a", what, Some(State::Degraded)), failed(11)];
+        let told = happenings(entries.iter(), at(5));
+        let told: Vec<_> = told.iter().map(|h| (h.kind.name(), h.times)).collect();
+        assert_eq!(told, [("degraded", 1), ("ejected", 1)]);
     }
 
     #[test]
