@@ -39,8 +39,9 @@ await story({}, async (page) => {
   await page.keyboard.press("ArrowDown");
   await tab("Drain");
   await page.keyboard.press("Enter");
-  await reads(row.locator(".why"), /^drained by command \d+ s ago: no new requests.*; ends in (5 min|4 min \d+ s)$/);
+  // The notice first, for it goes after a while.
   await reads(page.locator("#notice"), "drained by command");
+  await reads(row.locator(".why"), /^drained by command \d+ s ago: no new requests.*; ends in (5 min|4 min \d+ s)$/);
   await reads(page.locator("#event-list li"), `app ${endpoint} drained by command`);
 
   await tab(`Undrain ${endpoint} of app`);
