@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufReader, Read};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
@@ -101,17 +101,20 @@ fn that_fail(origins: &[Origin; 5]) -> String {
     logged(log, &(tables.collect::<String>() + refusing))
 }
 
+/// A route whose requests `good` answers, and one to `bad`.
+fn good_and_bad(good: SocketAddr, bad: SocketAddr) -> String {
+    format!(
+        "[[route]]\nname = \"good\"\npath = \"/good\"\npool = \"app\"\n\
+         [[route]]\nname = \"bad\"\npath = \"/bad\"\npool = \"gone\"\n\
+         [pool.app]\nendpoints = [\"{good}\"]\n[pool.gone]\nendpoints = [\"{bad}\"]\n"
+    )
+}
+
 #[test]
 fn chosen_fields_of_a_sample_and_of_every_fault() {
     let (origin, gone) = (answers("hello"), refuses());
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let rest = format!(
-        "[[route]]\nname = \"good\"\npath = \"/good\"\npool = \"app\"\n\
-         [[route]]\nname = \"bad\"\npath = \"/bad\"\npool = \"gone\"\n\
-         [pool.app]\nendpoints = [\"{}\"]\n[pool.gone]\nendpoints = [\"{}\"]\n",
-        origin.address(),
-        gone.address()
-    );
+    let rest = good_and_bad(origin.address(), gone.address());
     let log =
         "{ format = \"json\", path = \"access.log\", fields = [\"target\", \"status\"], sample = \"0%\" }";
     let proxy = Proxy::start_in(folder.path(), &logged(log, &rest));
@@ -329,13 +332,7 @@ fn the_log_command_says_why_nothing_can_be_followed() {
 fn the_log_command_filters_a_file_and_follows_it() {
     let (origin, gone) = (answers("hello"), refuses());
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    let rest = format!(
-        "[[route]]\nname = \"good\"\npath = \"/good\"\npool = \"app\"\n\
-         [[route]]\nname = \"bad\"\npath = \"/bad\"\npool = \"gone\"\n\
-         [pool.app]\nendpoints = [\"{}\"]\n[pool.gone]\nendpoints = [\"{}\"]\n",
-        origin.address(),
-        gone.address()
-    );
+    let rest = good_and_bad(origin.address(), gone.address());
     let log = "{ format = \"json\", path = \"access.log\" }";
     let proxy = Proxy::start_in(folder.path(), &logged(log, &rest));
     proxy.get("/good");

@@ -1,13 +1,14 @@
-//! A request to the admin listener as handlers see it: the parts of its path, its query and its body. Who
-//! may send it was decided before.
+//! A request to the admin listener as handlers see it: the parts of its path, its query and its body, and
+//! who sent it. That they may was decided before.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use hyper::body::Bytes;
 use serde_json::Value;
 
-use super::guard::Orders;
+use super::guard::Caller;
 use super::pages::Refusal;
 use crate::model::percent;
 
@@ -20,8 +21,9 @@ pub(super) struct Asked {
     pub(super) query: Option<String>,
     /// Empty where the method takes none.
     pub(super) body: Bytes,
-    /// Whether who asks may give orders as well.
-    pub(super) orders: Orders,
+    /// What it says of itself, and who sent it.
+    pub(super) fields: HeaderMap,
+    pub(super) caller: Arc<Caller>,
 }
 
 impl Asked {
@@ -74,6 +76,10 @@ fn bad_body(error: impl Into<Cow<'static, str>>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rustls_pki_types::UnixTime;
+
     use super::*;
 
     #[test]
@@ -82,7 +88,13 @@ mod tests {
             parts: Vec::new(),
             query: Some(query.to_owned()),
             body: Bytes::new(),
-            orders: Orders::Taken,
+            fields: HeaderMap::new(),
+            caller: Arc::new(Caller {
+                bound: "127.0.0.1:9900".parse().unwrap(),
+                secure: false,
+                certificates: Vec::new(),
+                came: UnixTime::since_unix_epoch(Duration::ZERO),
+            }),
         };
         let read = |query: &str| asked(query).query(["pool", "limit"]).ok();
         assert_eq!(read(""), Some([None, None]));

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 use serde_json::json;
 
-use super::guard::Orders;
+use super::guard::{self, Orders};
 use super::pages::{self, Page, Refusal, json_page};
 use super::router::{Access, Answer, Handler::Blocking, Row};
 use super::{AdminState, Asked};
@@ -51,8 +51,8 @@ fn file(asked: &Asked, _: &AdminState) -> Answer {
     Ok(page)
 }
 
-fn access(asked: &Asked, _: &AdminState) -> Answer {
-    let (orders, why) = match &asked.orders {
+fn access(asked: &Asked, state: &AdminState) -> Answer {
+    let (orders, why) = match guard::orders(&asked.fields, &asked.caller, &state.plan()) {
         Orders::Taken => ("taken", None),
         Orders::WithToken => ("with_token", None),
         Orders::Refused(why) => ("refused", Some(why)),

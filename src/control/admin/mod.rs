@@ -284,12 +284,11 @@ impl Shared {
         if let Some(page) = found.row.browsers.filter(|_| dashboard::is_wanted(&head)) {
             return Ok(page());
         }
-        let plan = self.state.plan();
-        guard::permitted(found.row.access, &head.headers, &self.caller, &plan)?;
-        let orders = guard::orders(&head.headers, &self.caller, &plan);
+        guard::permitted(found.row.access, &head.headers, &self.caller, &self.state.plan())?;
         let body = if found.row.access == Access::Write { whole(body).await? } else { Bytes::new() };
         let query = head.uri.query().map(str::to_owned);
-        let asked = Arc::new(Asked { parts: found.parts, query, body, orders });
+        let (fields, caller) = (head.headers, Arc::clone(&self.caller));
+        let asked = Arc::new(Asked { parts: found.parts, query, body, fields, caller });
         let state = Arc::clone(&self.state);
         match found.row.handler {
             Handler::Waiting(handler) => handler(asked, state).await,
