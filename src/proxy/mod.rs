@@ -1,6 +1,7 @@
 //! The data plane: moves requests and bytes. Each worker is one thread with a runtime of its own;
 //! what it shares with the others is the snapshot and the endpoints' gauges.
 
+mod admit;
 pub mod http;
 pub mod listening;
 pub mod live;
