@@ -5,10 +5,12 @@ mod admit;
 pub mod http;
 pub mod listening;
 pub mod live;
+mod passage;
 pub mod serve;
 mod tcp;
 mod tls;
 pub mod udp;
+mod unconnected;
 pub mod worker;
 
 pub use listening::Listening;
