@@ -1,5 +1,6 @@
 //! `[[listener]]`: where to listen, in which protocol, and within which bounds.
 
+mod door;
 mod target;
 mod tcp;
 mod tls;
@@ -87,6 +88,7 @@ fn listener<'a>(
         Protocol::Http | Protocol::Https => timeouts(options.section("timeouts")),
         Protocol::Tcp | Protocol::Tls | Protocol::Udp => ClientTimeouts::default(),
     };
+    let door = door::rules(&options);
     let (limits, identity) = (limits(&options), identity(&options));
     let access_log = options.given("access_log").and_then(|given| access_log::plan(&given, cx));
     let fingerprint = cx.files.cover(options.fingerprint(), mark);
@@ -100,6 +102,7 @@ fn listener<'a>(
         tls,
         timeouts,
         limits,
+        door,
         identity,
         access_log,
     })

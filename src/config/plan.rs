@@ -18,6 +18,7 @@ use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
+use crate::limit::door::DoorRules;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
@@ -111,6 +112,8 @@ pub struct ListenerPlan {
     pub timeouts: ClientTimeouts,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
+    /// Who may connect, and how often.
+    pub door: DoorRules,
     /// How endpoints learn who the client is.
     pub identity: ClientIdentity,
     /// Off when unset.

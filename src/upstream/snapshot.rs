@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::pressure::take_one;
 use super::{Observed, Pool, Pressure, Service};
+use crate::limit::door::Door;
 use crate::model::settings::{
     self, ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
 };
@@ -69,6 +70,8 @@ pub struct Listener {
     pub timeouts: ClientTimeouts,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
+    /// Who may connect, and how often, counted on over reloads that leave it as it is.
+    pub door: Arc<Door>,
     /// How endpoints learn who the client is.
     pub identity: ClientIdentity,
     /// What is counted of it.
