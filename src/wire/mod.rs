@@ -1,11 +1,12 @@
-//! HTTP/1.1 as bytes (RFC 9112): heads in and out, message framing, chunked coding. Pure: works on
-//! buffers, never on sockets. Strict in what it accepts, because whatever two readers of one
+//! HTTP/1.1 as bytes (RFC 9112): heads in and out, message framing, chunked coding; and the PROXY
+//! protocol. Pure: works on buffers, never on sockets. Strict in what it accepts, because whatever two readers of one
 //! message could understand differently is how requests are smuggled.
 
 pub mod chunked;
 pub mod encode;
 pub mod framing;
 pub mod parse;
+pub mod proxy_protocol;
 
 pub use framing::Length;
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fastrand::Rng;
+use forebay::wire::proxy_protocol::{Header, ToldTls, v2};
 
 use crate::mutation::{REQUESTS, RESPONSES, mutate};
 use crate::{properties, seeds};
@@ -46,6 +47,28 @@ fn chunked_bodies_have_one_meaning() {
         "a  \r\n0123456789\r\n1\r\nx\r\nF\r\n0123456789abcde\r\n0\r\nContent-Length: 5\r\n\r\n",
     ];
     assert_holds(properties::chunked_body, &bytes(&bodies), 2_000);
+}
+
+#[test]
+fn proxy_headers_have_one_meaning() {
+    let mut headers = bytes(&[
+        "PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\nGET / HTTP/1.1\r\n",
+        "PROXY TCP6 2001:db8::1 ::ffff:192.0.2.7 1 65535\r\n",
+        "PROXY UNKNOWN\r\n",
+    ]);
+    let mut header = Header::between(([192, 0, 2, 7], 1234).into(), ([198, 51, 100, 1], 443).into());
+    header.told.alpn = Some(b"h2"[..].into());
+    header.told.authority = Some("shop.example".into());
+    let tls =
+        ToldTls { version: Some("TLSv1.3".into()), subject: Some("Jo".into()), shown: 2, verified: true };
+    header.told.tls = Some(tls);
+    for checksum in [false, true] {
+        let mut written = Vec::new();
+        v2::encode(&header, v2::Style { transport: v2::Transport::Stream, checksum }, &mut written);
+        written.extend_from_slice(b"GET / HTTP/1.1\r\n");
+        headers.push(written);
+    }
+    assert_holds(properties::proxy_header, &headers, 20_000);
 }
 
 #[test]
