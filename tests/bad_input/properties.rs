@@ -81,7 +81,7 @@ pub(crate) fn proxy_header(data: &[u8]) {
     let told = (0..data.len()).map(|cut| proxy_protocol::parse(data.get(..cut).unwrap_or_default()));
     let first = told.into_iter().find(|result| *result != Ok(None));
     assert!(first.is_none_or(|first| first == whole), "more bytes changed the meaning");
-    let Ok(Some((header, used))) = whole else { return };
+    let Ok(Some((header, used))) = whole.clone() else { return };
     assert!(used <= data.len() && used <= proxy_protocol::v2::FIXED + proxy_protocol::v2::MAX_REST);
     assert_eq!(proxy_protocol::parse(data.get(..used).unwrap_or_default()), whole);
     for checksum in [false, true] {
