@@ -1,11 +1,13 @@
 //! Opening connections to endpoints, each step under its own time limit.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustls_pki_types::ServerName;
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -21,6 +23,15 @@ pub struct Dial {
     pub address: Address,
     /// TLS and the name to verify, if any.
     pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+}
+
+/// What a connection is opened with, for the one client that it is for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Onward<'a> {
+    /// Bytes to write as soon as the socket is connected, before TLS.
+    pub preface: &'a [u8],
+    /// The address to connect from, if not any.
+    pub source: Option<SocketAddr>,
 }
 
 /// How long each step may take.
@@ -72,8 +83,13 @@ impl Steps {
 ///
 /// # Errors
 /// Which step failed, and why.
-pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<Stream, DialError> {
-    let socket = match timeout(timeouts.connect, open(&dial.address)).await {
+pub async fn dial(
+    dial: &Dial,
+    timeouts: DialTimeouts,
+    onward: &Onward<'_>,
+    steps: &Steps,
+) -> Result<Stream, DialError> {
+    let socket = match timeout(timeouts.connect, open(&dial.address, onward)).await {
         Ok(opened) => opened.map_err(DialError::Connect)?,
         Err(_) => return Err(DialError::ConnectTimeout(timeouts.connect)),
     };
@@ -90,13 +106,19 @@ pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<
     }
 }
 
-async fn open(address: &Address) -> io::Result<Socket> {
-    match address {
+async fn open(address: &Address, onward: &Onward<'_>) -> io::Result<Socket> {
+    let mut socket = match address {
         Address::Inet(address) => {
             let socket = TcpStream::connect(address).await?;
             socket.set_nodelay(true)?;
-            Ok(Socket::Tcp(socket))
+            Socket::Tcp(socket)
         }
-        Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        // Nothing is connected to by it.
+        Address::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    if !onward.preface.is_empty() {
+        socket.write_all(onward.preface).await?;
     }
+    Ok(socket)
 }
