@@ -11,3 +11,4 @@ pub mod sockets;
 pub mod splice;
 pub mod stream;
 pub mod timer;
+pub mod udp;
