@@ -6,6 +6,7 @@ pub mod http1;
 pub mod inherit;
 pub mod listen;
 pub mod pass;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod sockets;
 pub mod splice;

@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use fastrand::Rng;
+use forebay::wire::client_hello::Reader;
+use forebay::wire::proxy_protocol::{Header, ToldTls, v2};
 
 use crate::mutation::{REQUESTS, RESPONSES, mutate};
 use crate::{properties, seeds};
@@ -46,6 +49,53 @@ fn chunked_bodies_have_one_meaning() {
         "a  \r\n0123456789\r\n1\r\nx\r\nF\r\n0123456789abcde\r\n0\r\nContent-Length: 5\r\n\r\n",
     ];
     assert_holds(properties::chunked_body, &bytes(&bodies), 2_000);
+}
+
+#[test]
+fn client_hellos_have_one_meaning() {
+    let names =
+        ["db.example.com", "127.0.0.1"].map(|name| rustls_pki_types::ServerName::try_from(name).unwrap());
+    let mut hellos = Vec::new();
+    for name in names {
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"postgresql".to_vec()];
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        hellos.push(hello);
+    }
+    let fragmented = hellos.iter().map(|hello| hello.get(5..).unwrap().chunks(40)).map(|pieces| {
+        pieces
+            .flat_map(|piece| [&[22, 3, 1, 0, u8::try_from(piece.len()).unwrap()], piece].concat())
+            .collect()
+    });
+    hellos.extend(fragmented.collect::<Vec<_>>());
+    assert!(hellos.iter().all(|hello| Reader::default().read(hello).unwrap().is_some()));
+    assert_holds(properties::client_hello, &hellos, 5_000);
+}
+
+#[test]
+fn proxy_headers_have_one_meaning() {
+    let mut headers = bytes(&[
+        "PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\nGET / HTTP/1.1\r\n",
+        "PROXY TCP6 2001:db8::1 ::ffff:192.0.2.7 1 65535\r\n",
+        "PROXY UNKNOWN\r\n",
+    ]);
+    let mut header = Header::between(([192, 0, 2, 7], 1234).into(), ([198, 51, 100, 1], 443).into());
+    header.told.alpn = Some(b"h2"[..].into());
+    header.told.authority = Some("shop.example".into());
+    let tls =
+        ToldTls { version: Some("TLSv1.3".into()), subject: Some("Jo".into()), shown: 2, verified: true };
+    header.told.tls = Some(tls);
+    for checksum in [false, true] {
+        let mut written = Vec::new();
+        v2::encode(&header, v2::Style { transport: v2::Transport::Stream, checksum }, &mut written);
+        written.extend_from_slice(b"GET / HTTP/1.1\r\n");
+        headers.push(written);
+    }
+    assert_holds(properties::proxy_header, &headers, 20_000);
 }
 
 #[test]
