@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::pressure::take_one;
 use super::{Observed, Pool, Pressure, Service};
 use crate::model::settings::{
-    self, ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
+    self, ClientIdentity, ClientLimits, ClientTimeouts, HeadersIn, Hedge, Priorities, Retry, RouteTimeouts,
 };
 use crate::model::{Fingerprint, Name};
 use crate::observe::access_log::{AccessLog, Tap};
@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub tap: Arc<Tap>,
     /// How requests are traced, if they are.
     pub tracing: Option<Tracing>,
+    /// Whether any pool tells its endpoints of clients.
+    pub tells_of_clients: bool,
 }
 
 /// How requests are traced.
@@ -64,6 +66,8 @@ pub struct Listener {
     pub routes: Table<Arc<Route>>,
     /// Time limits towards clients.
     pub timeouts: ClientTimeouts,
+    /// What connections begin with before anything else; nothing when unset.
+    pub headers: Option<HeadersIn>,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
     /// How endpoints learn who the client is.

@@ -61,6 +61,7 @@ pub(super) fn listener(
         tls: plan.tls.clone(),
         routes: Table::new(routes.into_iter().map(|(rule, route)| (rule.clone(), route)).collect()),
         timeouts: plan.timeouts.clone(),
+        headers: plan.headers.clone(),
         limits: plan.limits.clone(),
         identity: plan.identity.clone(),
         metrics: before.map_or_else(|| registry.listener(&plan.name), |before| Arc::clone(&before.metrics)),
