@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::binds::Binds;
 use super::names::Names;
 use super::plan::ListenerPlan;
-use super::{Cx, access_log, attempt, overload, tls};
+use super::{Cx, access_log, attempt, overload, socket, tls};
 use crate::model::options::{OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
@@ -57,6 +57,7 @@ fn listener<'a>(
     }
     let tls = tls::server(&options, protocol == Protocol::Https, cx);
     let tls_fingerprint = cx.files.cover(options.fingerprint_of(&TLS_KEYS), mark);
+    let socket = socket::listener(&options);
     let timeouts = timeouts(options.section("timeouts"));
     let (limits, identity) = (limits(&options), identity(&options));
     let access_log = options.given("access_log").and_then(|given| access_log::plan(&given, cx));
@@ -67,6 +68,7 @@ fn listener<'a>(
         fingerprint,
         tls_fingerprint,
         bind,
+        socket,
         tls,
         timeouts,
         limits,

@@ -26,6 +26,7 @@ mod process;
 mod quick;
 mod route;
 mod secret;
+mod socket;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,8 @@ use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
-    Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, Tracing, UpstreamProtocol, UpstreamTimeouts,
+    Priorities, Retry, RouteRetry, RouteTimeouts, SocketOptions, Sticky, Tracing, UpstreamProtocol,
+    UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -102,6 +103,8 @@ pub struct ListenerPlan {
     pub tls_fingerprint: Fingerprint,
     /// At least one address.
     pub bind: Vec<Address>,
+    /// What is set of its sockets.
+    pub socket: SocketOptions,
     /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Time limits towards clients.
@@ -244,6 +247,8 @@ pub struct PoolPlan {
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints.
     pub tls: Option<UpstreamTls>,
+    /// What is set of the sockets towards the endpoints, where it is not the default.
+    pub socket: Option<Arc<UpstreamSocket>>,
     /// Time limits towards endpoints.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

@@ -1,6 +1,7 @@
 //! Opening connections to endpoints, each step under its own time limit.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::options;
 use super::stream::{Socket, Stream};
 use crate::ambient;
 use crate::model::Address;
+use crate::model::settings::UpstreamSocket;
 
 /// What to connect to and how.
 #[derive(Debug, Clone)]
@@ -21,6 +24,8 @@ pub struct Dial {
     pub address: Address,
     /// TLS and the name to verify, if any.
     pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// What is set of the socket, where it is not the default.
+    pub socket: Option<Arc<UpstreamSocket>>,
 }
 
 /// How long each step may take.
@@ -73,7 +78,7 @@ impl Steps {
 /// # Errors
 /// Which step failed, and why.
 pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<Stream, DialError> {
-    let socket = match timeout(timeouts.connect, open(&dial.address)).await {
+    let socket = match timeout(timeouts.connect, open(dial)).await {
         Ok(opened) => opened.map_err(DialError::Connect)?,
         Err(_) => return Err(DialError::ConnectTimeout(timeouts.connect)),
     };
@@ -90,13 +95,21 @@ pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<
     }
 }
 
-async fn open(address: &Address) -> io::Result<Socket> {
-    match address {
+async fn open(dial: &Dial) -> io::Result<Socket> {
+    match &dial.address {
         Address::Inet(address) => {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(true)?;
+            let socket = connect(*address, dial.socket.as_deref()).await?;
             Ok(Socket::Tcp(socket))
         }
         Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
     }
+}
+
+async fn connect(address: SocketAddr, wanted: Option<&UpstreamSocket>) -> io::Result<TcpStream> {
+    if let Some(wanted) = wanted {
+        return options::stream_to(address, wanted, None)?.connect(address).await;
+    }
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }

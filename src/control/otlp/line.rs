@@ -146,7 +146,7 @@ async fn connect(plan: &OtlpPlan) -> Result<Stream, Failed> {
     let mut failed = None;
     for address in addresses {
         let steps = Steps::begin(ambient::now());
-        match dial(&Dial { address, tls: tls.clone() }, timeouts, &steps).await {
+        match dial(&Dial { address, tls: tls.clone(), socket: None }, timeouts, &steps).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = Some(error),
         }

@@ -6,6 +6,7 @@ mod limits;
 mod metrics;
 mod overload;
 mod retry;
+mod socket;
 mod tracing;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub use limits::{Limits, Priorities, Priority};
 pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
+pub use socket::{KeepAlive, SocketOptions, Source, UpstreamSocket};
 pub use tracing::{Parents, Propagation, Tracing};
 
 /// Time limits towards clients, per listener.
