@@ -8,7 +8,7 @@
 //! | layer | modules | job |
 //! |---|---|---|
 //! | words | [`model`] | names, addresses, heads, options, units: values only |
-//! | judgement | [`balance`], [`cache`], [`discover`], [`health`], [`limit`], [`route`], [`trace`], [`wire`] | decide, without sockets, clock or dice |
+//! | judgement | [`balance`], [`cache`], [`discover`], [`flow`], [`health`], [`limit`], [`route`], [`trace`], [`wire`] | decide, without sockets, clock or dice |
 //! | configuration | [`config`] | a file becomes a [`config::Plan`], or every problem at once |
 //! | machinery | [`ambient`], [`net`], [`observe`] | clock and draw; sockets and TLS; metrics and logs |
 //! | upstream | [`upstream`] | endpoints, pools, connections, leases, the snapshot |
@@ -46,6 +46,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod discover;
+pub mod flow;
 pub mod health;
 pub mod limit;
 pub mod model;

@@ -14,18 +14,19 @@ struct Layer {
 }
 
 const WORDS: &[&str] = &["model"];
-const JUDGEMENT: &[&str] = &["model", "balance", "health", "limit", "cache", "discover", "route", "trace"];
+const JUDGEMENT: &[&str] =
+    &["model", "balance", "health", "limit", "cache", "discover", "flow", "route", "trace"];
 const MACHINERY: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "cache", "discover", "route", "trace", "ambient", "net",
-    "observe",
+    "model", "wire", "balance", "health", "limit", "cache", "discover", "flow", "route", "trace", "ambient",
+    "net", "observe",
 ];
 const DATA: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "cache", "route", "trace", "ambient", "net", "observe",
-    "upstream",
+    "model", "wire", "balance", "health", "limit", "cache", "flow", "route", "trace", "ambient", "net",
+    "observe", "upstream",
 ];
 const CONTROL: &[&str] = &[
-    "model", "wire", "balance", "health", "limit", "cache", "discover", "route", "trace", "ambient", "net",
-    "observe", "upstream", "config",
+    "model", "wire", "balance", "health", "limit", "cache", "discover", "flow", "route", "trace", "ambient",
+    "net", "observe", "upstream", "config",
 ];
 const EVERYTHING: &[&str] = &["*"];
 
@@ -64,6 +65,7 @@ const LAYERS: &[Layer] = &[
     Layer { module: "limit", uses: WORDS, never: IMPURE },
     Layer { module: "cache", uses: &["model", "wire"], never: IMPURE },
     Layer { module: "discover", uses: WORDS, never: IMPURE },
+    Layer { module: "flow", uses: &["model", "health"], never: IMPURE },
     Layer { module: "route", uses: &["model", "limit"], never: IMPURE },
     Layer { module: "trace", uses: WORDS, never: IMPURE },
     Layer { module: "config", uses: JUDGEMENT, never: NO_RUNTIME },

@@ -103,7 +103,7 @@ fn peer(given: &Given<'_>, cx: &Cx<'_>) -> Option<SyslogPeer> {
     if text.starts_with("unix:") {
         return match cx.address(given)? {
             Address::Unix(path) => Some(SyslogPeer::Unix(path)),
-            Address::Inet(_) => None,
+            Address::Inet(_) | Address::Udp(_) => None,
         };
     }
     let (kind, rest): (fn(Target) -> SyslogPeer, _) = match text.split_once("://") {
@@ -117,7 +117,7 @@ fn peer(given: &Given<'_>, cx: &Cx<'_>) -> Option<SyslogPeer> {
         }
     };
     match rest.parse() {
-        Ok(Target::Address(Address::Unix(_))) => {
+        Ok(Target::Address(Address::Unix(_) | Address::Udp(_))) => {
             given.fault("a Unix socket is written without `udp://` or `tcp://`", None);
             None
         }

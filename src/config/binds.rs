@@ -20,7 +20,7 @@ enum Spot {
     /// All of it.
     Address(Address),
     /// The port of one family, and whether it is taken on all addresses of the family.
-    Port { port: u16, ipv4: bool, everywhere: bool },
+    Port { port: u16, ipv4: bool, udp: bool, everywhere: bool },
 }
 
 impl<'a> Binds<'a> {
@@ -54,10 +54,10 @@ impl<'a> Binds<'a> {
     fn first_clash(&self, address: &Address) -> Option<&(Address, Option<Given<'a>>)> {
         let mut kin = spots(address);
         if let Some(inet) = address.inet() {
-            let (port, ipv4) = (inet.port(), inet.is_ipv4());
-            kin.push(Spot::Port { port, ipv4, everywhere: true });
+            let (port, ipv4, udp) = (inet.port(), inet.is_ipv4(), is_udp(address));
+            kin.push(Spot::Port { port, ipv4, udp, everywhere: true });
             if inet.ip().is_unspecified() {
-                kin.push(Spot::Port { port, ipv4, everywhere: false });
+                kin.push(Spot::Port { port, ipv4, udp, everywhere: false });
             } else {
                 kin.retain(|spot| !matches!(spot, Spot::Port { everywhere: false, .. }));
             }
@@ -71,6 +71,7 @@ fn spots(address: &Address) -> Vec<Spot> {
     let port = address.inet().map(|inet| Spot::Port {
         port: inet.port(),
         ipv4: inet.is_ipv4(),
+        udp: is_udp(address),
         everywhere: inet.ip().is_unspecified(),
     });
     [Spot::Address(address.clone())].into_iter().chain(port).collect()
@@ -90,10 +91,14 @@ fn fault(address: &Address, first: &Address, default: bool) -> String {
 /// that `[::]` and `0.0.0.0` get along.
 fn clash(a: &Address, b: &Address) -> bool {
     match (a, b) {
-        (Address::Inet(a), Address::Inet(b)) => inet_clash(*a, *b),
+        (Address::Inet(a), Address::Inet(b)) | (Address::Udp(a), Address::Udp(b)) => inet_clash(*a, *b),
         (Address::Unix(a), Address::Unix(b)) => a == b,
         _ => false,
     }
+}
+
+fn is_udp(address: &Address) -> bool {
+    matches!(address, Address::Udp(_))
 }
 
 fn inet_clash(a: SocketAddr, b: SocketAddr) -> bool {
@@ -115,6 +120,8 @@ mod tests {
             ("127.0.0.1:80", "127.0.0.2:80", false),
             ("127.0.0.1:80", "127.0.0.1:81", false),
             ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("udp:127.0.0.1:80", "127.0.0.1:80", false),
+            ("udp:0.0.0.0:80", "udp:127.0.0.1:80", true),
             ("unix:/a", "unix:/a", true),
             ("unix:/a", "unix:/b", false),
             ("unix:/a", "127.0.0.1:80", false),

@@ -1,5 +1,10 @@
 //! `[[listener]]`: where to listen, in which protocol, and within which bounds.
 
+mod target;
+mod tcp;
+mod tls;
+mod udp;
+
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -7,9 +12,10 @@ use ipnet::IpNet;
 
 use super::binds::Binds;
 use super::names::Names;
-use super::plan::ListenerPlan;
-use super::{Cx, access_log, attempt, overload, socket, tls};
-use crate::model::options::{OneOf, Options};
+use super::plan::{ListenerPlan, ServicePlan};
+use super::tls::server as server_tls;
+use super::{Cx, access_log, attempt, overload, socket};
+use crate::model::options::{Given, OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
 use crate::model::{Address, Name};
@@ -21,8 +27,27 @@ pub(super) struct Listeners {
     pub(super) plans: Vec<ListenerPlan>,
 }
 
+impl Listeners {
+    /// The places of those whose requests take routes.
+    pub(super) fn with_routes(&self) -> impl Iterator<Item = usize> {
+        let http =
+            |(index, plan): (usize, &ListenerPlan)| (plan.service == ServicePlan::Http).then_some(index);
+        self.plans.iter().enumerate().filter_map(http)
+    }
+
+    /// Whether there are listeners, and none that takes routes.
+    pub(super) fn are_without_routes(&self) -> bool {
+        !self.plans.is_empty() && self.with_routes().next().is_none()
+    }
+}
+
 /// Reads every `[[listener]]`.
-pub(super) fn listeners<'a>(root: &Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Listeners {
+pub(super) fn listeners<'a>(
+    root: &Options<'a>,
+    binds: &mut Binds<'a>,
+    pools: &Names,
+    cx: &Cx<'_>,
+) -> Listeners {
     let mut names = Names::of("listener");
     let mut plans = Vec::new();
     let tables = root.tables("listener");
@@ -36,7 +61,7 @@ pub(super) fn listeners<'a>(root: &Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'
             names.take(&name, index, (given.path(), given.span()), cx.sink);
             Some(name)
         });
-        plans.extend(listener(options, name, binds, cx));
+        plans.extend(listener(options, name, (binds, pools), cx));
     }
     Listeners { names, plans }
 }
@@ -44,21 +69,25 @@ pub(super) fn listeners<'a>(root: &Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'
 fn listener<'a>(
     options: Options<'a>,
     name: Option<Name>,
-    binds: &mut Binds<'a>,
+    (binds, pools): (&mut Binds<'a>, &Names),
     cx: &Cx<'_>,
 ) -> Option<ListenerPlan> {
     let mark = cx.files.mark();
-    let bind = bind(&options, binds, cx);
     let protocol = options.get_or("protocol", Protocol::Http);
-    if protocol.is_later() {
-        let fault = "this version has no `tcp`, `tls` and `udp` listeners yet";
-        options.problem("protocol", fault, Some("use `http` or `https`".into()));
-        return None;
-    }
-    let tls = tls::server(&options, protocol == Protocol::Https, cx);
+    let bind = bind(&options, protocol, binds, cx);
+    let tls = server_tls(&options, protocol == Protocol::Https, cx);
     let tls_fingerprint = cx.files.cover(options.fingerprint_of(&TLS_KEYS), mark);
+    let service = match protocol {
+        Protocol::Http | Protocol::Https => Some(ServicePlan::Http),
+        Protocol::Tcp => tcp::plan(&options, pools, cx).map(ServicePlan::Tcp),
+        Protocol::Tls => tls::plan(&options, pools, cx).map(ServicePlan::Tls),
+        Protocol::Udp => udp::plan(&options, pools, cx).map(ServicePlan::Udp),
+    };
     let socket = socket::listener(&options);
-    let timeouts = timeouts(options.section("timeouts"));
+    let timeouts = match protocol {
+        Protocol::Http | Protocol::Https => timeouts(options.section("timeouts")),
+        Protocol::Tcp | Protocol::Tls | Protocol::Udp => ClientTimeouts::default(),
+    };
     let (limits, identity) = (limits(&options), identity(&options));
     let access_log = options.given("access_log").and_then(|given| access_log::plan(&given, cx));
     let fingerprint = cx.files.cover(options.fingerprint(), mark);
@@ -69,6 +98,7 @@ fn listener<'a>(
         tls_fingerprint,
         bind,
         socket,
+        service: service?,
         tls,
         timeouts,
         limits,
@@ -87,12 +117,6 @@ enum Protocol {
     Udp,
 }
 
-impl Protocol {
-    fn is_later(self) -> bool {
-        matches!(self, Self::Tcp | Self::Tls | Self::Udp)
-    }
-}
-
 impl OneOf for Protocol {
     const NOUN: &'static str = "listener protocol";
     const WORDS: &'static [(&'static str, Self)] = &[
@@ -104,7 +128,7 @@ impl OneOf for Protocol {
     ];
 }
 
-fn bind<'a>(options: &Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Vec<Address> {
+fn bind<'a>(options: &Options<'a>, protocol: Protocol, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Vec<Address> {
     let Some(given) = options.required("bind") else {
         return Vec::new();
     };
@@ -114,11 +138,25 @@ fn bind<'a>(options: &Options<'a>, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Vec<Ad
     }
     let mut taken = Vec::new();
     for item in &items {
-        let Some(address) = cx.address(item) else { continue };
+        let Some(address) = cx.address(item).and_then(|address| of_protocol(address, protocol, item)) else {
+            continue;
+        };
         binds.take(&address, Some(item), cx.sink);
         taken.push(address);
     }
     taken
+}
+
+/// The address as the protocol has it: datagrams have ports of their own, and no Unix sockets.
+fn of_protocol(address: Address, protocol: Protocol, given: &Given<'_>) -> Option<Address> {
+    match (address, protocol) {
+        (Address::Inet(address), Protocol::Udp) => Some(Address::Udp(address)),
+        (Address::Unix(_), Protocol::Udp) => {
+            given.fault("a udp listener has no Unix socket", Some("write it as \"127.0.0.1:53\"".into()));
+            None
+        }
+        (address, _) => Some(address),
+    }
 }
 
 fn timeouts(options: Options<'_>) -> ClientTimeouts {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 
 use super::binds::Binds;
-use super::plan::{Action, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
+use super::plan::{Action, ListenerPlan, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
 use super::{Cx, admin, listener, metrics, overload, pool, process, route, tracing};
 use crate::model::options::{Key, Options, Value};
 
@@ -26,21 +26,21 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let tracing = tracing::tracing(&root, cx);
 
     let mut binds = Binds::default();
-    let listeners = listener::listeners(&root, &mut binds, cx);
-    let admin = admin::admin(root.section("admin"), &mut binds, cx);
     let pools = pool::pools(root.section("pool"), cx);
+    let listeners = listener::listeners(&root, &mut binds, &pools.names, cx);
+    let admin = admin::admin(root.section("admin"), &mut binds, cx);
     if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
         let fault = format!("`state_dir` is missing, and pool {} is to keep changes there", pool.name);
         let hint = "write `state_dir = \"/var/lib/forebay\"`, or leave `api.keep` out";
         root.missing("state_dir", fault, Some(hint.to_owned()));
     }
-    let routes = route::routes(&root, &listeners.names, &pools.names, cx);
+    let routes = route::routes(&root, &listeners, &pools.names, cx);
     root.finish();
 
     if cx.sink.errors() > 0 {
         return None;
     }
-    pools.names.warn_of_unused(&used_pools(&routes, &pools.plans), cx.sink);
+    pools.names.warn_of_unused(&used_pools(&listeners.plans, &routes, &pools.plans), cx.sink);
     Some(Plan {
         origin: Origin::default(),
         state_dir,
@@ -60,13 +60,18 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     })
 }
 
-/// The pools that routes lead to, and those that stand in for them.
-pub(super) fn used_pools(routes: &[RoutePlan], pools: &[PoolPlan]) -> HashSet<usize> {
+/// The pools that listeners and routes lead to, and those that stand in for them.
+pub(super) fn used_pools(
+    listeners: &[ListenerPlan],
+    routes: &[RoutePlan],
+    pools: &[PoolPlan],
+) -> HashSet<usize> {
     let of = |route: &RoutePlan| match &route.action {
         Action::Forward(split) => split.iter().map(|(pool, _)| pool.0).collect(),
         Action::Answer => Vec::new(),
     };
-    let mut used: HashSet<usize> = routes.iter().flat_map(of).collect();
+    let passed_on = listeners.iter().flat_map(|listener| listener.service.pools()).map(|pool| pool.0);
+    let mut used: HashSet<usize> = routes.iter().flat_map(of).chain(passed_on).collect();
     let mut next: Vec<usize> = used.iter().copied().collect();
     while let Some(pool) = next.pop() {
         let rungs = pools.get(pool).and_then(|pool| pool.degradation.as_ref());

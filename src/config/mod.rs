@@ -242,8 +242,15 @@ impl<'a> Cx<'a> {
     }
 
     fn rooted(&self, address: Address, given: &Given<'_>) -> Option<Address> {
-        let Address::Unix(path) = address else { return Some(address) };
-        self.short_enough(self.base_dir.join(path), given).map(Address::Unix)
+        match address {
+            Address::Inet(_) => Some(address),
+            Address::Unix(path) => self.short_enough(self.base_dir.join(path), given).map(Address::Unix),
+            Address::Udp(address) => {
+                let hint = format!("write \"{address}\"; a udp listener is known by its `protocol`");
+                given.fault("an address is written without `udp:`", Some(hint));
+                None
+            }
+        }
     }
 
     /// The path of a Unix socket that is no address to bind.

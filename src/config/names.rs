@@ -76,11 +76,6 @@ impl Names {
         self.places.get(name).and_then(|place| self.taken.get(*place))
     }
 
-    /// The place of everything.
-    pub(super) fn all(&self) -> Vec<usize> {
-        self.taken.iter().map(|taken| taken.index).collect()
-    }
-
     /// Warns of what is not among `used`.
     pub(super) fn warn_of_unused(&self, used: &HashSet<usize>, sink: &Sink) {
         for taken in self.taken.iter().filter(|taken| !used.contains(&taken.index)) {

@@ -22,9 +22,9 @@ use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, Hedge, Limits, Metrics, Overload,
-    Priorities, Retry, RouteRetry, RouteTimeouts, SocketOptions, Sticky, Tracing, UpstreamProtocol,
-    UpstreamSocket, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, Hedge, Limits,
+    Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, SocketOptions, Sticky, StreamTimeouts,
+    Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -105,7 +105,9 @@ pub struct ListenerPlan {
     pub bind: Vec<Address>,
     /// What is set of its sockets.
     pub socket: SocketOptions,
-    /// TLS, for `https` listeners: certificates by SNI, ALPN h2 and http/1.1, tickets.
+    /// What becomes of its connections.
+    pub service: ServicePlan,
+    /// TLS, for `https` listeners and `tcp` listeners that terminate it: certificates by SNI, ALPN, tickets.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Time limits towards clients.
     pub timeouts: ClientTimeouts,
@@ -115,6 +117,63 @@ pub struct ListenerPlan {
     pub identity: ClientIdentity,
     /// Off when unset.
     pub access_log: Option<AccessLogPlan>,
+}
+
+/// What becomes of what a listener accepts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ServicePlan {
+    /// Its requests take routes.
+    Http,
+    /// Its connections are passed on as they are.
+    Tcp(StreamPlan),
+    /// Likewise, to pools or listeners that the client's first message chooses.
+    Tls(TlsPlan),
+    /// Datagrams are passed on.
+    Udp(UdpPlan),
+}
+
+/// Pools with their weights. Never empty, weights never 0.
+pub type SplitPlan = Vec<(PoolId, u32)>;
+
+/// What becomes of the connections of a `tcp` listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamPlan {
+    /// Where they go.
+    pub split: SplitPlan,
+    /// Time limits.
+    pub timeouts: StreamTimeouts,
+}
+
+/// What becomes of the connections of a `tls` listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TlsPlan {
+    /// Where those go for which nothing else is said; they are closed when unset.
+    pub otherwise: Option<SplitPlan>,
+    /// Time limits.
+    pub timeouts: StreamTimeouts,
+}
+
+/// What becomes of the datagrams of a `udp` listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UdpPlan {
+    /// Where they go.
+    pub split: SplitPlan,
+    /// What is a flow.
+    pub flows: FlowSettings,
+}
+
+impl ServicePlan {
+    /// The pools that it leads to.
+    #[must_use]
+    pub fn pools(&self) -> Vec<PoolId> {
+        let split = match self {
+            Self::Http => None,
+            Self::Tcp(plan) => Some(&plan.split),
+            Self::Tls(plan) => plan.otherwise.as_ref(),
+            Self::Udp(plan) => Some(&plan.split),
+        };
+        split.into_iter().flatten().map(|(pool, _)| *pool).collect()
+    }
 }
 
 /// Where and how requests are logged.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::listener::Listeners;
 use super::names::Names;
-use super::plan::{Action, PoolId, RoutePlan};
+use super::plan::{Action, PoolId, RoutePlan, ServicePlan};
 use super::pool::retry;
 use super::{Cx, attempt, matching};
 use crate::model::Name;
@@ -19,10 +20,15 @@ use crate::route::Earlier;
 use crate::route::filter::{Answers, Filter, Filters, KINDS};
 
 /// Reads every `[[route]]`.
-pub(super) fn routes(root: &Options<'_>, listeners: &Names, pools: &Names, cx: &Cx<'_>) -> Vec<RoutePlan> {
+pub(super) fn routes(
+    root: &Options<'_>,
+    listeners: &Listeners,
+    pools: &Names,
+    cx: &Cx<'_>,
+) -> Vec<RoutePlan> {
     let reader = Reader { names: Names::of("route"), listeners, pools, cx };
     let tables = root.tables("route");
-    if tables.is_empty() {
+    if tables.is_empty() && !listeners.are_without_routes() {
         root.missing("route", "there is no route", Some("add `[[route]]` with `pool = \"NAME\"`".into()));
     }
     reader.all(tables)
@@ -30,7 +36,7 @@ pub(super) fn routes(root: &Options<'_>, listeners: &Names, pools: &Names, cx: &
 
 struct Reader<'a> {
     names: Names,
-    listeners: &'a Names,
+    listeners: &'a Listeners,
     pools: &'a Names,
     cx: &'a Cx<'a>,
 }
@@ -99,7 +105,7 @@ impl Reader<'_> {
     /// The named listeners, or all.
     fn listeners(&self, options: &Options<'_>) -> Option<Vec<usize>> {
         let Some(given) = options.given("listener") else {
-            return Some(self.listeners.all());
+            return self.all_listeners(options);
         };
         let items = given.items();
         if items.is_empty() {
@@ -108,8 +114,29 @@ impl Reader<'_> {
                 Some("leave `listener` out for all".into()),
             );
         }
-        let found: Vec<_> = items.iter().map(|item| self.listeners.find(item, self.cx.sink)).collect();
+        let found: Vec<_> = items.iter().map(|item| self.listener(item)).collect();
         found.into_iter().collect::<Option<Vec<_>>>().filter(|found| !found.is_empty())
+    }
+
+    /// Those that take routes; reported when there is none.
+    fn all_listeners(&self, options: &Options<'_>) -> Option<Vec<usize>> {
+        let all: Vec<_> = self.listeners.with_routes().collect();
+        if all.is_empty() && !self.cx.sink.is_incomplete() && self.cx.sink.errors() == 0 {
+            let fault = "there is no http or https listener for the route";
+            let problem = Problem::new(options.path(), options.span(), fault);
+            self.cx.sink.report(problem.hint("tcp, tls and udp listeners name their `pool` themselves"));
+        }
+        Some(all)
+    }
+
+    fn listener(&self, given: &Given<'_>) -> Option<usize> {
+        let index = self.listeners.names.find(given, self.cx.sink)?;
+        if self.listeners.plans.get(index).is_some_and(|plan| plan.service != ServicePlan::Http) {
+            let hint = "tcp, tls and udp listeners name their `pool` themselves";
+            given.fault("only http and https listeners have routes", Some(hint.into()));
+            return None;
+        }
+        Some(index)
     }
 
     fn action(&self, options: &Options<'_>, answers: Answers) -> Option<Action> {

@@ -12,9 +12,7 @@ use crate::model::settings::{KeepAlive, SocketOptions, UpstreamSocket};
 pub(super) fn listener(listener: &Options<'_>) -> SocketOptions {
     let options = listener.section("socket");
     for (key, remedy) in OUTWARD_ONLY {
-        if let Some(given) = options.given(key) {
-            given.fault(format!("a listener has no `{key}`"), Some((*remedy).into()));
-        }
+        options.misplaced(key, format!("a listener has no `{key}`"), remedy);
     }
     let socket = shared(&options);
     options.finish();

@@ -205,6 +205,7 @@ fn connect(address: &Address, timeout: Duration) -> io::Result<Socket> {
     let (domain, to) = match address {
         Address::Inet(address) => (Domain::for_address(*address), SockAddr::from(reachable(*address))),
         Address::Unix(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        Address::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
     let socket = Socket::new(domain, Type::STREAM, None)?;
     socket.connect_timeout(&to, timeout)?;

@@ -387,7 +387,8 @@ fn set_options(
     before: Option<(&Sockets, &State)>,
 ) -> Result<(), RunError> {
     for opened in &sockets.opened {
-        let Address::Inet(address) = opened.address else { continue };
+        let Some(address) = opened.address.inet() else { continue };
+        let is_tcp = !matches!(opened.address, Address::Udp(_));
         let Some(wanted) = socket_options(plan, ids, opened.listener) else { continue };
         let known = before.and_then(|(sockets, state)| {
             let known = sockets.opened.iter().find(|known| known.address == opened.address)?;
@@ -396,7 +397,7 @@ fn set_options(
         if known == Some(wanted) {
             continue;
         }
-        let nature = Nature { is_v6: address.is_ipv6(), is_tcp: true, is_new: known.is_none() };
+        let nature = Nature { is_v6: address.is_ipv6(), is_tcp, is_new: known.is_none() };
         for socket in &opened.sockets {
             let set = options::set(&**socket, nature, wanted);
             set.map_err(|refused| RunError::bind((opened.asked.clone(), refused.into())))?;

@@ -16,6 +16,8 @@ pub enum Address {
     Inet(SocketAddr),
     /// A Unix stream socket, written `unix:/path`.
     Unix(Arc<Path>),
+    /// An IPv4 or IPv6 address with a port for datagrams, written `udp:ADDRESS:PORT`.
+    Udp(SocketAddr),
 }
 
 /// Where an endpoint is, as written: an [`Address`], or a host name with a port.
@@ -54,7 +56,7 @@ impl Address {
     #[must_use]
     pub fn inet(&self) -> Option<SocketAddr> {
         match self {
-            Self::Inet(address) => Some(*address),
+            Self::Inet(address) | Self::Udp(address) => Some(*address),
             Self::Unix(_) => None,
         }
     }
@@ -87,6 +89,9 @@ impl FromStr for Target {
             }
             return Ok(Self::Address(Address::Unix(PathBuf::from(path).into())));
         }
+        if let Some(address) = text.strip_prefix("udp:").and_then(|address| address.parse().ok()) {
+            return Ok(Self::Address(Address::Udp(address)));
+        }
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(Address::Inet(address)));
         }
@@ -115,6 +120,7 @@ impl fmt::Display for Address {
         match self {
             Self::Inet(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Udp(address) => write!(f, "udp:{address}"),
         }
     }
 }

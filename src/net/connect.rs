@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustls_pki_types::ServerName;
 use thiserror::Error;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -26,6 +27,15 @@ pub struct Dial {
     pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
     /// What is set of the socket, where it is not the default.
     pub socket: Option<Arc<UpstreamSocket>>,
+}
+
+/// What a connection is opened with, for the one client that it is for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Onward<'a> {
+    /// Bytes to write as soon as the socket is connected, before TLS.
+    pub preface: &'a [u8],
+    /// The client, from whose address it is connected where the sockets are transparent.
+    pub source: Option<SocketAddr>,
 }
 
 /// How long each step may take.
@@ -77,8 +87,13 @@ impl Steps {
 ///
 /// # Errors
 /// Which step failed, and why.
-pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<Stream, DialError> {
-    let socket = match timeout(timeouts.connect, open(dial)).await {
+pub async fn dial(
+    dial: &Dial,
+    timeouts: DialTimeouts,
+    onward: &Onward<'_>,
+    steps: &Steps,
+) -> Result<Stream, DialError> {
+    let socket = match timeout(timeouts.connect, open(dial, onward)).await {
         Ok(opened) => opened.map_err(DialError::Connect)?,
         Err(_) => return Err(DialError::ConnectTimeout(timeouts.connect)),
     };
@@ -95,19 +110,29 @@ pub async fn dial(dial: &Dial, timeouts: DialTimeouts, steps: &Steps) -> Result<
     }
 }
 
-async fn open(dial: &Dial) -> io::Result<Socket> {
-    match &dial.address {
+async fn open(dial: &Dial, onward: &Onward<'_>) -> io::Result<Socket> {
+    let mut socket = match &dial.address {
         Address::Inet(address) => {
-            let socket = connect(*address, dial.socket.as_deref()).await?;
-            Ok(Socket::Tcp(socket))
+            Socket::Tcp(connect(*address, dial.socket.as_deref(), onward.source).await?)
         }
-        Address::Unix(path) => Ok(Socket::Unix(UnixStream::connect(path).await?)),
+        Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
+        // Nothing is connected to by it.
+        Address::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    if !onward.preface.is_empty() {
+        socket.write_all(onward.preface).await?;
     }
+    Ok(socket)
 }
 
-async fn connect(address: SocketAddr, wanted: Option<&UpstreamSocket>) -> io::Result<TcpStream> {
+async fn connect(
+    address: SocketAddr,
+    wanted: Option<&UpstreamSocket>,
+    client: Option<SocketAddr>,
+) -> io::Result<TcpStream> {
     if let Some(wanted) = wanted {
-        return options::stream_to(address, wanted, None)?.connect(address).await;
+        let socket = options::stream_to(address, wanted, client.map(|client| client.ip()))?;
+        return socket.connect(address).await;
     }
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;

@@ -2,7 +2,7 @@
 //! place it takes. Matches them to addresses; does not know who asks for those, nor how they came.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path;
@@ -76,14 +76,15 @@ impl Inherited {
     /// Adds a socket, which is nobody's else unless `kept` as soon as [`Self::settle`] says so.
     ///
     /// # Errors
-    /// When it is not a stream socket that listens.
+    /// When it is neither a stream socket that listens nor one for UDP.
     pub fn add(&self, given: Given) -> io::Result<()> {
         let Given { asked, owner, socket, kept } = given;
         let raw = SockRef::from(&socket);
-        if raw.r#type()? != Type::STREAM || !raw.is_listener()? {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"));
-        }
-        let address = address_of(&socket)?;
+        let address = match (raw.r#type()?, address_of(&socket)?) {
+            (Type::DGRAM, Address::Inet(address)) => Address::Udp(address),
+            (Type::STREAM, address) if raw.is_listener()? => address,
+            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a listening socket")),
+        };
         let lives_on = LivesOn::default();
         lives_on.set(true);
         let socket = adopt(socket, &address, lives_on.clone())?;
@@ -161,7 +162,7 @@ pub fn absolute(address: &Address) -> Address {
         Address::Unix(path) => {
             path::absolute(path).map_or(address.clone(), |path| Address::Unix(path.into()))
         }
-        Address::Inet(_) => address.clone(),
+        Address::Inet(_) | Address::Udp(_) => address.clone(),
     }
 }
 
@@ -179,6 +180,11 @@ fn adopt(socket: OwnedFd, address: &Address, lives_on: LivesOn) -> io::Result<Bo
             let socket = UnixListener::from(socket);
             socket.set_nonblocking(true)?;
             Ok(BoundSocket::Unix(socket, Arc::new(file)))
+        }
+        Address::Udp(_) => {
+            let socket = UdpSocket::from(socket);
+            socket.set_nonblocking(true)?;
+            Ok(BoundSocket::Udp(socket, lives_on))
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -35,6 +35,8 @@ pub enum BoundSocket {
     Tcp(std::net::TcpListener, LivesOn),
     /// Unix, with its file.
     Unix(StdUnixListener, Arc<SocketFile>),
+    /// UDP, which receives rather than listens.
+    Udp(UdpSocket, LivesOn),
 }
 
 /// A listening socket on a worker.
@@ -88,6 +90,16 @@ pub fn bind(address: &Address, workers: usize) -> io::Result<Bound> {
             sockets.push(BoundSocket::Unix(first, file));
             Ok(Bound { address: address.clone(), sockets })
         }
+        Address::Udp(wanted) => {
+            drop(bind_udp(*wanted, Port::Alone)?);
+            let first = bind_udp(*wanted, Port::Shared)?;
+            let got = first.local_addr()?;
+            let mut sockets = vec![BoundSocket::Udp(first, LivesOn::default())];
+            for _ in 1..workers {
+                sockets.push(BoundSocket::Udp(bind_udp(got, Port::Shared)?, LivesOn::default()));
+            }
+            Ok(Bound { address: Address::Udp(got), sockets })
+        }
     }
 }
 
@@ -100,6 +112,7 @@ impl BoundSocket {
         match self {
             Self::Tcp(socket, lives_on) => Ok(Self::Tcp(socket.try_clone()?, lives_on.clone())),
             Self::Unix(socket, file) => Ok(Self::Unix(socket.try_clone()?, Arc::clone(file))),
+            Self::Udp(socket, lives_on) => Ok(Self::Udp(socket.try_clone()?, lives_on.clone())),
         }
     }
 
@@ -122,7 +135,7 @@ impl BoundSocket {
     #[must_use]
     pub fn lives_on(&self) -> &LivesOn {
         match self {
-            Self::Tcp(_, lives_on) => lives_on,
+            Self::Tcp(_, lives_on) | Self::Udp(_, lives_on) => lives_on,
             Self::Unix(_, file) => &file.lives_on,
         }
     }
@@ -130,13 +143,17 @@ impl BoundSocket {
     /// Whether each worker has one of its own, rather than the same one.
     #[must_use]
     pub fn is_one_of_many(&self) -> bool {
-        matches!(self, Self::Tcp(socket, _) if socket_reuseport(socket).unwrap_or(false))
+        match self {
+            Self::Tcp(socket, _) => socket_reuseport(socket).unwrap_or(false),
+            Self::Udp(socket, _) => socket_reuseport(socket).unwrap_or(false),
+            Self::Unix(..) => false,
+        }
     }
 
     /// Makes the socket part of the current runtime.
     ///
     /// # Errors
-    /// When the runtime cannot register it.
+    /// When the runtime cannot register it, or it is one for datagrams.
     pub fn listen(self) -> io::Result<Listener> {
         match self {
             Self::Tcp(socket, lives_on) => {
@@ -145,6 +162,7 @@ impl BoundSocket {
                 Ok(Listener::Tcp(TcpListener::from_std(socket)?, lives_on))
             }
             Self::Unix(socket, file) => Ok(Listener::Unix(UnixListener::from_std(socket)?, file)),
+            Self::Udp(..) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
@@ -154,6 +172,7 @@ impl AsFd for BoundSocket {
         match self {
             Self::Tcp(socket, _) => socket.as_fd(),
             Self::Unix(socket, _) => socket.as_fd(),
+            Self::Udp(socket, _) => socket.as_fd(),
         }
     }
 }
@@ -318,6 +337,17 @@ fn bind_tcp(address: SocketAddr, port: Port) -> io::Result<std::net::TcpListener
     if port == Port::Shared {
         socket.listen(BACKLOG)?;
     }
+    Ok(socket.into())
+}
+
+fn bind_udp(address: SocketAddr, port: Port) -> io::Result<UdpSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_port(port != Port::Alone)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }
 

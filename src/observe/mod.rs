@@ -5,6 +5,7 @@ pub mod access_log;
 mod buckets;
 pub mod civil;
 pub mod connections;
+pub mod ended;
 pub mod log;
 pub mod metrics;
 pub mod panics;

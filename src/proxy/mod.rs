@@ -4,8 +4,13 @@
 pub mod http;
 pub mod listening;
 pub mod live;
+pub mod serve;
+mod tcp;
+mod tls;
+pub mod udp;
 pub mod worker;
 
 pub use listening::Listening;
 pub use live::Live;
+pub use serve::{Arrival, serve};
 pub use worker::Worker;

@@ -22,6 +22,7 @@ pub mod path;
 mod pattern;
 mod query;
 mod shadow;
+pub mod sni;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::places::Seat;
 use super::{Endpoint, Lease};
-use crate::net::connect::{DialError, DialTimeouts, dial};
+use crate::net::connect::{DialError, DialTimeouts, Onward, dial};
 use crate::net::http1::Conn;
 use crate::observe::metrics::Shard;
 
@@ -68,7 +68,7 @@ impl Http1Connection {
         seat: Seat,
     ) -> Result<Self, DialError> {
         let endpoint = &lease.endpoint().shared;
-        let stream = dial(&endpoint.dial, timeouts, &lease.connects()).await?;
+        let stream = dial(&endpoint.dial, timeouts, &Onward::default(), &lease.connects()).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard, seat);
         let conn = Rc::new(Conn::new(stream, Bytes::new()));
         Ok(Self { conn, requests: 1, idle_since: None, counted: Cell::default(), open })

@@ -19,7 +19,7 @@ use super::places::Seat;
 use super::{Lease, LocalEndpoint};
 use crate::ambient;
 use crate::limit::Rejection;
-use crate::net::connect::{DialError, DialTimeouts, dial};
+use crate::net::connect::{DialError, DialTimeouts, Onward, dial};
 use crate::net::stream::Rewound;
 use crate::observe::panics::{Place, contain};
 
@@ -276,7 +276,7 @@ impl Drop for StreamPermit {
 
 async fn connect(lease: &Lease, seat: Seat, timeouts: DialTimeouts) -> Result<Http2Connection, OpenError> {
     let endpoint: &LocalEndpoint = lease.endpoint();
-    let stream = dial(&endpoint.shared.dial, timeouts, &lease.connects()).await?;
+    let stream = dial(&endpoint.shared.dial, timeouts, &Onward::default(), &lease.connects()).await?;
     let stream = Rewound::new(Bytes::new(), stream);
     let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard, seat);
     let traffic = stream.traffic();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::pressure::take_one;
-use super::{Observed, Pool, Pressure};
+use super::{Observed, Pool, Pressure, Service};
 use crate::model::settings::{
     self, ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
 };
@@ -56,7 +56,9 @@ pub struct Listener {
     pub name: Name,
     /// Tells it from one that is configured otherwise.
     pub fingerprint: Fingerprint,
-    /// TLS, for `https`.
+    /// What becomes of its connections.
+    pub service: Service,
+    /// TLS, where it is terminated.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// The routes that its requests can take.
     pub routes: Table<Arc<Route>>,

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -171,19 +171,23 @@ impl Accepting {
     fn take_up(&mut self, wanted: &Wanted) -> io::Result<bool> {
         let Some(listening) = self.worker.listening(wanted.listener) else { return Ok(false) };
         self.held.hold(wanted);
-        let socket = wanted.socket.try_clone()?.listen()?;
+        let socket = wanted.socket.try_clone()?;
         let entrance = Rc::new(Entrance {
             socket: Arc::downgrade(&wanted.socket),
             listening: RefCell::new(listening),
             end: Notify::new(),
         });
-        let accepted = accept(
-            Rc::clone(&self.worker),
-            (Rc::clone(&entrance), socket),
-            Arc::clone(&self.held),
-            self.phase.clone(),
-        );
-        self.doors.push(Door { entrance, task: spawn_local(accepted) });
+        let worker = Rc::clone(&self.worker);
+        let task = match socket {
+            BoundSocket::Udp(socket, _) => {
+                spawn_local(receive(worker, (Rc::clone(&entrance), socket), Arc::clone(&self.held)))
+            }
+            socket => {
+                let at = (Rc::clone(&entrance), socket.listen()?);
+                spawn_local(accept(worker, at, Arc::clone(&self.held), self.phase.clone()))
+            }
+        };
+        self.doors.push(Door { entrance, task });
         Ok(true)
     }
 
@@ -193,6 +197,15 @@ impl Accepting {
             self.closing.push(door.task);
         }
     }
+}
+
+async fn receive(worker: Rc<Worker>, (entrance, socket): (Rc<Entrance>, UdpSocket), held: Arc<Held>) {
+    tokio::select! {
+        biased;
+        () = proxy::udp::receive(worker, &entrance.listening, socket) => {}
+        () = entrance.end.notified() => {}
+    }
+    held.let_go(&entrance.socket);
 }
 
 async fn accept(
@@ -247,7 +260,7 @@ async fn accept_all(worker: &Rc<Worker>, entrance: &Entrance, socket: &Listener)
 impl Entrance {
     fn admit(&self, worker: &Rc<Worker>, stream: Socket, peer: Option<SocketAddr>) {
         let listening = Rc::clone(&self.listening.borrow());
-        spawn_local(proxy::http::serve(Rc::clone(worker), listening, stream, peer));
+        spawn_local(proxy::serve(Rc::clone(worker), listening, stream, peer));
     }
 }
 

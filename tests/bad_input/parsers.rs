@@ -3,8 +3,10 @@
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use fastrand::Rng;
+use forebay::wire::client_hello::Reader;
 
 use crate::mutation::{REQUESTS, RESPONSES, mutate};
 use crate::{properties, seeds};
@@ -46,6 +48,31 @@ fn chunked_bodies_have_one_meaning() {
         "a  \r\n0123456789\r\n1\r\nx\r\nF\r\n0123456789abcde\r\n0\r\nContent-Length: 5\r\n\r\n",
     ];
     assert_holds(properties::chunked_body, &bytes(&bodies), 2_000);
+}
+
+#[test]
+fn client_hellos_have_one_meaning() {
+    let names =
+        ["db.example.com", "127.0.0.1"].map(|name| rustls_pki_types::ServerName::try_from(name).unwrap());
+    let mut hellos = Vec::new();
+    for name in names {
+        let mut config = rustls::ClientConfig::builder()
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"postgresql".to_vec()];
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        hellos.push(hello);
+    }
+    let fragmented = hellos.iter().map(|hello| hello.get(5..).unwrap().chunks(40)).map(|pieces| {
+        pieces
+            .flat_map(|piece| [&[22, 3, 1, 0, u8::try_from(piece.len()).unwrap()], piece].concat())
+            .collect()
+    });
+    hellos.extend(fragmented.collect::<Vec<_>>());
+    assert!(hellos.iter().all(|hello| Reader::default().read(hello).unwrap().is_some()));
+    assert_holds(properties::client_hello, &hellos, 5_000);
 }
 
 #[test]

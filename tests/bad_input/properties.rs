@@ -9,7 +9,7 @@ use forebay::model::{Fields, RequestHead, ResponseHead};
 use forebay::wire::chunked::{Decoder, Event};
 use forebay::wire::encode::{self, Persistence};
 use forebay::wire::parse::{self, HeadLimits};
-use forebay::wire::{Length, Malformed, framing};
+use forebay::wire::{Length, Malformed, client_hello, framing};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 8 * 1024, fields: 64 };
 
@@ -70,6 +70,21 @@ pub(crate) fn chunked_body(data: &[u8]) {
     encode::last_chunk(&mut written, Some(&fields));
     let again = decode(&written, written.len());
     assert_eq!((again.body, again.end, again.rest), (body, Some(Ok(trailers)), 0));
+}
+
+/// A ClientHello reads alike however it is cut up, and what is read of it is sound.
+pub(crate) fn client_hello(data: &[u8]) {
+    let whole = client_hello::Reader::default().read(data);
+    let mut reader = client_hello::Reader::default();
+    let cut = (1..=data.len()).find_map(|len| reader.read(data.get(..len)?).transpose());
+    assert_eq!(cut.transpose(), whole, "byte by byte");
+    let Ok(Some(hello)) = whole else { return };
+    if let Some(name) = &hello.server_name {
+        assert!((1..=253).contains(&name.len()) && !name.ends_with('.'), "{name:?}");
+        assert!(!name.bytes().any(|b| b.is_ascii_uppercase() || !b.is_ascii_graphic()), "{name:?}");
+    }
+    assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()));
+    assert_eq!(hello.alpn.iter().collect::<client_hello::Alpn>(), hello.alpn);
 }
 
 /// A configuration is understood or there is a problem to tell, and the telling works.

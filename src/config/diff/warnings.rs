@@ -49,7 +49,7 @@ fn endpoints(count: usize) -> String {
 /// Pools that routes led to and none leads to any more.
 fn forsaken_pools(pair: &Pair<'_>) -> Vec<Warning> {
     let used = |plan: &Plan| -> HashSet<Name> {
-        let used = used_pools(&plan.routes, &plan.pools);
+        let used = used_pools(&plan.listeners, &plan.routes, &plan.pools);
         used.into_iter().filter_map(|pool| plan.pools.get(pool)).map(|pool| pool.name.clone()).collect()
     };
     let (before, after) = (used(pair.before), used(pair.after));

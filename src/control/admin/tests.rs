@@ -56,6 +56,7 @@ async fn ask(address: &Address, method: &str, path: &str) -> String {
             stream.write_all(request.as_bytes()).await.unwrap();
             stream.read_to_string(&mut answer).await.unwrap();
         }
+        Address::Udp(_) => unreachable!("nobody listens there for requests"),
         Address::Unix(path) => {
             let mut stream = UnixStream::connect(path).await.unwrap();
             stream.write_all(request.as_bytes()).await.unwrap();

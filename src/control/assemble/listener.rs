@@ -9,7 +9,7 @@ use crate::config::plan::ListenerPlan;
 use crate::observe::access_log::{AccessLog, Options};
 use crate::observe::metrics::Registry;
 use crate::route::{Rule, Table};
-use crate::upstream::{Listener, Route};
+use crate::upstream::{Listener, Route, Service};
 
 /// The access logs of the plan's listeners, in their order.
 ///
@@ -44,18 +44,20 @@ pub(super) fn logs(
 
 /// The listener, which is the one before if nothing of it and of its routes has changed.
 pub(super) fn listener(
-    plan: &ListenerPlan,
+    (plan, service): (&ListenerPlan, Service),
     routes: Vec<(&Rule, Arc<Route>)>,
     access_log: Option<Arc<AccessLog>>,
     before: Option<&Arc<Listener>>,
     registry: &Registry,
 ) -> Arc<Listener> {
-    if let Some(before) = before.filter(|before| is_same(plan, &routes, before)) {
+    if let Some(before) = before.filter(|before| before.service == service && is_same(plan, &routes, before))
+    {
         return Arc::clone(before);
     }
     Arc::new(Listener {
         name: plan.name.clone(),
         fingerprint: plan.fingerprint,
+        service,
         tls: plan.tls.clone(),
         routes: Table::new(routes.into_iter().map(|(rule, route)| (rule.clone(), route)).collect()),
         timeouts: plan.timeouts.clone(),

@@ -7,6 +7,7 @@ mod inherit;
 mod listener;
 mod pool;
 mod route;
+mod service;
 
 use std::collections::HashMap;
 use std::io;

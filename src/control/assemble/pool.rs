@@ -273,7 +273,9 @@ fn server_name(
         return Ok(name.clone());
     }
     let own = match target {
-        Target::Address(Address::Inet(address)) => Some(ServerName::from(address.ip())),
+        Target::Address(Address::Inet(address) | Address::Udp(address)) => {
+            Some(ServerName::from(address.ip()))
+        }
         Target::Address(Address::Unix(_)) => None,
         Target::Host { name, .. } => ServerName::try_from(name.to_string()).ok(),
     };

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Ground, Known, listener};
+use super::{Ground, Known, listener, service};
 use crate::ambient;
 use crate::config::Plan;
 use crate::config::plan::{Action, ListenerPlan, PoolId, RoutePlan};
@@ -69,7 +69,13 @@ impl<'a> Routing<'a> {
                 listeners.resize(id + 1, None);
             }
             if let Some(place) = listeners.get_mut(*id) {
-                *place = Some(listener::listener(plan, routes, log, before, self.ground.registry));
+                *place = Some(listener::listener(
+                    (plan, service::service(&plan.service, self.plan)),
+                    routes,
+                    log,
+                    before,
+                    self.ground.registry,
+                ));
             }
         }
         listeners

@@ -24,7 +24,7 @@ use super::read::{Status, Taken, shown};
 use crate::ambient;
 use crate::config::plan::{OtlpPlan, OtlpProtocol};
 use crate::model::{Address, Target};
-use crate::net::connect::{Dial, DialError, DialTimeouts, Steps, dial};
+use crate::net::connect::{Dial, DialError, DialTimeouts, Onward, Steps, dial};
 use crate::net::stream::Stream;
 
 /// A collector, and the connection to it if there is one.
@@ -146,7 +146,8 @@ async fn connect(plan: &OtlpPlan) -> Result<Stream, Failed> {
     let mut failed = None;
     for address in addresses {
         let steps = Steps::begin(ambient::now());
-        match dial(&Dial { address, tls: tls.clone(), socket: None }, timeouts, &steps).await {
+        let dials = Dial { address, tls: tls.clone(), socket: None };
+        match dial(&dials, timeouts, &Onward::default(), &steps).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = Some(error),
         }

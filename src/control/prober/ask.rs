@@ -15,7 +15,7 @@ use crate::ambient;
 use crate::health::check::CheckResult;
 use crate::health::probe::{Check, Judgement, Probe};
 use crate::model::units;
-use crate::net::connect::{Dial, DialError, DialTimeouts, Steps, dial};
+use crate::net::connect::{Dial, DialError, DialTimeouts, Onward, Steps, dial};
 use crate::net::stream::Stream;
 
 /// A check of one endpoint.
@@ -83,7 +83,9 @@ impl Question {
     async fn carry_out(&self, progress: &mut Progress) -> Result<(), Failed> {
         let limits = DialTimeouts { connect: self.timeout, tls_handshake: self.timeout };
         let steps = Steps::begin(ambient::now());
-        let stream = dial(&self.dial, limits, &steps).await.map_err(|error| self.not_connected(error))?;
+        let stream = dial(&self.dial, limits, &Onward::default(), &steps)
+            .await
+            .map_err(|error| self.not_connected(error))?;
         progress.connected = true;
         match &self.check {
             Check::Bytes(probe) => self.converse(&**probe, stream, progress).await,

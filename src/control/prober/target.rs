@@ -191,7 +191,7 @@ fn authority(address: &Address, name: Option<&ServerName<'static>>) -> String {
     match (name, port, address) {
         (Some(ServerName::DnsName(name)), Some(port), _) => format!("{}:{port}", name.as_ref()),
         (Some(ServerName::DnsName(name)), None, _) => name.as_ref().to_owned(),
-        (_, _, Address::Inet(address)) => address.to_string(),
+        (_, _, Address::Inet(address) | Address::Udp(address)) => address.to_string(),
         (_, _, Address::Unix(_)) => "localhost".to_owned(),
     }
 }

@@ -137,7 +137,7 @@ fn rough(time: Duration) -> Duration {
 /// Why an address cannot be bound now, if so. Unix sockets are not tried, for trying leaves a file.
 fn unbindable(address: &Address) -> Option<String> {
     match address {
-        Address::Inet(_) => {
+        Address::Inet(_) | Address::Udp(_) => {
             listen::bind(address, 1).err().map(|error| format!("cannot listen on {address}: {error}"))
         }
         Address::Unix(_) => None,

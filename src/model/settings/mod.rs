@@ -2,6 +2,7 @@
 //! here and nowhere else; `config/reference.toml` is tested against them.
 
 mod access_log;
+mod layer4;
 mod limits;
 mod metrics;
 mod overload;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use access_log::{Facility, LogField, LogSample, LogTarget, Outline, Syslog, SyslogPeer};
+pub use layer4::{FlowSettings, StreamTimeouts};
 pub use limits::{Limits, Priorities, Priority};
 pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;

@@ -194,7 +194,7 @@ fn tcp(target: &Target) -> io::Result<TcpStream> {
 /// What `connect` makes of the first of the target's addresses with which it can.
 fn first_of<T>(target: &Target, connect: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     let addresses: Vec<SocketAddr> = match target {
-        Target::Address(Address::Inet(address)) => vec![*address],
+        Target::Address(Address::Inet(address) | Address::Udp(address)) => vec![*address],
         Target::Address(Address::Unix(_)) => Vec::new(),
         Target::Host { name, port } => (&**name, *port).to_socket_addrs()?.collect(),
     };

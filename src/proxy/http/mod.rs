@@ -32,7 +32,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use identity::Peer;
-pub use serve::serve;
+pub(in crate::proxy) use refuse::Refused;
+pub(in crate::proxy) use serve::accepted;
 
 use super::{Live, Worker};
 use crate::model::{RequestHead, ResponseHead};

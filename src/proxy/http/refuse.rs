@@ -11,11 +11,11 @@ use super::respond;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
 use crate::proxy::Worker;
-use crate::upstream::Listener;
+use crate::upstream::{Listener, Service};
 
 /// A connection that is to be told that it is refused.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(in crate::proxy) struct Refused {
     socket: Socket,
     why: Refusal,
     worker: Rc<Worker>,
@@ -23,8 +23,8 @@ pub(super) struct Refused {
 
 impl Refused {
     /// Refuses a connection. `None` where it was closed at once: over TLS it would take a handshake to say
-    /// why, and many that are told already are enough.
-    pub(super) fn new(
+    /// why, other protocols have words of their own, and many that are told already are enough.
+    pub(in crate::proxy) fn new(
         worker: &Rc<Worker>,
         listener: &Listener,
         socket: Socket,
@@ -33,12 +33,13 @@ impl Refused {
         listener.metrics.turned_away(worker.shard, why);
         // Not left to the connection's task: until the tasks have their turn, a burst would hold more
         // descriptors than there are.
-        let told = listener.tls.is_none() && worker.pressure.begin_parting();
+        let told =
+            listener.tls.is_none() && listener.service == Service::Http && worker.pressure.begin_parting();
         told.then(|| Self { socket, why, worker: Rc::clone(worker) })
     }
 
     /// Tells the client, which gets only so much time for it.
-    pub(super) async fn tell(mut self) {
+    pub(in crate::proxy) async fn tell(mut self) {
         let _ = timeout(PARTING, tell(&mut self.socket, self.why)).await;
     }
 }

@@ -1,63 +1,26 @@
-//! A client's connection from its acceptance: TLS if the listener has it, then the version of HTTP
-//! that was agreed on or that the first bytes show.
+//! A client's connection that is to carry HTTP: TLS if the listener has it, then the version that was agreed
+//! on or that the first bytes show.
 
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio_rustls::TlsAcceptor;
 
-use super::refuse::Refused;
 use super::{Connection, Peer, http1, http2};
-use crate::limit::Refusal;
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
-use crate::observe::metrics::{ClientTimeout, ListenerMetrics};
-use crate::observe::panics::{Place, contain};
+use crate::observe::metrics::ClientTimeout;
+use crate::proxy::Arrival;
 use crate::proxy::live::Tls;
-use crate::proxy::{Listening, Worker};
 use crate::upstream::Listener;
-use crate::upstream::snapshot::Entered;
-
-/// Serves a connection that `listening` accepted from `peer`. It counts as open from the call on,
-/// before anything of it is polled. A panic ends it alone.
-pub fn serve(
-    worker: Rc<Worker>,
-    listening: Rc<Listening>,
-    socket: Socket,
-    peer: Option<SocketAddr>,
-) -> impl Future<Output = ()> {
-    let registered = worker.register(&listening, peer);
-    let entrance = Entrance::new(&worker, &listening, socket);
-    async move {
-        registered.attend().await;
-        match entrance {
-            Entrance::Open(entry, socket, listener) => {
-                let cx = Connection {
-                    worker: Rc::clone(&worker),
-                    live: Rc::clone(registered.live()),
-                    peer: Peer::new(peer.map(|peer| peer.ip()), scheme_of(&listener)),
-                };
-                let served = pin!(accepted(cx, listener, socket));
-                if let Err(panic) = contain(Place::Connection, served).await {
-                    let local = listening.local(&worker);
-                    let listener =
-                        local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
-                    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
-                }
-                drop(entry);
-            }
-            Entrance::Refused(refused) => Box::pin(refused.tell()).await,
-            Entrance::Closed => {}
-        }
-    }
-}
 
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
-async fn accepted(cx: Connection, listener: Arc<Listener>, socket: Socket) {
+pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
+    let Arrival { worker, live, client } = arrival;
+    let peer = Peer::new(client.map(|client| client.ip()), scheme_of(&listener));
+    let cx = Connection { worker, live, peer };
     let Some(config) = &listener.tls else {
         // Whatever is configured later is for the connection too: it holds nothing of before.
         drop(listener);
@@ -74,48 +37,6 @@ async fn accepted(cx: Connection, listener: Arc<Listener>, socket: Socket) {
 
 fn scheme_of(listener: &Listener) -> &'static str {
     if listener.tls.is_some() { "https" } else { "http" }
-}
-
-/// Counts a connection for as long as it lives, in metrics and against what there may be.
-struct Entry {
-    metrics: Arc<ListenerMetrics>,
-    worker: Rc<Worker>,
-    /// Given back with it.
-    _entered: Entered,
-}
-
-/// Whether a connection is let in.
-enum Entrance {
-    Open(Entry, Socket, Arc<Listener>),
-    Refused(Refused),
-    Closed,
-}
-
-impl Entrance {
-    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket) -> Self {
-        let local = listening.local(worker);
-        let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
-        match Entry::new(worker, listener) {
-            Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
-            Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
-        }
-    }
-}
-
-impl Entry {
-    fn new(worker: &Rc<Worker>, listener: &Listener) -> Result<Self, Refusal> {
-        let entered = listener.enter().ok_or(Refusal::Listener)?;
-        worker.pressure.enter()?;
-        listener.metrics.accepted(worker.shard);
-        Ok(Self { metrics: Arc::clone(&listener.metrics), worker: Rc::clone(worker), _entered: entered })
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        self.worker.pressure.leave();
-        self.metrics.closed(self.worker.shard);
-    }
 }
 
 /// Without ALPN, HTTP/2 by prior knowledge shows in the first bytes (RFC 9113 §3.3).

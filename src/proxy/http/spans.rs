@@ -2,7 +2,6 @@
 //! `forebay.…` for what they have no name for. Decides what is told, and of which requests.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -274,8 +273,7 @@ impl Attributes {
     /// Where an endpoint is.
     fn address(&mut self, address: &Address) {
         match address {
-            Address::Inet(SocketAddr::V4(address)) => self.socket(address.ip().to_string(), address.port()),
-            Address::Inet(SocketAddr::V6(address)) => self.socket(address.ip().to_string(), address.port()),
+            Address::Inet(at) | Address::Udp(at) => self.socket(at.ip().to_string(), at.port()),
             Address::Unix(path) => self.unix(path),
         }
     }

@@ -1,0 +1,110 @@
+//! A client's connection from its acceptance: counted, or refused, and then served as its listener has it.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::http::{self, Refused};
+use super::{Listening, Live, Worker, tcp, tls};
+use crate::limit::Refusal;
+use crate::net::stream::Socket;
+use crate::observe::metrics::ListenerMetrics;
+use crate::observe::panics::{Place, contain};
+use crate::upstream::snapshot::Entered;
+use crate::upstream::{Listener, Service};
+
+/// A connection that was let in, and what everything behind knows of it.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// What the worker knows of it.
+    pub live: Rc<Live>,
+    /// Who is at the other end; `None` for Unix sockets.
+    pub client: Option<SocketAddr>,
+}
+
+/// Serves a connection that `listening` accepted from `peer`. It counts as open from the call on,
+/// before anything of it is polled. A panic ends it alone.
+pub fn serve(
+    worker: Rc<Worker>,
+    listening: Rc<Listening>,
+    socket: Socket,
+    peer: Option<SocketAddr>,
+) -> impl Future<Output = ()> {
+    let registered = worker.register(&listening, peer);
+    let entrance = Entrance::new(&worker, &listening, socket);
+    async move {
+        registered.attend().await;
+        match entrance {
+            Entrance::Open(entry, socket, listener) => {
+                let arrival =
+                    Arrival { worker: Rc::clone(&worker), live: Rc::clone(registered.live()), client: peer };
+                let served = pin!(accepted(arrival, listener, socket));
+                if let Err(panic) = contain(Place::Connection, served).await {
+                    let local = listening.local(&worker);
+                    let listener =
+                        local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
+                    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
+                }
+                drop(entry);
+            }
+            Entrance::Refused(refused) => Box::pin(refused.tell()).await,
+            Entrance::Closed => {}
+        }
+    }
+}
+
+/// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it.
+async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
+    match &listener.service {
+        Service::Http => http::accepted(arrival, listener, socket).await,
+        Service::Tcp(_) => Box::pin(tcp::accepted(arrival, listener, socket)).await,
+        Service::Tls(_) => Box::pin(tls::accepted(arrival, listener, socket)).await,
+        // Its sockets accept nothing.
+        Service::Udp(_) => {}
+    }
+}
+
+/// Counts a connection for as long as it lives, in metrics and against what there may be.
+struct Entry {
+    metrics: Arc<ListenerMetrics>,
+    worker: Rc<Worker>,
+    /// Given back with it.
+    _entered: Entered,
+}
+
+/// Whether a connection is let in.
+enum Entrance {
+    Open(Entry, Socket, Arc<Listener>),
+    Refused(Refused),
+    Closed,
+}
+
+impl Entrance {
+    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket) -> Self {
+        let local = listening.local(worker);
+        let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
+        match Entry::new(worker, listener) {
+            Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
+            Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
+        }
+    }
+}
+
+impl Entry {
+    fn new(worker: &Rc<Worker>, listener: &Listener) -> Result<Self, Refusal> {
+        let entered = listener.enter().ok_or(Refusal::Listener)?;
+        worker.pressure.enter()?;
+        listener.metrics.accepted(worker.shard);
+        Ok(Self { metrics: Arc::clone(&listener.metrics), worker: Rc::clone(worker), _entered: entered })
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.worker.pressure.leave();
+        self.metrics.closed(self.worker.shard);
+    }
+}

@@ -1,0 +1,10 @@
+//! A `tls` listener's connection: what the client asks for is read, and nothing of it changed.
+
+use std::sync::Arc;
+
+use super::Arrival;
+use crate::net::stream::Socket;
+use crate::upstream::Listener;
+
+/// Serves a connection that was let in, until it ends.
+pub(super) async fn accepted(_arrival: Arrival, _listener: Arc<Listener>, _socket: Socket) {}

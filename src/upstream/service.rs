@@ -1,0 +1,80 @@
+//! What becomes of what a listener accepts, where that is not looked into: pools by weight.
+
+use std::sync::Arc;
+
+use crate::model::settings::{FlowSettings, Retry, StreamTimeouts};
+
+/// What becomes of what a listener accepts.
+#[derive(Debug, PartialEq)]
+pub enum Service {
+    /// Its requests take routes.
+    Http,
+    /// Its connections are passed on as they are.
+    Tcp(StreamService),
+    /// Likewise, to pools or listeners that the client's first message chooses.
+    Tls(TlsService),
+    /// Datagrams are passed on.
+    Udp(UdpService),
+}
+
+/// What becomes of the connections of a `tcp` listener.
+#[derive(Debug, PartialEq)]
+pub struct StreamService {
+    /// Where they go.
+    pub split: Split,
+    /// Time limits.
+    pub timeouts: StreamTimeouts,
+}
+
+/// What becomes of the connections of a `tls` listener.
+#[derive(Debug, PartialEq)]
+pub struct TlsService {
+    /// Where those go for which nothing else is said; they are closed when unset.
+    pub otherwise: Option<Split>,
+    /// Time limits.
+    pub timeouts: StreamTimeouts,
+}
+
+/// What becomes of the datagrams of a `udp` listener.
+#[derive(Debug, PartialEq)]
+pub struct UdpService {
+    /// Where they go.
+    pub split: Split,
+    /// What is a flow.
+    pub flows: FlowSettings,
+}
+
+/// Pools with their weights.
+#[derive(Debug, PartialEq)]
+pub struct Split(Vec<StreamBranch>);
+
+/// One of the pools.
+#[derive(Debug, PartialEq)]
+pub struct StreamBranch {
+    /// Index into [`super::Snapshot::pools`].
+    pub pool: usize,
+    /// When a connection that failed is tried again.
+    pub retry: Arc<Retry>,
+    /// This branch's weight and those of the branches before it, added up.
+    pub weight_upto: u64,
+}
+
+impl Split {
+    /// These branches, of which there is at least one.
+    #[must_use]
+    pub fn new(branches: Vec<StreamBranch>) -> Self {
+        Self(branches)
+    }
+
+    /// The branch for a uniformly distributed `draw`.
+    #[must_use]
+    pub fn branch(&self, draw: u64) -> Option<&StreamBranch> {
+        match self.0.as_slice() {
+            [only] => Some(only),
+            branches => {
+                let point = draw.checked_rem(branches.last()?.weight_upto)?;
+                branches.iter().find(|branch| point < branch.weight_upto)
+            }
+        }
+    }
+}
