@@ -21,6 +21,15 @@ pub(crate) enum Case {
     H1Close,
     /// HTTP/2 by prior knowledge, without TLS
     H2c,
+    /// Kept connections passed on unread, small bodies
+    #[value(skip)]
+    Stream,
+    /// The same with bodies of 1 MiB
+    #[value(skip)]
+    StreamMebibyte,
+    /// Connections passed on unread, each for one small body
+    #[value(skip)]
+    StreamClose,
 }
 
 /// What a load generator is told to do.
@@ -52,6 +61,9 @@ impl Case {
     pub(crate) const TARGETED: [Self; 5] =
         [Self::H1, Self::TlsH1, Self::H2Tls, Self::H1Mebibyte, Self::H1Close];
 
+    /// Those of proxies that read nothing.
+    pub(crate) const LAYER4: [Self; 3] = [Self::Stream, Self::StreamMebibyte, Self::StreamClose];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::H1 => "h1",
@@ -60,6 +72,9 @@ impl Case {
             Self::H1Mebibyte => "h1-1mib",
             Self::H1Close => "h1-close",
             Self::H2c => "h2c",
+            Self::Stream => "tcp",
+            Self::StreamMebibyte => "tcp-1mib",
+            Self::StreamClose => "tcp-close",
         }
     }
 
@@ -109,12 +124,41 @@ impl Case {
                 generator: streams,
                 target: None,
             },
+            Self::Stream | Self::StreamMebibyte | Self::StreamClose => self.stream(),
+        }
+    }
+
+    /// The loads of connections that are passed on unread.
+    fn stream(self) -> Shape {
+        let small = Shape {
+            words: "64 kept connections, requests of 45 bytes, answers of 266",
+            door: Door::Plain,
+            path: SMALL,
+            generator: Generator::Wrk { connections: 64, close: false },
+            target: Some(1.00),
+        };
+        match self {
+            Self::StreamMebibyte => Shape {
+                words: "16 kept connections, answers of 1 MiB",
+                path: MEBIBYTE,
+                generator: Generator::Wrk { connections: 16, close: false },
+                target: Some(0.60),
+                ..small
+            },
+            Self::StreamClose => Shape {
+                words: "64 clients, each answer on a new connection, which the origin closes",
+                path: CLOSING,
+                ..small
+            },
+            _ => small,
         }
     }
 }
 
 /// Answered with a body of 100 bytes.
 pub(crate) const SMALL: &str = "/small";
+/// The same, after which the origin closes the connection.
+pub(crate) const CLOSING: &str = "/closing";
 /// Answered with a body of 1 MiB.
 pub(crate) const MEBIBYTE: &str = "/mebibyte";
 /// Answered with the request head as the origin received it.

@@ -11,13 +11,14 @@ use tempfile::TempDir;
 
 use crate::Failure;
 use crate::options::Options;
-use crate::origin;
+use crate::{datagrams, origin};
 
 /// Removed, with what is in it, when dropped.
 #[derive(Debug)]
 pub(crate) struct Ground {
     dir: TempDir,
     origin: SocketAddr,
+    echo: SocketAddr,
     forebay: PathBuf,
     files: u64,
 }
@@ -38,8 +39,9 @@ impl Ground {
         let dir = tempfile::Builder::new().prefix("compare-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         write_certificate(dir.path())?;
         let origin = origin::start()?;
+        let echo = datagrams::start_echo()?;
         let forebay = options.forebay.clone();
-        Ok(Self { dir, origin, forebay, files: raise_files() })
+        Ok(Self { dir, origin, echo, forebay, files: raise_files() })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -48,6 +50,11 @@ impl Ground {
 
     pub(crate) fn origin(&self) -> SocketAddr {
         self.origin
+    }
+
+    /// Sends every datagram back.
+    pub(crate) fn echo(&self) -> SocketAddr {
+        self.echo
     }
 
     pub(crate) fn forebay(&self) -> &Path {

@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::cases::Case;
 use crate::ground::{Ground, PROXY_CORE};
 use crate::load::{self, Pace};
-use crate::options::{Dressing, Options};
+use crate::options::{Dressing, Options, Work};
 use crate::peers::{Serving, Start};
 use crate::quiet;
 use crate::speed::WARM_UP;
@@ -55,7 +55,7 @@ fn row(ground: &Ground, options: &Options, case: Case, pace: Pace) -> Result<Str
             let (Some(proxy), Some(readings)) = (options.proxies.get(place), all.get_mut(place)) else {
                 continue;
             };
-            let start = Start { dressing: Dressing::Added, workers: 1, cores: PROXY_CORE };
+            let start = Start { work: Work::Requests(Dressing::Added), workers: 1, cores: PROXY_CORE };
             let serving = Serving::start(ground, *proxy, start)?;
             let listener = serving.address(case.shape().door);
             load::paced(ground, &case.shape(), listener, (pace, WARM_UP))?;

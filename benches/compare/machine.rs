@@ -24,6 +24,9 @@ pub(crate) fn require_tools(options: &Options) -> Result<(), Failure> {
     if options.proxies.contains(&Proxy::Nginx) {
         needed.push(("nginx", "nginx"));
     }
+    if asked.contains(&Question::L4) || asked.contains(&Question::Udp) {
+        needed.push(("../lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"));
+    }
     if options.proxies.contains(&Proxy::Haproxy) || options.proxies.contains(&Proxy::HaproxySplice) {
         needed.push(("haproxy", "haproxy"));
     }

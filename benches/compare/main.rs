@@ -10,12 +10,14 @@ mod cases;
 mod checks;
 mod connections;
 mod cpu;
+mod datagrams;
 mod defences;
 mod faults;
 mod ground;
 mod health;
 mod latency;
 mod launch;
+mod layer4;
 mod load;
 mod machine;
 mod memory;
@@ -75,6 +77,8 @@ fn answer(options: &Options) -> Result<(), Failure> {
             Question::Observing => observing::section(&ground, options)?,
             Question::Scale => scale::section(&ground, options)?,
             Question::Scrape => scrape::section(&ground, options)?,
+            Question::L4 => layer4::section(&ground, options)?,
+            Question::Udp => datagrams::section(&ground, options)?,
         };
         let text = format!("{}\n{section}", machine::heading(&ground, options)?);
         println!("\n{text}");

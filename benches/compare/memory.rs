@@ -11,7 +11,7 @@ use crate::connections::{self, Idle};
 use crate::cpu;
 use crate::ground::{Ground, PROXY_CORE};
 use crate::load;
-use crate::options::{Dressing, Options};
+use crate::options::{Dressing, Options, Work};
 use crate::peers::{Door, Proxy, Serving, Start};
 use crate::speed::WARM_UP;
 use crate::statistics::median;
@@ -36,9 +36,9 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
     for proxy in &options.proxies {
         let mut growths = Vec::new();
         for _ in 0..rounds {
-            let plain = growth(ground, *proxy, Door::Plain, count)
+            let plain = growth(ground, *proxy, (ADDED, Door::Plain), count)
                 .map_err(|failure| format!("{}: {failure}", proxy.name()))?;
-            let tls = growth(ground, *proxy, Door::Tls, count)
+            let tls = growth(ground, *proxy, (ADDED, Door::Tls), count)
                 .map_err(|failure| format!("{} over TLS: {failure}", proxy.name()))?;
             eprintln!("memory {:7}: {plain:?}, TLS {tls:?}", proxy.name());
             growths.push((plain, tls));
@@ -61,14 +61,23 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
 
 /// In KiB; per connection except for `before`.
 #[derive(Debug, Clone, Copy)]
-struct Growth {
-    before: f64,
-    resident: f64,
-    anonymous: f64,
+pub(crate) struct Growth {
+    pub(crate) before: f64,
+    pub(crate) resident: f64,
+    pub(crate) anonymous: f64,
 }
 
-fn growth(ground: &Ground, proxy: Proxy, door: Door, count: usize) -> Result<Growth, Failure> {
-    let start = Start { dressing: Dressing::Added, workers: 1, cores: PROXY_CORE };
+/// By how much a proxy grows with `count` idle connections, each after one request.
+///
+/// # Errors
+/// Where the proxy fails.
+pub(crate) fn growth(
+    ground: &Ground,
+    proxy: Proxy,
+    (work, door): (Work, Door),
+    count: usize,
+) -> Result<Growth, Failure> {
+    let start = Start { work, workers: 1, cores: PROXY_CORE };
     let serving = Serving::start(ground, proxy, start)?;
     let tls = connections::tls(ground.dir())?;
     let case = if door == Door::Tls { Case::TlsH1 } else { Case::H1 };
@@ -88,6 +97,7 @@ fn growth(ground: &Ground, proxy: Proxy, door: Door, count: usize) -> Result<Gro
     })
 }
 
+const ADDED: Work = Work::Requests(Dressing::Added);
 /// For closed connections to be freed and allocators to give back what they will.
 const SETTLE: Duration = Duration::from_secs(1);
 /// Memory varies less than time.

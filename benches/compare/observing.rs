@@ -14,7 +14,7 @@ use crate::cases::Case;
 use crate::cpu;
 use crate::ground::{Ground, PROXY_CORE};
 use crate::load::{self, Pace};
-use crate::options::{Dressing, Options};
+use crate::options::{Dressing, Options, Work};
 use crate::peers::{Edited, Proxy, Serving, Start};
 use crate::quiet;
 use crate::sink::{self, Sink};
@@ -123,7 +123,7 @@ impl Subject {
                 vec![logged(format!("format = \"json\", path = {file:?}"))]
             }
         };
-        let start = Start { dressing: Dressing::Added, workers: 1, cores: PROXY_CORE };
+        let start = Start { work: Work::Requests(Dressing::Added), workers: 1, cores: PROXY_CORE };
         let edited = Edited { name: seen.name, edits: &edits };
         let serving = Serving::start_edited(ground, seen.proxy, start, edited)?;
         Ok(Self { serving, _pipe: pipe })

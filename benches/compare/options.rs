@@ -136,6 +136,10 @@ pub(crate) enum Question {
     Scale,
     /// What a scrape of metrics costs where there are many endpoints
     Scrape,
+    /// What connections cost that are passed on unread
+    L4,
+    /// What datagrams cost
+    Udp,
 }
 
 impl Question {
@@ -154,6 +158,8 @@ impl Question {
             Self::Observing => "observing",
             Self::Scale => "scale",
             Self::Scrape => "scrape",
+            Self::L4 => "l4",
+            Self::Udp => "udp",
         }
     }
 }
@@ -169,6 +175,15 @@ pub(crate) enum Fields {
     Bare,
 }
 
+/// What proxies do with what they are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// They read requests and pass each on.
+    Requests(Dressing),
+    /// They pass on connections and datagrams, and read nothing.
+    Streams,
+}
+
 /// Whether the proxies add fields to requests and responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dressing {
@@ -176,4 +191,16 @@ pub(crate) enum Dressing {
     Added,
     /// Nothing.
     Bare,
+}
+
+impl Dressing {
+    /// What its tables are headed with.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Added => {
+                "Forebay's defaults: `X-Forwarded-*`, `X-Request-Id` and `Via` added by every proxy"
+            }
+            Self::Bare => "Bare: no proxy adds a field",
+        }
+    }
 }

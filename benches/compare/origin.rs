@@ -1,6 +1,6 @@
 //! The origin behind every proxy: a thread of this program that answers as cheaply as it can, so
-//! that the core it shares with the load generator is not what limits the proxy. It knows three
-//! paths, keeps its connections for good and reads no request bodies.
+//! that the core it shares with the load generator is not what limits the proxy. It knows four
+//! paths, keeps its connections for good but after one of them, and reads no request bodies.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
-use crate::cases::{ECHO, MEBIBYTE};
+use crate::cases::{CLOSING, ECHO, MEBIBYTE};
 
 /// Starts the origin on a thread of its own, which ends with the process. It listens on the same port
 /// of 127.0.0.1 to 127.0.0.4.
@@ -63,6 +63,8 @@ async fn serve(mut stream: TcpStream, answers: &Answers) -> io::Result<()> {
         } else if asks_for(&head, ECHO) {
             stream.write_all(&response_head(head.len())).await?;
             stream.write_all(&head).await?;
+        } else if asks_for(&head, CLOSING) {
+            return stream.write_all(&answers.last).await;
         } else {
             stream.write_all(&answers.small).await?;
         }
@@ -78,12 +80,16 @@ fn asks_for(head: &[u8], path: &str) -> bool {
 /// What is sent, made once.
 struct Answers {
     small: Vec<u8>,
+    /// As `small`, before the connection is closed.
+    last: Vec<u8>,
     big: Vec<u8>,
 }
 
 impl Answers {
     fn new() -> Self {
-        Self { small: response(100), big: response(BIG_BODY) }
+        let small = response(100);
+        let last = String::from_utf8_lossy(&small).replacen("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1);
+        Self { small, last: last.into_bytes(), big: response(BIG_BODY) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::cases::{ECHO, SMALL};
 use crate::ground::Ground;
 use crate::launch::{self, Running};
-use crate::options::Dressing;
+use crate::options::{Dressing, Work};
 
 /// A proxy that takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,7 +56,7 @@ pub(crate) enum Door {
 /// How a proxy is to be started.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start<'a> {
-    pub(crate) dressing: Dressing,
+    pub(crate) work: Work,
     /// Threads, or processes in nginx's case.
     pub(crate) workers: u32,
     /// A list as `taskset -c` reads it.
@@ -104,7 +104,7 @@ impl Serving {
         let mut process = Running::start(&mut command, &output)?;
         process.wait_for_listener(ports.address(Door::Plain))?;
         let serving = Self { process, ports };
-        serving.verify(start.dressing).map_err(|failure| {
+        serving.verify(start.work).map_err(|failure| {
             format!(
                 "{} does not do the work compared: {failure}\n{}",
                 proxy.name(),
@@ -136,7 +136,11 @@ impl Serving {
         }
     }
 
-    fn verify(&self, dressing: Dressing) -> Result<(), Failure> {
+    fn verify(&self, work: Work) -> Result<(), Failure> {
+        let dressing = match work {
+            Work::Requests(dressing) => dressing,
+            Work::Streams => Dressing::Bare,
+        };
         let address = self.address(Door::Plain);
         let small = get(address, SMALL)?;
         if !small.starts_with("http/1.1 200") || !small.ends_with(&"x".repeat(100)) {
@@ -180,11 +184,7 @@ fn configure(
     (start, ports): (Start<'_>, Ports),
     edited: Edited<'_>,
 ) -> Result<Command, Failure> {
-    let (template, end) = match proxy {
-        Proxy::Forebay => (include_str!("peers/forebay.toml"), "toml"),
-        Proxy::Nginx => (include_str!("peers/nginx.conf"), "conf"),
-        Proxy::Haproxy | Proxy::HaproxySplice => (include_str!("peers/haproxy.cfg"), "cfg"),
-    };
+    let (template, end) = template(proxy, start.work);
     let path = ground.dir().join(format!("{}.{end}", edited.name));
     let mut text = fill(template, proxy, ground, (start, ports));
     for (from, to) in edited.edits {
@@ -205,6 +205,20 @@ fn configure(
     Ok(command)
 }
 
+/// A configuration and what its file's name ends with.
+fn template(proxy: Proxy, work: Work) -> (&'static str, &'static str) {
+    match (proxy, work) {
+        (Proxy::Forebay, Work::Requests(_)) => (include_str!("peers/forebay.toml"), "toml"),
+        (Proxy::Forebay, Work::Streams) => (include_str!("peers/layer4.toml"), "toml"),
+        (Proxy::Nginx, Work::Requests(_)) => (include_str!("peers/nginx.conf"), "conf"),
+        (Proxy::Nginx, Work::Streams) => (include_str!("peers/layer4.conf"), "conf"),
+        (Proxy::Haproxy | Proxy::HaproxySplice, Work::Requests(_)) => {
+            (include_str!("peers/haproxy.cfg"), "cfg")
+        }
+        (Proxy::Haproxy | Proxy::HaproxySplice, Work::Streams) => (include_str!("peers/layer4.cfg"), "cfg"),
+    }
+}
+
 /// What is run for a proxy.
 pub(crate) fn program(ground: &Ground, proxy: Proxy) -> &Path {
     match proxy {
@@ -216,9 +230,9 @@ pub(crate) fn program(ground: &Ground, proxy: Proxy) -> &Path {
 }
 
 fn fill(template: &str, proxy: Proxy, ground: &Ground, (start, ports): (Start<'_>, Ports)) -> String {
-    let dropped = match start.dressing {
-        Dressing::Added => "#bare",
-        Dressing::Bare => "#added",
+    let dropped = match start.work {
+        Work::Requests(Dressing::Added) => "#bare",
+        Work::Requests(Dressing::Bare) | Work::Streams => "#added",
     };
     let splices = proxy == Proxy::HaproxySplice;
     let kept = |line: &&str| !line.ends_with(dropped) && (splices || !line.ends_with("#splice"));
@@ -228,6 +242,7 @@ fn fill(template: &str, proxy: Proxy, ground: &Ground, (start, ports): (Start<'_
     let values = [
         ("{{dir}}", ground.dir().display().to_string()),
         ("{{origin}}", ground.origin().to_string()),
+        ("{{echo}}", ground.echo().to_string()),
         ("{{user}}", user.to_owned()),
         ("{{workers}}", start.workers.to_string()),
         ("{{files}}", ground.files().to_string()),

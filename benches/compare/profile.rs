@@ -14,7 +14,7 @@ use crate::cpu;
 use crate::ground::{Ground, LOAD_CORE, PROXY_CORE};
 use crate::launch::{self, Running};
 use crate::load;
-use crate::options::{Dressing, Options};
+use crate::options::{Dressing, Options, Work};
 use crate::peers::{Proxy, Serving, Start};
 use crate::speed::WARM_UP;
 
@@ -25,7 +25,7 @@ use crate::speed::WARM_UP;
 pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Failure> {
     let proxy = options.proxies.first().copied().unwrap_or(Proxy::Forebay);
     let case = options.cases.first().copied().unwrap_or(Case::H1);
-    let start = Start { dressing: Dressing::Added, workers: 1, cores: PROXY_CORE };
+    let start = Start { work: Work::Requests(Dressing::Added), workers: 1, cores: PROXY_CORE };
     let serving = Serving::start(ground, proxy, start)?;
     let shape = case.shape();
     let listener = serving.address(shape.door);

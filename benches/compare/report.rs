@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::Failure;
-use crate::options::{Dressing, Options};
+use crate::options::Options;
 use crate::peers::Proxy;
 use crate::quiet::DISTURBED;
 use crate::speed::{Reading, Series};
@@ -23,14 +23,8 @@ pub(crate) fn speed_preface(options: &Options) -> String {
 }
 
 /// The tables of one setting.
-pub(crate) fn speed_tables(proxies: &[Proxy], dressing: Dressing, all: &[Series]) -> String {
-    let title = match dressing {
-        Dressing::Added => {
-            "### Forebay's defaults: `X-Forwarded-*`, `X-Request-Id` and `Via` added by every proxy"
-        }
-        Dressing::Bare => "### Bare: no proxy adds a field",
-    };
-    let mut text = format!("\n{title}\n");
+pub(crate) fn speed_tables(title: &str, proxies: &[Proxy], all: &[Series]) -> String {
+    let mut text = format!("\n### {title}\n");
     text += &table(proxies, all, &CPU);
     text += &table(proxies, all, &RATE);
     text += &table(proxies, all, &P99);

@@ -10,7 +10,7 @@ use crate::cases::Case;
 use crate::cpu;
 use crate::ground::{Ground, LOAD_CORE, PROXY_CORE};
 use crate::load;
-use crate::options::{Dressing, Options};
+use crate::options::{Dressing, Options, Work};
 use crate::peers::{Proxy, Serving, Start};
 use crate::quiet::DISTURBED;
 use crate::quota::Quota;
@@ -65,7 +65,7 @@ fn reading(ground: &Ground, options: &Options, proxy: Proxy, trial: Trial) -> Re
     let cores = if trial.workers == 1 { PROXY_CORE } else { &format!("{PROXY_CORE},{LOAD_CORE}") };
     // Before the proxy, so that it is dropped after it: a cgroup in use cannot be removed.
     let quota = if trial.limited { Some(Quota::grant(options.share * trial.workers)?) } else { None };
-    let start = Start { dressing: Dressing::Added, workers: trial.workers, cores };
+    let start = Start { work: Work::Requests(Dressing::Added), workers: trial.workers, cores };
     let serving = Serving::start(ground, proxy, start)?;
     let shape = Case::H1.shape();
     let listener = serving.address(shape.door);

@@ -9,10 +9,17 @@ use crate::cases::Case;
 use crate::cpu;
 use crate::ground::{Ground, PROXY_CORE};
 use crate::load::{self, Counted};
-use crate::options::{Dressing, Options};
-use crate::peers::{Serving, Start};
+use crate::options::{Options, Work};
+use crate::peers::{Proxy, Serving, Start};
 use crate::quiet::{self, DISTURBED, Watch};
 use crate::report;
+
+/// Who is measured, and at what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Contest<'a> {
+    pub(crate) proxies: &'a [Proxy],
+    pub(crate) work: Work,
+}
 
 /// What one proxy did in one window.
 #[derive(Debug, Clone, Copy, Default)]
@@ -40,7 +47,7 @@ impl Reading {
     }
 
     /// Takes in another slice. Percentiles cannot be merged: of p99 the mean is kept, weighted by time.
-    fn add(&mut self, slice: Self) {
+    pub(crate) fn add(&mut self, slice: Self) {
         let (old, new) = (self.counted.time.as_secs_f64(), slice.counted.time.as_secs_f64());
         let p99 = self.counted.p99.as_secs_f64() * old + slice.counted.p99.as_secs_f64() * new;
         self.counted.p99 = Duration::from_secs_f64(p99 / (old + new));
@@ -76,7 +83,7 @@ impl fmt::Display for Reading {
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) case: Case,
-    /// One list per round, in the order of [`Options::proxies`].
+    /// One list per round, in the order of [`Contest::proxies`].
     pub(crate) rounds: Vec<Vec<Reading>>,
     /// Rounds in which other work disturbed a proxy, and that were left out for it.
     pub(crate) left_out: usize,
@@ -107,19 +114,29 @@ pub(crate) fn section(ground: &Ground, options: &Options) -> Result<String, Fail
     for dressing in options.dressings() {
         let mut all = Vec::new();
         for case in &options.cases {
-            all.push(series(ground, options, *case, *dressing)?);
+            let contest = Contest { proxies: &options.proxies, work: Work::Requests(*dressing) };
+            all.push(series(ground, options, contest, *case)?);
         }
-        text += &report::speed_tables(&options.proxies, *dressing, &all);
+        text += &report::speed_tables(dressing.title(), &options.proxies, &all);
     }
     Ok(text)
 }
 
-fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) -> Result<Series, Failure> {
+/// All rounds of one case.
+///
+/// # Errors
+/// As [`section`].
+pub(crate) fn series(
+    ground: &Ground,
+    options: &Options,
+    contest: Contest<'_>,
+    case: Case,
+) -> Result<Series, Failure> {
     let mut rounds = Vec::new();
     for number in 0..options.rounds() as usize {
-        let readings = round(ground, options, (case, dressing), number)?;
-        for (proxy, reading) in options.proxies.iter().zip(&readings) {
-            let label = format!("{} {dressing:?}, round {}", case.name(), number + 1);
+        let readings = round(ground, options, (contest, case), number)?;
+        for (proxy, reading) in contest.proxies.iter().zip(&readings) {
+            let label = format!("{} {:?}, round {}", case.name(), contest.work, number + 1);
             eprintln!("{label}: {:7} {reading}", proxy.name());
         }
         rounds.push(readings);
@@ -132,12 +149,13 @@ fn series(ground: &Ground, options: &Options, case: Case, dressing: Dressing) ->
 fn round(
     ground: &Ground,
     options: &Options,
-    (case, dressing): (Case, Dressing),
+    (contest, case): (Contest<'_>, Case),
     number: usize,
 ) -> Result<Vec<Reading>, Failure> {
     let mut ready = Vec::new();
-    for proxy in &options.proxies {
-        let serving = Serving::start(ground, *proxy, Start { dressing, workers: 1, cores: PROXY_CORE })?;
+    for proxy in contest.proxies {
+        let start = Start { work: contest.work, workers: 1, cores: PROXY_CORE };
+        let serving = Serving::start(ground, *proxy, start)?;
         load::run(ground, &case.shape(), serving.address(case.shape().door), WARM_UP)?;
         ready.push((*proxy, serving, Reading::default()));
     }
@@ -158,7 +176,7 @@ fn round(
 
 /// How many slices a window has, and how long each is: two seconds, or one for odd windows, so that
 /// what connecting costs stays small beside it.
-fn slices(window: Duration) -> (u64, Duration) {
+pub(crate) fn slices(window: Duration) -> (u64, Duration) {
     let length = if window.as_secs().is_multiple_of(2) { 2 } else { 1 };
     (window.as_secs() / length, Duration::from_secs(length))
 }
@@ -173,12 +191,25 @@ pub(crate) fn window(
     case: Case,
     (length, patience): (Duration, Duration),
 ) -> Result<Reading, Failure> {
+    let shape = case.shape();
+    calmest(serving, patience, || load::run(ground, &shape, serving.address(shape.door), length))
+}
+
+/// What a proxy used while `load` ran, which is done again when others disturbed it.
+///
+/// # Errors
+/// As [`window`].
+pub(crate) fn calmest(
+    serving: &Serving,
+    patience: Duration,
+    mut load: impl FnMut() -> Result<Counted, Failure>,
+) -> Result<Reading, Failure> {
     let mut calmest: Option<Reading> = None;
     for _ in 0..ATTEMPTS {
         quiet::wait(patience)?;
         let watch = Watch::start(Some(serving.id()))?;
         let before = cpu::used(serving.id())?;
-        let counted = load::run(ground, &case.shape(), serving.address(case.shape().door), length)?;
+        let counted = load()?;
         let cpu = cpu::used(serving.id())?.saturating_sub(before);
         let reading = Reading { counted, cpu, others: watch.others(Some(serving.id()))? };
         if calmest.is_none_or(|calmest| reading.others < calmest.others) {

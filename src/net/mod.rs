@@ -7,6 +7,7 @@ pub mod inherit;
 pub mod listen;
 pub mod options;
 pub mod pass;
+pub mod proxy_protocol;
 pub mod relay;
 pub mod sockets;
 pub mod splice;

@@ -1,12 +1,13 @@
-//! HTTP/1.1 as bytes (RFC 9112): heads in and out, message framing, chunked coding; and what a TLS
-//! client says first. Pure: works on buffers, never on sockets. Strict in what it accepts, because
-//! whatever two readers of one message could understand differently is how requests are smuggled.
+//! What is on the wire, as bytes: HTTP/1.1 (RFC 9112), the PROXY protocol, and what a TLS client says first.
+//! Pure: works on buffers, never on sockets. Strict in what it accepts, because whatever two readers of one
+//! message could understand differently is how requests are smuggled.
 
 pub mod chunked;
 pub mod client_hello;
 pub mod encode;
 pub mod framing;
 pub mod parse;
+pub mod proxy_protocol;
 
 pub use framing::Length;
 

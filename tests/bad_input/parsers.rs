@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use forebay::wire::client_hello::Reader;
+use forebay::wire::proxy_protocol::{Header, ToldTls, v2};
 
 use crate::mutation::{REQUESTS, RESPONSES, mutate};
 use crate::{properties, seeds};
@@ -73,6 +74,28 @@ fn client_hellos_have_one_meaning() {
     hellos.extend(fragmented.collect::<Vec<_>>());
     assert!(hellos.iter().all(|hello| Reader::default().read(hello).unwrap().is_some()));
     assert_holds(properties::client_hello, &hellos, 5_000);
+}
+
+#[test]
+fn proxy_headers_have_one_meaning() {
+    let mut headers = bytes(&[
+        "PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\nGET / HTTP/1.1\r\n",
+        "PROXY TCP6 2001:db8::1 ::ffff:192.0.2.7 1 65535\r\n",
+        "PROXY UNKNOWN\r\n",
+    ]);
+    let mut header = Header::between(([192, 0, 2, 7], 1234).into(), ([198, 51, 100, 1], 443).into());
+    header.told.alpn = Some(b"h2"[..].into());
+    header.told.authority = Some("shop.example".into());
+    let tls =
+        ToldTls { version: Some("TLSv1.3".into()), subject: Some("Jo".into()), shown: 2, verified: true };
+    header.told.tls = Some(tls);
+    for checksum in [false, true] {
+        let mut written = Vec::new();
+        v2::encode(&header, v2::Style { transport: v2::Transport::Stream, checksum }, &mut written);
+        written.extend_from_slice(b"GET / HTTP/1.1\r\n");
+        headers.push(written);
+    }
+    assert_holds(properties::proxy_header, &headers, 20_000);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What has to hold for any bytes at all, of every parser that reads what others wrote. Used by
 //! the seeded tests here and by the fuzz targets.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use forebay::model::{Fields, RequestHead, ResponseHead};
 use forebay::wire::chunked::{Decoder, Event};
 use forebay::wire::encode::{self, Persistence};
 use forebay::wire::parse::{self, HeadLimits};
+use forebay::wire::proxy_protocol::{self, v1, v2};
 use forebay::wire::{Length, Malformed, client_hello, framing};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 8 * 1024, fields: 64 };
@@ -85,6 +87,33 @@ pub(crate) fn client_hello(data: &[u8]) {
     }
     assert!(hello.alpn.iter().all(|protocol| !protocol.is_empty()));
     assert_eq!(hello.alpn.iter().collect::<client_hello::Alpn>(), hello.alpn);
+}
+
+/// A PROXY protocol header means the same however much follows it and however it is cut up, and what we
+/// write for it reads back alike.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let whole = proxy_protocol::parse(data);
+    let told = (0..data.len()).map(|cut| proxy_protocol::parse(data.get(..cut).unwrap_or_default()));
+    let first = told.into_iter().find(|result| *result != Ok(None));
+    assert!(first.is_none_or(|first| first == whole), "more bytes changed the meaning");
+    let Ok(Some((header, used))) = whole.clone() else { return };
+    assert!(used <= data.len() && used <= proxy_protocol::v2::FIXED + proxy_protocol::v2::MAX_REST);
+    assert_eq!(proxy_protocol::parse(data.get(..used).unwrap_or_default()), whole);
+    for checksum in [false, true] {
+        let mut written = Vec::new();
+        v2::encode(&header, v2::Style { transport: v2::Transport::Stream, checksum }, &mut written);
+        let read = proxy_protocol::parse(&written).expect("we write what can be read").expect("all of it");
+        assert_eq!((read.1, &read.0.told), (written.len(), &header.told));
+        assert_eq!(canonical(read.0.ends), canonical(header.ends));
+    }
+    let mut written = Vec::new();
+    v1::encode(header.ends, &mut written);
+    let read = proxy_protocol::parse(&written).expect("we write what can be read").expect("all of it");
+    assert_eq!((read.1, canonical(read.0.ends)), (written.len(), canonical(header.ends)));
+}
+
+fn canonical(ends: Option<proxy_protocol::Ends>) -> Option<[(IpAddr, u16); 2]> {
+    ends.map(|ends| [ends.source, ends.destination].map(|end| (end.ip().to_canonical(), end.port())))
 }
 
 /// A configuration is understood or there is a problem to tell, and the telling works.
