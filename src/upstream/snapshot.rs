@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::pressure::take_one;
 use super::{Observed, Pool, Pressure, Service};
@@ -36,6 +37,8 @@ pub struct Snapshot {
     pub tap: Arc<Tap>,
     /// How requests are traced, if they are.
     pub tracing: Option<Tracing>,
+    /// How long connections that are passed on may outlive their listener.
+    pub drain: Duration,
 }
 
 /// How requests are traced.

@@ -86,6 +86,7 @@ pub fn assemble(
     if before.is_some() {
         pressure::adjust(&pressure, &plan.overload, ground.workers);
     }
+    let drain = plan.drain.timeout;
     let by_name = plan.pools.iter().map(|pool| pool.name.clone()).zip(0..).collect();
     let observed = routing.named(observed);
     let generation = ground.generation;
@@ -95,7 +96,7 @@ pub fn assemble(
         spans: Arc::clone(ground.registry.spans()),
     });
     Ok(Assembled {
-        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing },
+        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing, drain },
         watches,
     })
 }
