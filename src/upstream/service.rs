@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::model::Name;
 use crate::model::settings::{FlowSettings, Retry, StreamTimeouts};
 use crate::observe::metrics::StreamMetrics;
+use crate::route::sni::SniTable;
 
 /// What becomes of what a listener accepts.
 #[derive(Debug, PartialEq)]
@@ -31,10 +32,21 @@ pub struct StreamService {
 /// What becomes of the connections of a `tls` listener.
 #[derive(Debug, PartialEq)]
 pub struct TlsService {
+    /// Which go where.
+    pub sni: SniTable<TlsTarget>,
     /// Where those go for which nothing else is said; they are closed when unset.
-    pub otherwise: Option<Split>,
+    pub otherwise: Option<TlsTarget>,
     /// Time limits.
     pub timeouts: StreamTimeouts,
+}
+
+/// Where a TLS connection goes.
+#[derive(Debug, PartialEq)]
+pub enum TlsTarget {
+    /// To an endpoint, as it is.
+    Pools(Split),
+    /// To the listener with this number, which ends TLS.
+    Listener(usize),
 }
 
 /// What becomes of the datagrams of a `udp` listener.
