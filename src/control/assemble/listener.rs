@@ -63,6 +63,7 @@ pub(super) fn listener(
         tls: plan.tls.clone(),
         routes: Table::new(routes.into_iter().map(|(rule, route)| (rule.clone(), route)).collect()),
         timeouts: plan.timeouts.clone(),
+        headers: plan.headers.clone(),
         limits: plan.limits.clone(),
         door: door(plan, before),
         identity: plan.identity.clone(),
