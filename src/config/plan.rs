@@ -18,13 +18,14 @@ use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
+use crate::limit::door::DoorRules;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, Hedge, Limits,
-    Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, StreamTimeouts, Tracing,
-    UpstreamProtocol, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
+    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, Sticky,
+    StreamTimeouts, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -110,8 +111,12 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Time limits towards clients.
     pub timeouts: ClientTimeouts,
+    /// What connections begin with before anything else; nothing when unset.
+    pub headers: Option<HeadersIn>,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
+    /// Who may connect, and how often.
+    pub door: DoorRules,
     /// How endpoints learn who the client is.
     pub identity: ClientIdentity,
     /// Off when unset.
@@ -331,6 +336,8 @@ pub struct PoolPlan {
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints.
     pub tls: Option<UpstreamTls>,
+    /// How endpoints are told of clients before anything else; not at all when unset.
+    pub headers: Option<HeadersOut>,
     /// Time limits towards endpoints.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

@@ -12,3 +12,4 @@ pub mod sockets;
 pub mod splice;
 pub mod stream;
 pub mod timer;
+pub mod udp;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::http::{self, Refused};
 use super::tls::Handed;
 use super::{Listening, Live, Worker, tcp, tls};
+use crate::ambient;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
 use crate::observe::metrics::ListenerMetrics;
@@ -39,7 +40,7 @@ pub fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let registered = worker.register(&listening, peer);
-    let entrance = Entrance::new(&worker, &listening, socket);
+    let entrance = Entrance::new(&worker, &listening, socket, peer);
     async move {
         registered.attend().await;
         match entrance {
@@ -74,7 +75,9 @@ async fn take_over(worker: Rc<Worker>, handed: Handed) {
     let Handed { socket, first, client, .. } = handed;
     let registered = worker.register(&listening, client);
     registered.attend().await;
-    let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, &listening, socket) else { return };
+    let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, &listening, socket, client) else {
+        return;
+    };
     if listener.tls.is_some() {
         let (arriving, live) = (Rc::clone(&worker), Rc::clone(registered.live()));
         let arrival = Arrival { worker: arriving, live, client, first };
@@ -120,10 +123,10 @@ enum Entrance {
 }
 
 impl Entrance {
-    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket) -> Self {
+    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket, peer: Option<SocketAddr>) -> Self {
         let local = listening.local(worker);
         let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
-        match Entry::new(worker, listener) {
+        match Entry::new(worker, listener, peer) {
             Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
             Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
         }
@@ -131,7 +134,8 @@ impl Entrance {
 }
 
 impl Entry {
-    fn new(worker: &Rc<Worker>, listener: &Listener) -> Result<Self, Refusal> {
+    fn new(worker: &Rc<Worker>, listener: &Listener, peer: Option<SocketAddr>) -> Result<Self, Refusal> {
+        listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
         let entered = listener.enter().ok_or(Refusal::Listener)?;
         worker.pressure.enter()?;
         listener.metrics.accepted(worker.shard);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::{Among, LIMIT, target};
-use crate::config::Cx;
 use crate::config::plan::{TlsPlan, TlsTargetPlan};
+use crate::config::{Cx, proxy_protocol};
 use crate::model::options::{Given, Options, Problem};
 use crate::model::settings::StreamTimeouts;
 use crate::route::HostMatch;
@@ -106,6 +106,7 @@ impl<'a> Rules<'a> {
 fn timeouts(options: Options<'_>) -> StreamTimeouts {
     let default = StreamTimeouts::default();
     let timeouts = StreamTimeouts {
+        proxy_protocol: proxy_protocol::timeout(&options),
         client_hello: options.within("client_hello", LIMIT, default.client_hello),
         idle: options.within("idle", LIMIT, default.idle),
         max_duration: options.given("max_duration").and_then(|given| given.within(LIMIT)),
