@@ -65,6 +65,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// Datagrams of one flow.
+    Udp,
 }
 
 /// The workers' connections.
@@ -97,6 +99,7 @@ impl Protocol {
             Self::Opening => "opening",
             Self::Http1 => "http/1",
             Self::Http2 => "http/2",
+            Self::Udp => "udp",
         }
     }
 }

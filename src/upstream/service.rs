@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::model::settings::{FlowSettings, Retry, StreamTimeouts};
+use crate::flow::Settings;
+use crate::model::settings::{Retry, StreamTimeouts};
+use crate::observe::metrics::DatagramMetrics;
 
 /// What becomes of what a listener accepts.
 #[derive(Debug, PartialEq)]
@@ -36,12 +38,21 @@ pub struct TlsService {
 }
 
 /// What becomes of the datagrams of a `udp` listener.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct UdpService {
     /// Where they go.
     pub split: Split,
-    /// What is a flow.
-    pub flows: FlowSettings,
+    /// What is a flow, and how many of them a worker may have.
+    pub flows: Settings,
+    /// What is counted.
+    pub metrics: Arc<DatagramMetrics>,
+}
+
+impl PartialEq for UdpService {
+    /// Whether the same becomes of them; a listener's counters are always the same ones.
+    fn eq(&self, other: &Self) -> bool {
+        self.split == other.split && self.flows == other.flows
+    }
 }
 
 /// Pools with their weights.

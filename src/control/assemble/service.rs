@@ -1,15 +1,19 @@
 //! What becomes of what listeners accept, with the pools where they are in the snapshot.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::config::Plan;
-use crate::config::plan::{PoolId, ServicePlan, SplitPlan};
+use crate::config::plan::{ListenerPlan, PoolId, ServicePlan, SplitPlan};
+use crate::flow;
+use crate::model::settings::FlowSettings;
+use crate::observe::metrics::Registry;
 use crate::upstream::Service;
 use crate::upstream::service::{Split, StreamBranch, StreamService, TlsService, UdpService};
 
-/// What a listener of `plan` does.
-pub(super) fn service(own: &ServicePlan, plan: &Plan) -> Service {
-    match own {
+/// What `listener` of `plan` does.
+pub(super) fn service(listener: &ListenerPlan, plan: &Plan, registry: &Registry) -> Service {
+    match &listener.service {
         ServicePlan::Http => Service::Http,
         ServicePlan::Tcp(own) => {
             Service::Tcp(StreamService { split: split(&own.split, plan), timeouts: own.timeouts.clone() })
@@ -19,7 +23,9 @@ pub(super) fn service(own: &ServicePlan, plan: &Plan) -> Service {
             timeouts: own.timeouts.clone(),
         }),
         ServicePlan::Udp(own) => {
-            Service::Udp(UdpService { split: split(&own.split, plan), flows: own.flows.clone() })
+            let flows = flows(&own.flows, registry.workers());
+            let metrics = registry.datagrams(&listener.name);
+            Service::Udp(UdpService { split: split(&own.split, plan), flows, metrics })
         }
     }
 }
@@ -32,4 +38,16 @@ fn split(own: &SplitPlan, plan: &Plan) -> Split {
         Some(StreamBranch { pool: *index, retry, weight_upto })
     });
     Split::new(branches.collect())
+}
+
+/// The flows of a listener on one of so many workers.
+fn flows(own: &FlowSettings, workers: usize) -> flow::Settings {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    flow::Settings {
+        by: if own.by_port { flow::FlowBy::AddressAndPort } else { flow::FlowBy::Address },
+        idle: own.idle,
+        most: NonZeroU32::new(own.most.div_ceil(workers)).unwrap_or(NonZeroU32::MIN),
+        requests: own.requests.and_then(NonZeroU32::new),
+        replies: own.replies,
+    }
 }

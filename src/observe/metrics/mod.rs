@@ -3,6 +3,7 @@
 //! Label values come from the configuration only, so that their number is bounded by it.
 
 mod config;
+mod datagrams;
 mod discovery;
 mod endpoint;
 mod exposition;
@@ -42,6 +43,7 @@ use series::Costs;
 pub use super::shard::Shard;
 use super::spans::{ROOM, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
+pub use datagrams::{DatagramMetrics, Lost};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
@@ -78,6 +80,7 @@ pub struct Registry {
     overload: Arc<OverloadMetrics>,
     spans: Arc<Spans>,
     listeners: Kept<Name, ListenerMetrics>,
+    datagrams: Kept<Name, DatagramMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
@@ -116,6 +119,7 @@ impl Registry {
             overload: Arc::default(),
             spans: Arc::new(Spans::new(workers, ROOM)),
             listeners: Kept::default(),
+            datagrams: Kept::default(),
             routes: Kept::default(),
             endpoints: Kept::default(),
             endpoint_health: Kept::default(),
@@ -132,6 +136,18 @@ impl Registry {
             costs: OnceLock::new(),
             page: AtomicUsize::new(0),
         })
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The counts of the flows of a listener.
+    #[must_use]
+    pub fn datagrams(&self, listener: &Name) -> Arc<DatagramMetrics> {
+        self.datagrams.get_or_make(listener.clone(), || DatagramMetrics::new(self.workers))
     }
 
     /// The counts of a listener.
@@ -308,6 +324,8 @@ impl Registry {
         let endpoints = self.view_endpoints();
         route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
         listener::expose(listeners, &mut out);
+        let flows = self.datagrams.review();
+        datagrams::expose(flows.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
         endpoint::expose(endpoints.endpoints(), &mut out);
         let pools = self.pools.review();
         let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));
