@@ -23,6 +23,7 @@ pub mod plan;
 mod pool;
 pub mod problem;
 mod process;
+mod proxy_protocol;
 mod quick;
 mod route;
 mod secret;

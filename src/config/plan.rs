@@ -18,13 +18,14 @@ use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
+use crate::limit::door::DoorRules;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, Hedge, Limits,
-    Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, SocketOptions, Sticky, StreamTimeouts,
-    Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
+    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, SocketOptions,
+    Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -111,8 +112,12 @@ pub struct ListenerPlan {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Time limits towards clients.
     pub timeouts: ClientTimeouts,
+    /// What connections begin with before anything else; nothing when unset.
+    pub headers: Option<HeadersIn>,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
+    /// Who may connect, and how often.
+    pub door: DoorRules,
     /// How endpoints learn who the client is.
     pub identity: ClientIdentity,
     /// Off when unset.
@@ -308,6 +313,8 @@ pub struct PoolPlan {
     pub tls: Option<UpstreamTls>,
     /// What is set of the sockets towards the endpoints, where it is not the default.
     pub socket: Option<Arc<UpstreamSocket>>,
+    /// How endpoints are told of clients before anything else; not at all when unset.
+    pub headers: Option<HeadersOut>,
     /// Time limits towards endpoints.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

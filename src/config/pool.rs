@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use super::names::Names;
 use super::plan::PoolPlan;
-use super::{Cx, attempt, health, socket, tls};
+use super::{Cx, attempt, health, proxy_protocol, socket, tls};
 use crate::health::pool::SLOW_START;
 use crate::limit::loops::LoopSettings;
 use crate::model::Name;
@@ -91,6 +91,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         protocol,
         tls,
         socket: socket::upstream(&options).map(Arc::new),
+        headers: proxy_protocol::outgoing(&options),
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
         retry: retry::retry(options.section("retry")),

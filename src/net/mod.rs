@@ -13,3 +13,4 @@ pub mod sockets;
 pub mod splice;
 pub mod stream;
 pub mod timer;
+pub mod udp;

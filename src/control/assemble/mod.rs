@@ -95,6 +95,7 @@ pub fn assemble(
     if before.is_some() {
         pressure::adjust(&pressure, &plan.overload, ground.workers);
     }
+    let drain = plan.drain.timeout;
     let by_name = plan.pools.iter().map(|pool| pool.name.clone()).zip(0..).collect();
     let observed = routing.named(observed);
     let generation = ground.generation;
@@ -103,8 +104,20 @@ pub fn assemble(
         is_exported: tracing.otlp.is_some(),
         spans: Arc::clone(ground.registry.spans()),
     });
+    let tells_of_clients = plan.pools.iter().any(|pool| pool.headers.is_some());
     Ok(Assembled {
-        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing },
+        snapshot: Snapshot {
+            generation,
+            listeners,
+            pools,
+            by_name,
+            observed,
+            pressure,
+            tap,
+            tracing,
+            drain,
+            tells_of_clients,
+        },
         watches,
     })
 }

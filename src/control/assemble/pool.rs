@@ -157,6 +157,7 @@ impl<'a> Making<'a> {
             balance_factor: plan.balance_factor,
             sticky: plan.sticky.clone(),
             protocol: plan.protocol,
+            headers: plan.headers,
             timeouts: plan.timeouts.clone(),
             connections: plan.connections.clone(),
             limits: plan.limits.clone(),
