@@ -36,7 +36,7 @@ impl Responder {
                 if seen.load(Ordering::Relaxed) {
                     return;
                 }
-                if let Some(answer) = answer(&bytes[..len]) {
+                if let Some(answer) = answer(bytes.get(..len).unwrap()) {
                     // Who asked may be gone.
                     let _ = socket.send_to(&answer, from);
                 }

@@ -20,7 +20,7 @@ pub(crate) fn run(bytes: &[u8]) {
         table: Table::new(settings, seed),
         plain: PlainTable::default(),
         known: Vec::new(),
-        now: Instant::now(),
+        now: forebay::ambient::now(),
         next: 0,
         is_closing: false,
     };
