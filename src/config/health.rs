@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Cx;
 use super::plan::{CheckPlan, EndpointPlan};
 use crate::health::check::Rhythm;
-use crate::health::probe::{KINDS, Kind};
+use crate::health::probe::{Datagram, KINDS, Kind};
 use crate::model::options::{Fault, Given, Options, Problem, backticked};
 use crate::model::settings::UpstreamProtocol;
 use crate::model::units::Share;
@@ -32,8 +32,12 @@ pub(super) fn check(options: Options<'_>, asked: &Asked<'_>, cx: &Cx<'_>) -> Opt
         options.problem("port", "`address` has a port already", Some("leave one of them out".into()));
     }
     let tls = options.given("tls").and_then(|given| tls(&given, asked)).unwrap_or(asked.tls);
+    let is_datagram = kind.is_some_and(|kind| kind.name == Datagram::KIND);
+    if is_datagram {
+        takes_datagrams(&options, asked, address.as_ref());
+    }
     options.finish();
-    let check = check?;
+    let (check, tls) = (check?, tls && !is_datagram);
     let identity = format!("{check:?}");
     Some(CheckPlan { check, rhythm, port, address, tls, identity })
 }
@@ -140,6 +144,33 @@ fn tls(given: &Given<'_>, asked: &Asked<'_>) -> Option<bool> {
         given.fault("the pool does not speak TLS, and a check does as its pool", Some(hint.into()));
     }
     Some(tls)
+}
+
+/// Reports what a check over datagrams cannot ask.
+fn takes_datagrams(options: &Options<'_>, asked: &Asked<'_>, address: Option<&Address>) {
+    let hint = || Some("checks of kind `udp` ask IP addresses".to_owned());
+    match address {
+        Some(Address::Unix(path)) => {
+            let fault = format!("unix:{} takes no datagrams", path.display());
+            options.problem("address", fault, hint());
+        }
+        Some(_) => {}
+        None => {
+            let unix =
+                |endpoint: &&EndpointPlan| matches!(endpoint.target, Target::Address(Address::Unix(_)));
+            if let Some(endpoint) = asked.endpoints.iter().find(unix) {
+                options.problem(
+                    "kind",
+                    format!("the endpoint {} takes no datagrams", endpoint.target),
+                    hint(),
+                );
+            }
+        }
+    }
+    if options.given("tls").and_then(|given| given.read::<bool>()) == Some(true) {
+        let hint = "leave it out, or check with kind `tcp`";
+        options.problem("tls", "no TLS is spoken over datagrams", Some(hint.into()));
+    }
 }
 
 /// Pauses and time limits.

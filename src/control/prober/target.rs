@@ -204,6 +204,7 @@ fn for_checks(pool: &ClientConfig, check: &Check) -> ClientConfig {
     let alpn = match check {
         Check::Bytes(probe) => probe.alpn(),
         Check::Call(_) => Some(&b"h2"[..]),
+        Check::Datagram(_) => None,
     };
     if let Some(protocol) = alpn {
         config.alpn_protocols = vec![protocol.to_vec()];
