@@ -23,9 +23,9 @@ use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
-    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, Sticky,
-    StreamTimeouts, Tracing, UpstreamProtocol, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeaderVersion,
+    HeadersIn, HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
+    Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -405,6 +405,9 @@ pub struct CheckPlan {
     pub address: Option<Address>,
     /// Whether the check speaks TLS, as the pool does.
     pub tls: bool,
+    /// The form of the PROXY protocol header that a check begins with, as the pool's connections do; none
+    /// when unset.
+    pub header: Option<HeaderVersion>,
     /// Equal for checks that ask the same: endpoints of several pools are asked once.
     pub identity: String,
 }

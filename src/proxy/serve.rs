@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::http::{self, Refused};
-use super::{Listening, Live, Worker, tcp, tls};
+use super::{Listening, Live, Worker, proxy_protocol, tcp, tls};
 use crate::ambient;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
@@ -22,7 +22,7 @@ pub struct Arrival {
     pub worker: Rc<Worker>,
     /// What the worker knows of it.
     pub live: Rc<Live>,
-    /// Who is at the other end; `None` for Unix sockets.
+    /// Who is at the other end, or for whom that is said to be; `None` for Unix sockets.
     pub client: Option<SocketAddr>,
 }
 
@@ -42,7 +42,7 @@ pub fn serve(
             Entrance::Open(entry, socket, listener) => {
                 let arrival =
                     Arrival { worker: Rc::clone(&worker), live: Rc::clone(registered.live()), client: peer };
-                let served = pin!(accepted(arrival, listener, socket));
+                let served = pin!(let_in(arrival, listener, socket));
                 if let Err(panic) = contain(Place::Connection, served).await {
                     let local = listening.local(&worker);
                     let listener =
@@ -55,6 +55,27 @@ pub fn serve(
             Entrance::Closed => {}
         }
     }
+}
+
+/// Learns who the client is, where that is told, and serves it.
+async fn let_in(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
+    if let Some(headers) = &listener.headers {
+        let introduced = Box::pin(proxy_protocol::introduce(&mut arrival, &listener, headers, &socket));
+        if introduced.await.is_none() {
+            return;
+        }
+        let client = arrival.client.map(|client| client.ip());
+        if let Err(why) = listener.door.pass(client, ambient::now) {
+            if let Some(refused) = Refused::new(&arrival.worker, &listener, socket, why) {
+                Box::pin(refused.tell()).await;
+            }
+            return;
+        }
+    }
+    if arrival.worker.local().snapshot.tells_of_clients {
+        proxy_protocol::note_destination(&arrival.live, &socket);
+    }
+    accepted(arrival, listener, socket).await;
 }
 
 /// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it.
@@ -96,7 +117,10 @@ impl Entrance {
 
 impl Entry {
     fn new(worker: &Rc<Worker>, listener: &Listener, peer: Option<SocketAddr>) -> Result<Self, Refusal> {
-        listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
+        // Where a proxy says who the client is, that is who has to pass.
+        if listener.headers.is_none() {
+            listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
+        }
         let entered = listener.enter().ok_or(Refusal::Listener)?;
         worker.pressure.enter()?;
         listener.metrics.accepted(worker.shard);

@@ -21,6 +21,8 @@ use crate::net::stream::Stream;
 /// A check of one endpoint.
 pub(super) struct Question {
     pub(super) dial: Dial,
+    /// What is sent before anything else.
+    pub(super) preface: Vec<u8>,
     pub(super) check: Check,
     /// From the start to the verdict.
     pub(super) timeout: Duration,
@@ -83,9 +85,9 @@ impl Question {
     async fn carry_out(&self, progress: &mut Progress) -> Result<(), Failed> {
         let limits = DialTimeouts { connect: self.timeout, tls_handshake: self.timeout };
         let steps = Steps::begin(ambient::now());
-        let stream = dial(&self.dial, limits, &Onward::default(), &steps)
-            .await
-            .map_err(|error| self.not_connected(error))?;
+        let onward = Onward { preface: &self.preface, source: None };
+        let stream =
+            dial(&self.dial, limits, &onward, &steps).await.map_err(|error| self.not_connected(error))?;
         progress.connected = true;
         match &self.check {
             Check::Bytes(probe) => self.converse(&**probe, stream, progress).await,

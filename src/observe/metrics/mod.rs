@@ -48,7 +48,7 @@ pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::{Distribution, Packed};
 pub use ladder::LadderMetrics;
-pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
+pub use listener::{ClientTimeout, Introduction, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;

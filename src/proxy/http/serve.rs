@@ -11,15 +11,15 @@ use super::{Connection, Peer, http1, http2};
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
 use crate::observe::metrics::ClientTimeout;
-use crate::proxy::Arrival;
 use crate::proxy::live::Tls;
+use crate::proxy::{Arrival, Live};
 use crate::upstream::Listener;
 
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
 pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
     let Arrival { worker, live, client } = arrival;
-    let peer = Peer::new(client.map(|client| client.ip()), scheme_of(&listener));
+    let peer = Peer::new(client.map(|client| client.ip()), scheme_of(&listener, &live));
     let cx = Connection { worker, live, peer };
     let Some(config) = &listener.tls else {
         // Whatever is configured later is for the connection too: it holds nothing of before.
@@ -35,8 +35,13 @@ pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>
     }
 }
 
-fn scheme_of(listener: &Listener) -> &'static str {
-    if listener.tls.is_some() { "https" } else { "http" }
+/// That of the client, who may speak TLS with a proxy before us.
+fn scheme_of(listener: &Listener, live: &Live) -> &'static str {
+    if listener.tls.is_some() || live.introduced().is_some_and(|introduced| introduced.told.tls.is_some()) {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Without ALPN, HTTP/2 by prior knowledge shows in the first bytes (RFC 9113 §3.3).
