@@ -23,7 +23,7 @@ pub struct Live {
     pub listening: Rc<Listening>,
     /// The client, as far as is believed.
     peer: Cell<Option<SocketAddr>>,
-    introduced: OnceCell<Box<Introduced>>,
+    introduced: OnceCell<Rc<Introduced>>,
     owner: OnceCell<Owner>,
     since: Instant,
     /// What it speaks.
@@ -124,14 +124,14 @@ impl Live {
     }
 
     /// This is known of it from its beginning.
-    pub(super) fn introduce(&self, introduced: Introduced) {
+    pub(super) fn introduce(&self, introduced: Rc<Introduced>) {
         // A connection begins once.
-        let _ = self.introduced.set(Box::new(introduced));
+        let _ = self.introduced.set(introduced);
     }
 
     /// What is known of it from its beginning, if anything.
-    pub(super) fn introduced(&self) -> Option<&Introduced> {
-        self.introduced.get().map(|introduced| &**introduced)
+    pub(super) fn introduced(&self) -> Option<&Rc<Introduced>> {
+        self.introduced.get()
     }
 
     /// The server name that the client indicated to us, or to the first proxy as that says.

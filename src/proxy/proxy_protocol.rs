@@ -2,6 +2,7 @@
 //! taken is the listener's settings; the form of a header is `wire`'s.
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use super::{Arrival, Live};
 use crate::ambient;
@@ -61,7 +62,8 @@ pub(super) async fn introduce(
 pub(super) fn note_destination(live: &Live, socket: &Socket) {
     let Socket::Tcp(socket) = socket else { return };
     if live.introduced().is_none() {
-        live.introduce(Introduced { destination: socket.local_addr().ok(), told: Told::default() });
+        let introduced = Introduced { destination: socket.local_addr().ok(), told: Told::default() };
+        live.introduce(Rc::new(introduced));
     }
 }
 
@@ -91,7 +93,7 @@ fn adopt(arrival: &mut Arrival, header: Header) {
         arrival.live.believe(client);
         introduced.destination = Some(canonical(ends.destination));
     }
-    arrival.live.introduce(introduced);
+    arrival.live.introduce(Rc::new(introduced));
 }
 
 fn of_error(error: &ReadError) -> Introduction {
