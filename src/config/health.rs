@@ -9,7 +9,7 @@ use super::plan::{CheckPlan, EndpointPlan};
 use crate::health::check::Rhythm;
 use crate::health::probe::{Datagram, KINDS, Kind};
 use crate::model::options::{Fault, Given, Options, Problem, backticked};
-use crate::model::settings::UpstreamProtocol;
+use crate::model::settings::{HeaderVersion, UpstreamProtocol};
 use crate::model::units::Share;
 use crate::model::{Address, Target};
 
@@ -18,6 +18,8 @@ pub(super) struct Asked<'a> {
     pub(super) protocol: UpstreamProtocol,
     /// Whether the pool speaks TLS.
     pub(super) tls: bool,
+    /// How the pool's endpoints are told of clients, if they are.
+    pub(super) headers: Option<HeaderVersion>,
     pub(super) endpoints: &'a [EndpointPlan],
 }
 
@@ -38,8 +40,10 @@ pub(super) fn check(options: Options<'_>, asked: &Asked<'_>, cx: &Cx<'_>) -> Opt
     }
     options.finish();
     let (check, tls) = (check?, tls && !is_datagram);
-    let identity = format!("{check:?}");
-    Some(CheckPlan { check, rhythm, port, address, tls, identity })
+    // Another port or address is probably not one where clients are announced.
+    let header = asked.headers.filter(|_| port.is_none() && address.is_none() && !is_datagram);
+    let identity = format!("{check:?} {header:?}");
+    Some(CheckPlan { check, rhythm, port, address, tls, header, identity })
 }
 
 fn kind(options: &Options<'_>) -> Option<&'static Kind> {

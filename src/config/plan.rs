@@ -23,8 +23,8 @@ use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
-    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeaderVersion,
+    HeadersIn, HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
     SocketOptions, Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
@@ -436,6 +436,9 @@ pub struct CheckPlan {
     pub address: Option<Address>,
     /// Whether the check speaks TLS, as the pool does.
     pub tls: bool,
+    /// The form of the PROXY protocol header that a check begins with, as the pool's connections do; none
+    /// when unset.
+    pub header: Option<HeaderVersion>,
     /// Equal for checks that ask the same: endpoints of several pools are asked once.
     pub identity: String,
 }

@@ -7,6 +7,7 @@ pub mod http;
 pub mod listening;
 pub mod live;
 mod passage;
+mod proxy_protocol;
 pub mod serve;
 mod tcp;
 mod tls;

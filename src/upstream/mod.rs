@@ -10,6 +10,7 @@ pub mod http2_pool;
 pub mod lease;
 pub mod local;
 pub mod observed;
+pub mod owner;
 pub mod places;
 pub mod pool;
 pub mod pressure;

@@ -21,6 +21,8 @@ use crate::net::stream::Stream;
 /// A check of one endpoint.
 pub(super) struct Question {
     pub(super) dial: Dial,
+    /// What is sent before anything else.
+    pub(super) preface: Vec<u8>,
     pub(super) check: Check,
     /// From the start to the verdict.
     pub(super) timeout: Duration,
@@ -103,7 +105,7 @@ impl Question {
     async fn connect(&self) -> Result<Stream, Failed> {
         let limits = DialTimeouts { connect: self.timeout, tls_handshake: self.timeout };
         let steps = Steps::begin(ambient::now());
-        dial(&self.dial, limits, &Onward::default(), &steps).await.map_err(|error| self.not_connected(error))
+        dial(&self.dial, limits, &Onward { preface: &self.preface, source: None }, &steps).await.map_err(|error| self.not_connected(error))
     }
 
     async fn converse(

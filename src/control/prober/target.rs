@@ -16,9 +16,10 @@ use crate::control::health::{Health, Watch, Watched};
 use crate::health::check::CheckResult;
 use crate::health::probe::Check;
 use crate::model::Address;
-use crate::model::settings::UpstreamSocket;
+use crate::model::settings::{HeaderVersion, UpstreamSocket};
 use crate::net::connect::Dial;
 use crate::upstream::Pool;
+use crate::wire::proxy_protocol::{v1, v2};
 
 /// Something that is checked.
 pub(super) struct Target {
@@ -138,6 +139,7 @@ impl Targets {
                 let question = Question {
                     authority: authority(&address, name.as_ref()),
                     dial: Dial { address, tls: tls.clone().zip(name), socket: socket.clone() },
+                    preface: preface(check.header),
                     check: check.check.clone(),
                     timeout: check.rhythm.timeout,
                 };
@@ -175,6 +177,17 @@ impl Targets {
         self.manners.push(Manner { number, identity, pool_tls: tls.cloned(), tls: own.clone() });
         (number, own)
     }
+}
+
+/// A check is nobody's but ours.
+fn preface(header: Option<HeaderVersion>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match header {
+        Some(HeaderVersion::V1) => v1::encode(None, &mut out),
+        Some(HeaderVersion::V2) => v2::encode_local(&mut out),
+        None => {}
+    }
+    out
 }
 
 fn asked_at(own: &Address, check: &CheckPlan) -> Address {

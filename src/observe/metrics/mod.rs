@@ -50,7 +50,7 @@ pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::{Distribution, Packed};
 pub use ladder::LadderMetrics;
-pub use listener::{ClientTimeout, HelloResult, ListenerMetrics, LogLines};
+pub use listener::{ClientTimeout, HelloResult, Introduction, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;

@@ -9,14 +9,15 @@ use bytes::Bytes;
 use super::{Connection, Peer, http1, http2};
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
-use crate::proxy::Arrival;
 use crate::proxy::handshake::end_tls;
+use crate::proxy::{Arrival, Live};
 use crate::upstream::Listener;
 
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
 pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
-    let peer = Peer::new(arrival.client.map(|client| client.ip()), scheme_of(&listener));
+    let client = arrival.client.map(|client| client.ip());
+    let peer = Peer::new(client, scheme_of(&listener, &arrival.live));
     let of = |arrival: Arrival| Connection { worker: arrival.worker, live: arrival.live, peer };
     if listener.tls.is_none() {
         // Whatever is configured later is for the connection too: it holds nothing of before.
@@ -35,8 +36,13 @@ pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>
     }
 }
 
-fn scheme_of(listener: &Listener) -> &'static str {
-    if listener.tls.is_some() { "https" } else { "http" }
+/// That of the client, who may speak TLS with a proxy before us.
+fn scheme_of(listener: &Listener, live: &Live) -> &'static str {
+    if listener.tls.is_some() || live.introduced().is_some_and(|introduced| introduced.told.tls.is_some()) {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Without ALPN, HTTP/2 by prior knowledge shows in the first bytes (RFC 9113 §3.3).
