@@ -1,6 +1,7 @@
 //! `[[listener]]`: where to listen, in which protocol, and within which bounds.
 
 mod door;
+mod foreign;
 mod target;
 mod tcp;
 mod tls;
@@ -123,6 +124,7 @@ fn listener<'a>(
 ) -> Option<ListenerPlan> {
     let mark = cx.files.mark();
     let protocol = options.get_or("protocol", Protocol::Http);
+    foreign::report(&options, protocol);
     let bind = bind(&options, (index, protocol), among, cx);
     let tls = server_tls(&options, protocol.termination(), cx);
     let tls_fingerprint = cx.files.cover(options.fingerprint_of(&TLS_KEYS), mark);

@@ -1,6 +1,6 @@
 //! What a `tcp` listener has of its own: where its connections go, and how long they may take.
 
-use super::{LIMIT, target};
+use super::{LIMIT, foreign, target};
 use crate::config::names::Names;
 use crate::config::plan::StreamPlan;
 use crate::config::{Cx, proxy_protocol};
@@ -15,6 +15,7 @@ pub(super) fn plan(options: &Options<'_>, pools: &Names, cx: &Cx<'_>) -> Option<
 }
 
 fn timeouts(options: Options<'_>) -> StreamTimeouts {
+    foreign::report_timeouts(&options);
     let default = StreamTimeouts::default();
     let timeouts = StreamTimeouts {
         proxy_protocol: proxy_protocol::timeout(&options),
