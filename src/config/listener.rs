@@ -15,7 +15,7 @@ use super::binds::Binds;
 use super::names::Names;
 use super::plan::{ListenerPlan, ServicePlan};
 use super::tls::{Termination, server as server_tls};
-use super::{Cx, access_log, attempt, overload, proxy_protocol};
+use super::{Cx, access_log, attempt, overload, proxy_protocol, socket};
 use crate::model::options::{Given, OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
@@ -132,6 +132,7 @@ fn listener<'a>(
         Protocol::Tls => tls::plan(&options, among, cx).map(ServicePlan::Tls),
         Protocol::Udp => udp::plan(&options, among.pools, cx).map(ServicePlan::Udp),
     };
+    let socket = socket::listener(&options);
     let timeouts = match protocol {
         Protocol::Http | Protocol::Https => timeouts(options.section("timeouts")),
         Protocol::Tcp | Protocol::Tls | Protocol::Udp => ClientTimeouts::default(),
@@ -154,6 +155,7 @@ fn listener<'a>(
         fingerprint,
         tls_fingerprint,
         bind,
+        socket,
         service: service?,
         tls,
         timeouts,

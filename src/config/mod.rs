@@ -27,6 +27,7 @@ mod proxy_protocol;
 mod quick;
 mod route;
 mod secret;
+mod socket;
 mod source;
 #[cfg(test)]
 mod tests;

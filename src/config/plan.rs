@@ -24,8 +24,8 @@ use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
-    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, Sticky,
-    StreamTimeouts, Tracing, UpstreamProtocol, UpstreamTimeouts,
+    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
+    SocketOptions, Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -105,6 +105,8 @@ pub struct ListenerPlan {
     pub tls_fingerprint: Fingerprint,
     /// At least one address, unless a `tls` listener hands it connections.
     pub bind: Vec<Address>,
+    /// What is set of its sockets.
+    pub socket: SocketOptions,
     /// What becomes of its connections.
     pub service: ServicePlan,
     /// TLS, for `https` listeners and `tcp` listeners that terminate it: certificates by SNI, ALPN, tickets.
@@ -338,6 +340,8 @@ pub struct PoolPlan {
     pub tls: Option<UpstreamTls>,
     /// How endpoints are told of clients before anything else; not at all when unset.
     pub headers: Option<HeadersOut>,
+    /// What is set of the sockets towards the endpoints, where it is not the default.
+    pub socket: Option<Arc<UpstreamSocket>>,
     /// Time limits towards endpoints.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::flow::Settings;
 use crate::model::Name;
-use crate::model::settings::{FlowSettings, Retry, StreamTimeouts};
-use crate::observe::metrics::StreamMetrics;
+use crate::model::settings::{Retry, StreamTimeouts};
+use crate::observe::metrics::{DatagramMetrics, StreamMetrics};
 use crate::route::sni::SniTable;
 
 /// What becomes of what a listener accepts.
@@ -50,12 +51,21 @@ pub enum TlsTarget {
 }
 
 /// What becomes of the datagrams of a `udp` listener.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct UdpService {
     /// Where they go.
     pub split: Split,
-    /// What is a flow.
-    pub flows: FlowSettings,
+    /// What is a flow, and how many of them a worker may have.
+    pub flows: Settings,
+    /// What is counted.
+    pub metrics: Arc<DatagramMetrics>,
+}
+
+impl PartialEq for UdpService {
+    /// Whether the same becomes of them; a listener's counters are always the same ones.
+    fn eq(&self, other: &Self) -> bool {
+        self.split == other.split && self.flows == other.flows
+    }
 }
 
 /// Pools with their weights.

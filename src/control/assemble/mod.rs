@@ -21,6 +21,7 @@ use super::{pressure, series};
 use crate::config::Plan;
 use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
 use crate::model::{Address, Name};
+use crate::net::options::Refused;
 use crate::observe::access_log::Tap;
 use crate::observe::metrics::Registry;
 use crate::upstream::snapshot::Tracing;
@@ -38,6 +39,14 @@ pub enum AssembleError {
         target: String,
         /// Its pool.
         pool: Name,
+    },
+    /// An option of a pool's sockets is refused.
+    #[error("connections of pool {pool} cannot be opened as they should be")]
+    Socket {
+        /// The pool.
+        pool: Name,
+        /// Which option, and why.
+        source: Refused,
     },
     /// An access log cannot be written.
     #[error("cannot open the access log of listener {listener}")]

@@ -1,10 +1,13 @@
 //! What becomes of what listeners accept, with the pools where they are in the snapshot.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::config::Plan;
 use crate::config::plan::{ListenerPlan, PoolId, ServicePlan, SplitPlan, TlsTargetPlan};
+use crate::flow;
 use crate::model::Name;
+use crate::model::settings::FlowSettings;
 use crate::observe::metrics::{Registry, StreamLabels};
 use crate::route::sni::SniTable;
 use crate::upstream::Service;
@@ -32,7 +35,9 @@ pub(super) fn service(listener: &ListenerPlan, plan: &Plan, ids: &[usize], regis
             })
         }
         ServicePlan::Udp(own) => {
-            Service::Udp(UdpService { split: split(&own.split, plan, None), flows: own.flows.clone() })
+            let flows = flows(&own.flows, registry.workers());
+            let metrics = registry.datagrams(&listener.name);
+            Service::Udp(UdpService { split: split(&own.split, plan, None), flows, metrics })
         }
     }
 }
@@ -50,4 +55,16 @@ fn split(own: &SplitPlan, plan: &Plan, counted: Option<(&Registry, &Name)>) -> S
         Some(StreamBranch { pool: *index, name, retry, weight_upto, metrics })
     });
     Split::new(branches.collect())
+}
+
+/// The flows of a listener on one of so many workers.
+fn flows(own: &FlowSettings, workers: usize) -> flow::Settings {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    flow::Settings {
+        by: if own.by_port { flow::FlowBy::AddressAndPort } else { flow::FlowBy::Address },
+        idle: own.idle,
+        most: NonZeroU32::new(own.most.div_ceil(workers)).unwrap_or(NonZeroU32::MIN),
+        requests: own.requests.and_then(NonZeroU32::new),
+        replies: own.replies,
+    }
 }

@@ -8,6 +8,7 @@ mod metrics;
 mod overload;
 mod proxy_protocol;
 mod retry;
+mod socket;
 mod tracing;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
 pub use proxy_protocol::{HeaderValues, HeaderVersion, HeadersIn, HeadersOut};
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
+pub use socket::{KeepAlive, SocketOptions, Source, UpstreamSocket};
 pub use tracing::{Parents, Propagation, Tracing};
 
 /// Time limits towards clients, per listener.
