@@ -75,6 +75,11 @@ impl<'a> Rules<'a> {
     }
 
     fn name(&mut self, given: Given<'a>, alpn: &[Protocol]) -> Option<HostMatch> {
+        if given.read::<String>()? == "*" {
+            let hint = "what fits nowhere goes to the listener's `pool`";
+            given.fault("`*` would be every name", Some(hint.into()));
+            return None;
+        }
         let name = given.read::<HostMatch>()?;
         if let HostMatch::Exact(host) = &name
             && host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
