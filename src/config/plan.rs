@@ -24,8 +24,8 @@ use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
     ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
-    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, SocketOptions,
-    Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
+    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
+    SocketOptions, Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -311,10 +311,10 @@ pub struct PoolPlan {
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints.
     pub tls: Option<UpstreamTls>,
-    /// What is set of the sockets towards the endpoints, where it is not the default.
-    pub socket: Option<Arc<UpstreamSocket>>,
     /// How endpoints are told of clients before anything else; not at all when unset.
     pub headers: Option<HeadersOut>,
+    /// What is set of the sockets towards the endpoints, where it is not the default.
+    pub socket: Option<Arc<UpstreamSocket>>,
     /// Time limits towards endpoints.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

@@ -78,7 +78,9 @@ impl StreamResult {
     #[must_use]
     pub fn fault(self) -> Option<Fault> {
         match self {
-            Self::EndpointReset | Self::ConnectFailed | Self::NoEndpoint | Self::Rejected => Some(Fault::Ours),
+            Self::EndpointReset | Self::ConnectFailed | Self::NoEndpoint | Self::Rejected => {
+                Some(Fault::Ours)
+            }
             Self::Denied | Self::Malformed => Some(Fault::Theirs),
             Self::Done | Self::Idle | Self::Expired | Self::ClientReset | Self::Aborted => None,
         }

@@ -9,6 +9,7 @@ mod passage;
 pub mod serve;
 mod tcp;
 mod tls;
+mod told;
 pub mod udp;
 mod unconnected;
 pub mod worker;

@@ -204,7 +204,9 @@ impl<'a> Record<'a> {
             LogField::ConnectSeconds => {
                 self.passed.and_then(|passed| passed.connect).map_or(Value::Nothing, Value::Seconds)
             }
-            LogField::ReceivedDatagrams => self.datagrams().map_or(Value::Nothing, |(in_, _)| Value::Number(in_)),
+            LogField::ReceivedDatagrams => {
+                self.datagrams().map_or(Value::Nothing, |(in_, _)| Value::Number(in_))
+            }
             LogField::SentDatagrams => self.datagrams().map_or(Value::Nothing, |(_, out)| Value::Number(out)),
         }
     }

@@ -138,7 +138,8 @@ impl<'a> Opening<'a> {
         let endpoint = &lease.endpoint().shared;
         let pool = &self.pool.shared.settings.timeouts;
         let timeouts = DialTimeouts { connect: pool.connect, tls_handshake: pool.tls_handshake };
-        let dialled = dial(&endpoint.dial, timeouts, &Onward::default(), &lease.connects()).await;
+        let onward = Onward { source: self.arrival.client, ..Onward::default() };
+        let dialled = dial(&endpoint.dial, timeouts, &onward, &lease.connects()).await;
         let stream = dialled.map_err(Unopened::Dial)?;
         Ok((stream, OpenConnection::new(Arc::clone(endpoint), self.arrival.worker.shard, seat)))
     }
