@@ -398,3 +398,22 @@ fn datagrams_of_a_flow_keep_their_order() {
     }
     assert_eq!(proxy.metrics().sum("forebay_udp_dropped_total", &[]), 0.0);
 }
+
+#[test]
+fn the_access_log_tells_of_each_flow_and_a_source_is_its_own() {
+    let echo = Echo::run("a");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = format!(
+        "packets = {{ replies = 1 }}\naccess_log = {{ format = \"json\", path = \"{}\" }}",
+        path.display()
+    );
+    let (_proxy, address) = start(&log, &[echo.at], "socket = { bind_source = \"127.0.0.9\", dscp = 46 }");
+    assert_eq!(Client::of(address).ask("hello"), "ahello");
+    let from = echo.shared.clients.lock().unwrap().iter().next().map(SocketAddr::ip);
+    assert_eq!(from, Some("127.0.0.9".parse().unwrap()));
+    let line = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("the line is there", || line().ends_with('\n'));
+    let part = "\"result\":\"done\",\"received_bytes\":5,\"sent_bytes\":6,\"received_datagrams\":1,\"sent_datagrams\":1,";
+    assert!(line().contains("\"protocol\":\"udp\"") && line().contains(part), "{}", line());
+}

@@ -63,6 +63,13 @@ fn row(shown: &Value) -> [String; 7] {
         let what = if tunnel { "tunnel" } else { "request" };
         format!("{what} for {}: {} to {}/{}", seconds(latest), word("route"), word("pool"), word("endpoint"))
     });
+    let passed = shown.get("passed_on").filter(|passed| passed.is_object()).map(|passed| {
+        let word = |name: &str| json::text(passed, name).unwrap_or("-");
+        let count = |name: &str| json::number::<u64>(passed, name).unwrap_or_default();
+        let (received, sent) = (count("received_bytes"), count("sent_bytes"));
+        format!("to {}/{}: {received} B in, {sent} B out", word("pool"), word("endpoint"))
+    });
+    let doing = doing.or(passed);
     let ending = shown.get("ending").and_then(Value::as_bool) == Some(true);
     let doing = doing.unwrap_or_else(|| "idle".to_owned());
     [

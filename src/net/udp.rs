@@ -20,6 +20,9 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::options;
+use crate::model::settings::UpstreamSocket;
+
 /// A listener's socket.
 #[derive(Debug)]
 pub struct Intake {
@@ -146,6 +149,16 @@ impl Outlet {
         }
         socket.connect(&to.into())?;
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, to, coalesces: Cell::new(false) })
+    }
+
+    /// As [`Self::connect`], with what is `wanted` of the socket, on behalf of `client`.
+    ///
+    /// # Errors
+    /// As there, and when an option is refused.
+    pub fn connect_as(to: SocketAddr, wanted: &UpstreamSocket, client: IpAddr) -> io::Result<Self> {
+        let socket = options::datagrams_to(to, wanted, Some(client))?;
+        socket.connect(to)?;
+        Ok(Self { socket: UdpSocket::from_std(socket)?, to, coalesces: Cell::new(false) })
     }
 
     /// Has the kernel keep together what comes in a row. For a flow of some length: it costs a call.

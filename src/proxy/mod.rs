@@ -11,6 +11,7 @@ mod proxy_protocol;
 pub mod serve;
 mod tcp;
 mod tls;
+mod told;
 pub mod udp;
 mod unconnected;
 pub mod worker;

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::Live;
+use super::told::told;
 use crate::ambient;
 use crate::net::relay::Progress;
+use crate::observe::access_log::Tap;
 use crate::observe::connections::Passed;
 use crate::observe::ended::{Ended, StreamResult};
 use crate::observe::metrics::{Shard, StreamMetrics};
@@ -40,15 +42,16 @@ pub(super) struct Passage {
 pub(super) struct Passing {
     passage: Rc<Passage>,
     live: Rc<Live>,
+    tap: Arc<Tap>,
 }
 
 impl Passing {
     /// A connection that `live` knows of goes to `pool`.
-    pub(super) fn begin(live: &Rc<Live>, passage: Passage) -> Self {
+    pub(super) fn begin(live: &Rc<Live>, passage: Passage, tap: &Arc<Tap>) -> Self {
         let passage = Rc::new(passage);
         passage.metrics.begin(passage.shard);
         live.pass(&passage);
-        Self { passage, live: Rc::clone(live) }
+        Self { passage, live: Rc::clone(live), tap: Arc::clone(tap) }
     }
 }
 
@@ -68,6 +71,7 @@ impl Drop for Passing {
         let endpoint = endpoint.as_ref().map(|endpoint| endpoint.shared.name.as_str());
         let ended = self.passage.ended(&self.live, endpoint, took);
         self.passage.metrics.end(self.passage.shard, ended.result, ended.duration);
+        told(self.passage.shard, &self.passage.listener, &self.tap, &ended);
     }
 }
 

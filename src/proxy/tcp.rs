@@ -68,7 +68,7 @@ pub(super) async fn pass(
     let until = timeouts.max_duration.map(|most| begun + most);
     let limits = Limits { idle: timeouts.idle, until };
     let passage = Passage::new(worker.shard, listener, (&pool, metrics), (*client, begun));
-    let passage = Passing::begin(live, passage);
+    let passage = Passing::begin(live, passage, &live.listening.local(worker).snapshot.tap);
     let opening = Opening { arrival: &arrival, passage: &passage, pool: &pool, retry: &branch.retry, until };
     // Boxed, so that an open connection does not hold room for what came before.
     let opened = match Box::pin(opening.run(&stream)).await {

@@ -11,16 +11,18 @@ use std::net::UdpSocket;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 
+use super::told::told;
 use super::{Listening, Worker};
 use crate::ambient;
 use crate::flow::{Cause, Datagrams, Decision, Ended, FlowId, Hold, Peer, Table, Then, hold};
 use crate::net::udp::{Intake, Parcel, Received};
+use crate::observe::ended::{self, StreamResult};
 use crate::observe::metrics::Lost;
 use crate::upstream::service::UdpService;
 use crate::upstream::{Listener, Local, Service};
@@ -216,6 +218,33 @@ impl Flows {
         let now = ambient::now();
         ended.kept.way.lease.complete(None, now);
         ended.kept.seat.metrics.ended(self.worker.shard, ended.cause);
+        self.log(ended, now);
+    }
+
+    fn log(&self, ended: &Ended<Upstream>, now: Instant) {
+        let view = self.view.borrow();
+        let tap = &view.local.snapshot.tap;
+        if view.listener.access_log.is_none() && !tap.is_followed() {
+            return;
+        }
+        let (counts, duration) = (&ended.counts, now.saturating_duration_since(ended.began));
+        let record = ended::Ended {
+            time: ambient::wall().checked_sub(duration).unwrap_or(UNIX_EPOCH),
+            client: Some(ended.peer.client.ip()),
+            listener: view.listener.name.as_str(),
+            pool: Some(ended.kept.seat.pool.as_str()),
+            endpoint: Some(ended.kept.way.lease.endpoint().shared.name.as_str()),
+            result: result(ended.cause),
+            received: counts.request_bytes,
+            sent: counts.reply_bytes,
+            datagrams: Some((counts.requests, counts.replies)),
+            duration,
+            connect: None,
+            tries: 1,
+            sni: None,
+            tls_version: None,
+        };
+        told(self.worker.shard, &view.listener, tap, &record);
     }
 
     fn tell_if_over(&self, table: &Table<Upstream>) {
@@ -287,6 +316,15 @@ struct Came<'a> {
     service: &'a UdpService,
     peer: Peer,
     now: Instant,
+}
+
+fn result(cause: Cause) -> StreamResult {
+    match cause {
+        Cause::Idle => StreamResult::Idle,
+        Cause::Complete => StreamResult::Done,
+        Cause::Failed => StreamResult::ConnectFailed,
+        Cause::Evicted | Cause::EndpointGone | Cause::Drained => StreamResult::Aborted,
+    }
 }
 
 fn datagrams(parcel: Parcel<'_>) -> Datagrams {

@@ -61,6 +61,10 @@ impl Line {
         let word = |name: &str| self.text(name).unwrap_or("-");
         let time = self.text("time").and_then(|time| time.get(11..23)).unwrap_or("-");
         let took = brief(self.number("duration_seconds"));
+        if let Some(result) = self.text("result") {
+            let shown = format!("{took:>6}  {}", self.passed(result));
+            return format!("{} {}", harmless(time), harmless(&shown));
+        }
         let mut shown = format!(
             "{took:>6}  {} {} {}{}",
             word("client"),
@@ -86,6 +90,22 @@ impl Line {
         }
         let (time, status) = (harmless(time), coloured(&format!("{status:03}"), status, colours));
         format!("{time} {status} {}", harmless(&shown))
+    }
+
+    /// A connection or flow that was passed on unread.
+    fn passed(&self, result: &str) -> String {
+        let word = |name: &str| self.text(name).unwrap_or("-");
+        let count = |name: &str| self.number(name).unwrap_or_default();
+        let mut shown = format!("{} {} {}", word("client"), word("protocol"), word("listener"));
+        // Writing to a string does not fail.
+        if let Some(sni) = self.text("sni") {
+            let _ = write!(shown, " {sni}");
+        }
+        if let Some(pool) = self.text("pool") {
+            let _ = write!(shown, " > {pool}/{}", word("endpoint"));
+        }
+        let _ = write!(shown, "  {result}, {} B in, {} B out", count("received_bytes"), count("sent_bytes"));
+        shown
     }
 
     fn text(&self, name: &str) -> Option<&str> {

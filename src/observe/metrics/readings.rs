@@ -4,32 +4,65 @@
 use std::sync::{Arc, PoisonError};
 
 use super::histogram::Distribution;
-use super::{Kept, Registry, RouteLabels, RouteMetrics, WorkerMetrics, WorkerUse};
+use super::{
+    Kept, Registry, RouteLabels, RouteMetrics, StreamLabels, StreamMetrics, WorkerMetrics, WorkerUse,
+};
 use crate::ambient;
+use crate::observe::ended::{Fault, StreamResult};
 use crate::observe::shard::Shard;
 
-/// A route, of which each count is read when it is asked for.
+/// A route, of which each count is read when it is asked for. What a listener passes on unread to a pool is
+/// one as well, which has the listener's name: each of its connections that are over is a request.
 #[derive(Clone, Copy, Debug)]
-pub struct RouteReading<'a>(&'a Arc<RouteMetrics>);
+pub struct RouteReading<'a>(Of<'a>);
+
+#[derive(Clone, Copy, Debug)]
+enum Of<'a> {
+    Requests(&'a Arc<RouteMetrics>),
+    Connections(&'a Arc<StreamMetrics>),
+}
 
 impl RouteReading<'_> {
-    /// Requests so far by class of status, from 1xx to 5xx.
+    /// Requests so far by class of status, from 1xx to 5xx. A connection counts as 2xx, or as 4xx or 5xx if
+    /// it was the client's fault, or ours or an endpoint's, that it came to nothing.
     #[must_use]
     pub fn requests(&self) -> [u64; 5] {
-        self.0.requests()
+        match self.0 {
+            Of::Requests(metrics) => metrics.requests(),
+            Of::Connections(metrics) => by_class(metrics),
+        }
     }
 
-    /// How long they took, from the whole request head to the last byte of the response.
+    /// How long they took, from the whole request head to the last byte of the response; of connections,
+    /// until the endpoint was connected to, for what comes after is up to both sides.
     #[must_use]
     pub fn durations(&self) -> Distribution {
-        self.0.durations()
+        match self.0 {
+            Of::Requests(metrics) => metrics.durations(),
+            Of::Connections(metrics) => metrics.connects(),
+        }
     }
 
     /// Whether there is such a route still.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        Arc::strong_count(self.0) > 1
+        match self.0 {
+            Of::Requests(metrics) => Arc::strong_count(metrics) > 1,
+            Of::Connections(metrics) => Arc::strong_count(metrics) > 1,
+        }
     }
+}
+
+fn by_class(metrics: &StreamMetrics) -> [u64; 5] {
+    let (mut fine, mut theirs, mut ours) = (0, 0, 0);
+    for (result, count) in StreamResult::ALL.into_iter().zip(metrics.results()) {
+        *match result.fault() {
+            None => &mut fine,
+            Some(Fault::Theirs) => &mut theirs,
+            Some(Fault::Ours) => &mut ours,
+        } += count;
+    }
+    [0, fine, 0, theirs, ours]
 }
 
 impl Registry {
@@ -55,7 +88,11 @@ impl Registry {
     /// Shows every route to `look`, in the order of their labels. Nothing else is looked up meanwhile: it
     /// is not to take long.
     pub fn each_route(&self, mut look: impl FnMut(&RouteLabels, RouteReading<'_>)) {
-        self.routes.each(|labels, metrics| look(labels, RouteReading(metrics)));
+        self.routes.each(|labels, metrics| look(labels, RouteReading(Of::Requests(metrics))));
+        self.streams.each(|StreamLabels { listener, pool }, metrics| {
+            let (listener, route, pool) = (listener.clone(), listener.clone(), Some(pool.clone()));
+            look(&RouteLabels { listener, route, pool }, RouteReading(Of::Connections(metrics)));
+        });
     }
 
     /// Requests that were answered before a route was known, by class of status, from 1xx to 5xx.

@@ -98,6 +98,12 @@ impl StreamMetrics {
         self.cells.total(|cells| &cells.begun).saturating_sub(over)
     }
 
+    /// How long it took until an endpoint was connected to.
+    #[must_use]
+    pub fn connects(&self) -> Distribution {
+        self.distribution(|cells| &cells.connect)
+    }
+
     fn distribution(&self, histogram: impl Fn(&Cells) -> &Histogram) -> Distribution {
         Distribution::of(&self.bounds, &self.cells, histogram)
     }

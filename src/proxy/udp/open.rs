@@ -37,7 +37,7 @@ pub(super) struct Upstream {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) metrics: Arc<DatagramMetrics>,
-    pool: Name,
+    pub(super) pool: Name,
     _registered: Registered,
     _permit: OwnedPermit,
     _entry: Entry,
@@ -186,7 +186,10 @@ fn way(pool: &Rc<LocalPool>, came: &Came<'_>, mut tried: Vec<usize>) -> Result<W
         let lease = pick(pool, came, &tried)?;
         let shared = &lease.endpoint().shared;
         let outlet = match &shared.dial.address {
-            Address::Inet(to) | Address::Udp(to) => Outlet::connect(*to, None),
+            Address::Inet(to) | Address::Udp(to) => match &shared.dial.socket {
+                Some(wanted) => Outlet::connect_as(*to, wanted, came.peer.client.ip()),
+                None => Outlet::connect(*to, None),
+            },
             Address::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
         };
         match outlet {
