@@ -1,5 +1,6 @@
 //! `[[listener]]`: where to listen, in which protocol, and within which bounds.
 
+mod door;
 mod target;
 mod tcp;
 mod tls;
@@ -14,7 +15,7 @@ use super::binds::Binds;
 use super::names::Names;
 use super::plan::{ListenerPlan, ServicePlan};
 use super::tls::server as server_tls;
-use super::{Cx, access_log, attempt, overload};
+use super::{Cx, access_log, attempt, overload, proxy_protocol, socket};
 use crate::model::options::{Given, OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
 use crate::model::units::ByteSize;
@@ -83,11 +84,21 @@ fn listener<'a>(
         Protocol::Tls => tls::plan(&options, pools, cx).map(ServicePlan::Tls),
         Protocol::Udp => udp::plan(&options, pools, cx).map(ServicePlan::Udp),
     };
+    let socket = socket::listener(&options);
     let timeouts = match protocol {
         Protocol::Http | Protocol::Https => timeouts(options.section("timeouts")),
         Protocol::Tcp | Protocol::Tls | Protocol::Udp => ClientTimeouts::default(),
     };
+    let door = door::rules(&options);
     let (limits, identity) = (limits(&options), identity(&options));
+    let limit = match &service {
+        Some(ServicePlan::Http) => Some(timeouts.proxy_protocol),
+        Some(ServicePlan::Tcp(plan)) => Some(plan.timeouts.proxy_protocol),
+        Some(ServicePlan::Tls(plan)) => Some(plan.timeouts.proxy_protocol),
+        Some(ServicePlan::Udp(_)) | None => None,
+    };
+    let headers =
+        limit.and_then(|limit| proxy_protocol::incoming(&options, &identity.trusted_proxies, limit));
     let access_log = options.given("access_log").and_then(|given| access_log::plan(&given, cx));
     let fingerprint = cx.files.cover(options.fingerprint(), mark);
     options.finish();
@@ -96,10 +107,13 @@ fn listener<'a>(
         fingerprint,
         tls_fingerprint,
         bind,
+        socket,
         service: service?,
         tls,
         timeouts,
+        headers,
         limits,
+        door,
         identity,
         access_log,
     })
@@ -160,6 +174,7 @@ fn of_protocol(address: Address, protocol: Protocol, given: &Given<'_>) -> Optio
 fn timeouts(options: Options<'_>) -> ClientTimeouts {
     let default = ClientTimeouts::default();
     let timeouts = ClientTimeouts {
+        proxy_protocol: proxy_protocol::timeout(&options),
         tls_handshake: options.within("tls_handshake", LIMIT, default.tls_handshake),
         header: options.within("header", LIMIT, default.header),
         idle: options.within("idle", LIMIT, default.idle),

@@ -18,13 +18,14 @@ use crate::health::check::Rhythm;
 use crate::health::detector::Chosen;
 use crate::health::pool::Ejection;
 use crate::health::probe::Check;
+use crate::limit::door::DoorRules;
 use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, Hedge, Limits,
-    Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts, Sticky, StreamTimeouts, Tracing,
-    UpstreamProtocol, UpstreamTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
+    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
+    SocketOptions, Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
@@ -103,14 +104,20 @@ pub struct ListenerPlan {
     pub tls_fingerprint: Fingerprint,
     /// At least one address.
     pub bind: Vec<Address>,
+    /// What is set of its sockets.
+    pub socket: SocketOptions,
     /// What becomes of its connections.
     pub service: ServicePlan,
     /// TLS, for `https` listeners and `tcp` listeners that terminate it: certificates by SNI, ALPN, tickets.
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Time limits towards clients.
     pub timeouts: ClientTimeouts,
+    /// What connections begin with before anything else; nothing when unset.
+    pub headers: Option<HeadersIn>,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
+    /// Who may connect, and how often.
+    pub door: DoorRules,
     /// How endpoints learn who the client is.
     pub identity: ClientIdentity,
     /// Off when unset.
@@ -304,6 +311,10 @@ pub struct PoolPlan {
     pub protocol: UpstreamProtocol,
     /// TLS towards the endpoints.
     pub tls: Option<UpstreamTls>,
+    /// How endpoints are told of clients before anything else; not at all when unset.
+    pub headers: Option<HeadersOut>,
+    /// What is set of the sockets towards the endpoints, where it is not the default.
+    pub socket: Option<Arc<UpstreamSocket>>,
     /// Time limits towards endpoints.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod http1;
 pub mod inherit;
 pub mod listen;
+pub mod options;
 pub mod pass;
 pub mod proxy_protocol;
 pub mod relay;

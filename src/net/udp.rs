@@ -20,6 +20,9 @@ use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use super::options;
+use crate::model::settings::UpstreamSocket;
+
 /// A listener's socket.
 #[derive(Debug)]
 pub struct Intake {
@@ -134,18 +137,21 @@ impl Intake {
 }
 
 impl Outlet {
-    /// A socket that is connected to `to`, by `from` if that is given. Nothing is sent.
+    /// A socket that is connected to `to`, as it is `wanted`, on behalf of `client`. Nothing is sent.
     ///
     /// # Errors
-    /// When there are no descriptors or ports left, or no way there.
-    pub fn connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Self> {
-        let socket = RawSocket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        if let Some(from) = from {
-            socket.bind(&from.into())?;
-        }
-        socket.connect(&to.into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, to, coalesces: Cell::new(false) })
+    /// When there are no descriptors or ports left, no way there, or an option is refused.
+    pub fn connect(to: SocketAddr, wanted: Option<&UpstreamSocket>, client: IpAddr) -> io::Result<Self> {
+        let socket = match wanted {
+            Some(wanted) => options::datagrams_to(to, wanted, Some(client))?,
+            None => {
+                let socket = RawSocket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+                socket.set_nonblocking(true)?;
+                socket.into()
+            }
+        };
+        SockRef::from(&socket).connect(&to.into())?;
+        Ok(Self { socket: UdpSocket::from_std(socket)?, to, coalesces: Cell::new(false) })
     }
 
     /// Has the kernel keep together what comes in a row. For a flow of some length: it costs a call.

@@ -34,6 +34,8 @@ pub struct Connection {
     pub under_way: u32,
     /// The request that began last, while it is under way; others may be, over HTTP/2, that began before.
     pub latest: Option<Request>,
+    /// Where it goes, if it is passed on as bytes.
+    pub passed: Option<Passed>,
     /// Whether it is to end after what is under way.
     pub ending: bool,
 }
@@ -55,6 +57,19 @@ pub struct Request {
     pub tunnel: bool,
 }
 
+/// Where a connection goes that is passed on as bytes.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The pool.
+    pub pool: Name,
+    /// The endpoint that it is connected to, or that is being connected to.
+    pub endpoint: Option<String>,
+    /// Bytes from the client that were passed on so far.
+    pub received: u64,
+    /// Bytes that were passed on to the client so far.
+    pub sent: u64,
+}
+
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -67,6 +82,8 @@ pub enum Protocol {
     Http2,
     /// Datagrams of one flow.
     Udp,
+    /// Whatever it is: its bytes are passed on.
+    Tcp,
 }
 
 /// The workers' connections.
@@ -100,6 +117,7 @@ impl Protocol {
             Self::Http1 => "http/1",
             Self::Http2 => "http/2",
             Self::Udp => "udp",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -176,6 +194,7 @@ mod tests {
             requests: 0,
             under_way: 0,
             latest: None,
+            passed: None,
             ending: false,
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::http::{self, Refused};
 use super::{Listening, Live, Worker, tcp, tls};
+use crate::ambient;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
 use crate::observe::metrics::ListenerMetrics;
@@ -34,7 +35,7 @@ pub fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let registered = worker.register(&listening, peer);
-    let entrance = Entrance::new(&worker, &listening, socket);
+    let entrance = Entrance::new(&worker, &listening, socket, peer);
     async move {
         registered.attend().await;
         match entrance {
@@ -83,10 +84,10 @@ enum Entrance {
 }
 
 impl Entrance {
-    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket) -> Self {
+    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket, peer: Option<SocketAddr>) -> Self {
         let local = listening.local(worker);
         let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
-        match Entry::new(worker, listener) {
+        match Entry::new(worker, listener, peer) {
             Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
             Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
         }
@@ -94,7 +95,8 @@ impl Entrance {
 }
 
 impl Entry {
-    fn new(worker: &Rc<Worker>, listener: &Listener) -> Result<Self, Refusal> {
+    fn new(worker: &Rc<Worker>, listener: &Listener, peer: Option<SocketAddr>) -> Result<Self, Refusal> {
+        listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
         let entered = listener.enter().ok_or(Refusal::Listener)?;
         worker.pressure.enter()?;
         listener.metrics.accepted(worker.shard);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::http::Scratch;
+use super::passage::Passage;
 use super::{Listening, Live};
 use crate::ambient;
 use crate::limit::pressure::Pace;
@@ -185,6 +186,11 @@ impl Worker {
             *open = Some(Rc::clone(&live));
         }
         Registered { worker: Rc::clone(self), live, place }
+    }
+
+    /// Has what moved on connections that are passed on counted, for those that last.
+    pub fn count_bytes(&self) {
+        self.connections.borrow().iter().flatten().filter_map(|live| live.passage()).for_each(Passage::count);
     }
 
     /// Says which connections are open.

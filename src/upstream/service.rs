@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::flow::Settings;
+use crate::model::Name;
 use crate::model::settings::{Retry, StreamTimeouts};
-use crate::observe::metrics::DatagramMetrics;
+use crate::observe::metrics::{DatagramMetrics, StreamMetrics};
 
 /// What becomes of what a listener accepts.
 #[derive(Debug, PartialEq)]
@@ -60,14 +61,29 @@ impl PartialEq for UdpService {
 pub struct Split(Vec<StreamBranch>);
 
 /// One of the pools.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub struct StreamBranch {
     /// Index into [`super::Snapshot::pools`].
     pub pool: usize,
+    /// The name of that pool.
+    pub name: Name,
     /// When a connection that failed is tried again.
     pub retry: Arc<Retry>,
     /// This branch's weight and those of the branches before it, added up.
     pub weight_upto: u64,
+    /// What is counted of connections that take this branch; nothing here of flows.
+    pub metrics: Option<Arc<StreamMetrics>>,
+}
+
+impl PartialEq for StreamBranch {
+    /// Whether it leads to the same pool in the same way, and is counted where the other is.
+    fn eq(&self, other: &Self) -> bool {
+        self.pool == other.pool
+            && self.name == other.name
+            && self.retry == other.retry
+            && self.weight_upto == other.weight_upto
+            && self.metrics.as_ref().map(Arc::as_ptr) == other.metrics.as_ref().map(Arc::as_ptr)
+    }
 }
 
 impl Split {

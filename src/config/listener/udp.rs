@@ -3,15 +3,16 @@
 use std::ops::RangeInclusive;
 
 use super::{LIMIT, target};
-use crate::config::Cx;
 use crate::config::names::Names;
 use crate::config::plan::UdpPlan;
+use crate::config::{Cx, proxy_protocol};
 use crate::model::options::{OneOf, Options};
 use crate::model::settings::FlowSettings;
 
 /// Reads it; `None` when it leads nowhere, which is reported.
 pub(super) fn plan(options: &Options<'_>, pools: &Names, cx: &Cx<'_>) -> Option<UdpPlan> {
     let split = target::required(options, pools, cx);
+    proxy_protocol::none_of_datagrams(options);
     let default = FlowSettings::default();
     let timeouts = options.section("timeouts");
     let idle = timeouts.within("idle", LIMIT, default.idle);

@@ -6,36 +6,44 @@ use std::sync::Arc;
 use crate::config::Plan;
 use crate::config::plan::{ListenerPlan, PoolId, ServicePlan, SplitPlan};
 use crate::flow;
+use crate::model::Name;
 use crate::model::settings::FlowSettings;
-use crate::observe::metrics::Registry;
+use crate::observe::metrics::{Registry, StreamLabels};
 use crate::upstream::Service;
 use crate::upstream::service::{Split, StreamBranch, StreamService, TlsService, UdpService};
 
 /// What `listener` of `plan` does.
 pub(super) fn service(listener: &ListenerPlan, plan: &Plan, registry: &Registry) -> Service {
+    let counted = Some((registry, &listener.name));
     match &listener.service {
         ServicePlan::Http => Service::Http,
-        ServicePlan::Tcp(own) => {
-            Service::Tcp(StreamService { split: split(&own.split, plan), timeouts: own.timeouts.clone() })
-        }
+        ServicePlan::Tcp(own) => Service::Tcp(StreamService {
+            split: split(&own.split, plan, counted),
+            timeouts: own.timeouts.clone(),
+        }),
         ServicePlan::Tls(own) => Service::Tls(TlsService {
-            otherwise: own.otherwise.as_ref().map(|own| split(own, plan)),
+            otherwise: own.otherwise.as_ref().map(|own| split(own, plan, counted)),
             timeouts: own.timeouts.clone(),
         }),
         ServicePlan::Udp(own) => {
             let flows = flows(&own.flows, registry.workers());
             let metrics = registry.datagrams(&listener.name);
-            Service::Udp(UdpService { split: split(&own.split, plan), flows, metrics })
+            Service::Udp(UdpService { split: split(&own.split, plan, None), flows, metrics })
         }
     }
 }
 
-fn split(own: &SplitPlan, plan: &Plan) -> Split {
+/// The branches, whose connections are counted as those of a listener, if they are.
+fn split(own: &SplitPlan, plan: &Plan, counted: Option<(&Registry, &Name)>) -> Split {
     let mut weight_upto = 0;
     let branches = own.iter().filter_map(|(PoolId(index), weight)| {
         weight_upto += u64::from(*weight);
-        let retry = Arc::new(plan.pools.get(*index)?.retry.clone());
-        Some(StreamBranch { pool: *index, retry, weight_upto })
+        let pool = plan.pools.get(*index)?;
+        let metrics = counted.map(|(registry, listener)| {
+            registry.stream(&StreamLabels { listener: listener.clone(), pool: pool.name.clone() })
+        });
+        let (name, retry) = (pool.name.clone(), Arc::new(pool.retry.clone()));
+        Some(StreamBranch { pool: *index, name, retry, weight_upto, metrics })
     });
     Split::new(branches.collect())
 }

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use super::HeadersIn;
+
 /// Time limits of a `tcp` or `tls` listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamTimeouts {
+    /// From accept to the last byte of a PROXY protocol header, where one is read.
+    pub proxy_protocol: Duration,
     /// From accept to the end of the TLS handshake, where TLS is terminated.
     pub tls_handshake: Duration,
     /// From accept to the last byte of the `ClientHello`, where that is looked at.
@@ -18,6 +22,7 @@ pub struct StreamTimeouts {
 impl Default for StreamTimeouts {
     fn default() -> Self {
         Self {
+            proxy_protocol: HeadersIn::TIMEOUT,
             tls_handshake: Duration::from_secs(5),
             client_hello: Duration::from_secs(5),
             idle: Duration::from_secs(3600),

@@ -24,6 +24,7 @@ mod seats;
 mod series;
 mod spans;
 mod status;
+mod stream;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -56,6 +57,7 @@ pub use pool::PoolMetrics;
 pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 pub use series::{Expected, Shape, expected};
+pub use stream::{StreamLabels, StreamMetrics};
 pub use worker::{Life, WorkerMetrics, WorkerUse};
 
 use crate::ambient;
@@ -82,6 +84,7 @@ pub struct Registry {
     listeners: Kept<Name, ListenerMetrics>,
     datagrams: Kept<Name, DatagramMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
+    streams: Kept<StreamLabels, StreamMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
@@ -121,6 +124,7 @@ impl Registry {
             listeners: Kept::default(),
             datagrams: Kept::default(),
             routes: Kept::default(),
+            streams: Kept::default(),
             endpoints: Kept::default(),
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
@@ -160,6 +164,12 @@ impl Registry {
     #[must_use]
     pub fn route(&self, labels: &RouteLabels) -> Arc<RouteMetrics> {
         self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers, &self.bounds))
+    }
+
+    /// The counts of connections that are passed on as bytes from a listener to a pool.
+    #[must_use]
+    pub fn stream(&self, labels: &StreamLabels) -> Arc<StreamMetrics> {
+        self.streams.get_or_make(labels.clone(), || StreamMetrics::new(self.workers, &self.bounds))
     }
 
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
@@ -326,6 +336,8 @@ impl Registry {
         listener::expose(listeners, &mut out);
         let flows = self.datagrams.review();
         datagrams::expose(flows.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
+        let streams = self.streams.review();
+        stream::expose(streams.iter().map(|(labels, metrics)| (labels, &**metrics)), &mut out);
         endpoint::expose(endpoints.endpoints(), &mut out);
         let pools = self.pools.review();
         let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));

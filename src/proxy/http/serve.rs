@@ -75,15 +75,6 @@ async fn handshake(
     listener.metrics.tls_established(shard);
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let version = session.protocol_version().and_then(tls_version);
-    cx.live.secured(Tls { version, sni: session.server_name().map(Into::into) });
+    cx.live.secured(Tls::of(session));
     Some((Stream::ServerTls(Box::new(stream)), is_http2))
-}
-
-fn tls_version(version: rustls::ProtocolVersion) -> Option<&'static str> {
-    match version {
-        rustls::ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
-        rustls::ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
-        _ => None,
-    }
 }
