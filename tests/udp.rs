@@ -1,5 +1,8 @@
 //! Datagrams through a `udp` listener, by clients and endpoints of our own, by `dig` and by QUIC.
 
+#![expect(clippy::indexing_slicing, reason = "a buffer holds what was received into it")]
+#![expect(clippy::disallowed_methods, reason = "tasks of QUIC peers, which belong to no worker")]
+
 mod support;
 
 use std::collections::HashSet;

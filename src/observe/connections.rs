@@ -80,10 +80,10 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
-    /// Datagrams of one flow.
-    Udp,
     /// Whatever it is: its bytes are passed on.
     Tcp,
+    /// Datagrams of one flow.
+    Udp,
 }
 
 /// The workers' connections.
@@ -116,8 +116,8 @@ impl Protocol {
             Self::Opening => "opening",
             Self::Http1 => "http/1",
             Self::Http2 => "http/2",
-            Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }

@@ -2,6 +2,7 @@
 //! what it shares with the others is the snapshot and the endpoints' gauges.
 
 mod admit;
+mod handshake;
 pub mod http;
 pub mod listening;
 pub mod live;

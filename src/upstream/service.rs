@@ -6,6 +6,7 @@ use crate::flow::Settings;
 use crate::model::Name;
 use crate::model::settings::{Retry, StreamTimeouts};
 use crate::observe::metrics::{DatagramMetrics, StreamMetrics};
+use crate::route::sni::SniTable;
 
 /// What becomes of what a listener accepts.
 #[derive(Debug, PartialEq)]
@@ -32,10 +33,21 @@ pub struct StreamService {
 /// What becomes of the connections of a `tls` listener.
 #[derive(Debug, PartialEq)]
 pub struct TlsService {
+    /// Which go where.
+    pub sni: SniTable<TlsTarget>,
     /// Where those go for which nothing else is said; they are closed when unset.
-    pub otherwise: Option<Split>,
+    pub otherwise: Option<TlsTarget>,
     /// Time limits.
     pub timeouts: StreamTimeouts,
+}
+
+/// Where a TLS connection goes.
+#[derive(Debug, PartialEq)]
+pub enum TlsTarget {
+    /// To an endpoint, as it is.
+    Pools(Split),
+    /// To the listener with this number, which ends TLS.
+    Listener(usize),
 }
 
 /// What becomes of the datagrams of a `udp` listener.
