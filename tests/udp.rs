@@ -1,5 +1,8 @@
 //! Datagrams through a `udp` listener, by clients and endpoints of our own, by `dig` and by QUIC.
 
+#![expect(clippy::indexing_slicing, reason = "a buffer holds what was received into it")]
+#![expect(clippy::disallowed_methods, reason = "tasks of QUIC peers, which belong to no worker")]
+
 mod support;
 
 use std::collections::HashSet;
@@ -270,7 +273,7 @@ fn ipv6_clients_reach_ipv4_endpoints_and_the_other_way_round() {
 #[test]
 fn a_flow_leaves_an_endpoint_that_refuses() {
     let origin = Echo::run("b:");
-    let (proxy, address) = start("", &[nobody(), origin.at], "balance = \"first\"");
+    let (proxy, address) = start("", &[nobody(), origin.at], "policy = \"first\"");
     let client = Client::of(address);
     // The first datagrams are lost; how many depends on when the kernel says that nobody is there.
     eventually("another endpoint answers", || client.try_ask("x").is_some());
@@ -284,7 +287,7 @@ fn a_flow_leaves_an_endpoint_that_refuses() {
 #[test]
 fn an_endpoint_that_refuses_is_ejected() {
     let origin = Echo::run("b:");
-    let (proxy, address) = start("", &[nobody(), origin.at], "balance = \"round_robin\"");
+    let (proxy, address) = start("", &[nobody(), origin.at], "policy = \"round_robin\"");
     let ejected = || proxy.metrics().sum("forebay_endpoint_ejections_total", &[]) >= 1.0;
     eventually("the endpoint is ejected", || {
         let _ = Client::of(address).try_ask("x");
@@ -315,7 +318,7 @@ fn hashing_keeps_a_client_where_it_was_when_the_table_is_lost() {
     for policy in ["maglev", "ring_hash"] {
         let places: Vec<_> = (0..2)
             .map(|_| {
-                let (_proxy, address) = start("", &endpoints, &format!("balance = \"{policy}\""));
+                let (_proxy, address) = start("", &endpoints, &format!("policy = \"{policy}\""));
                 ask(address)
             })
             .collect();
@@ -339,7 +342,7 @@ fn a_pool_without_endpoints_loses_datagrams_and_counts_them() {
 fn a_reload_keeps_flows_and_ends_those_of_endpoints_that_are_gone() {
     let (a, b) = (Echo::run("a:"), Echo::run("b:"));
     let at = nobody().to_string();
-    let of = |endpoints: &[SocketAddr]| toml_at(&at, "", endpoints, "balance = \"first\"");
+    let of = |endpoints: &[SocketAddr]| toml_at(&at, "", endpoints, "policy = \"first\"");
     let proxy = Proxy::start(&of(&[a.at, b.at]));
     let client = Client::of(proxy.address("web"));
     assert_eq!(client.ask("1"), "a:1");
@@ -416,4 +419,127 @@ fn the_access_log_tells_of_each_flow_and_a_source_is_its_own() {
     eventually("the line is there", || line().ends_with('\n'));
     let part = "\"result\":\"done\",\"received_bytes\":5,\"sent_bytes\":6,\"received_datagrams\":1,\"sent_datagrams\":1,";
     assert!(line().contains("\"protocol\":\"udp\"") && line().contains(part), "{}", line());
+}
+
+#[test]
+fn clients_from_networks_that_are_denied_are_not_served() {
+    let origin = Echo::run("");
+    let (proxy, address) = start("deny = [\"127.0.0.9\"]", &[origin.at], "");
+    assert_eq!(Client::from("127.0.0.9:0", address).try_ask("x"), None);
+    assert_eq!(Client::of(address).ask("y"), "y");
+    assert_eq!(proxy.metrics().sum("forebay_udp_dropped_total", &[("reason", "denied")]), 1.0);
+}
+
+#[test]
+fn dig_asks_dnsmasq_through_it() {
+    let (Some(dig), Some(dnsmasq)) = (peer("dig"), peer("dnsmasq")) else { return };
+    let at = nobody();
+    let user = if rustix::process::getuid().is_root() { "--user=root" } else { "--user=" };
+    let server = dnsmasq
+        .command()
+        .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file="])
+        .args(["--listen-address=127.0.0.1", "--bind-interfaces", user, "--address=/name.test/192.0.2.7"])
+        .arg(format!("--port={}", at.port()))
+        .spawn()
+        .expect("dnsmasq starts");
+    let _server = Dnsmasq(server);
+    let (proxy, address) = start("packets = { requests = 1, replies = 1 }", &[at], "");
+    let ask = || {
+        let mut dig = dig.command();
+        dig.args(["+short", "+tries=1", "+time=1", "@127.0.0.1", "name.test"]);
+        let asked = dig.arg("-p").arg(address.port().to_string()).output().expect("dig runs");
+        String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+    };
+    eventually("dnsmasq answers", || ask() == "192.0.2.7");
+    for _ in 0..10 {
+        assert_eq!(ask(), "192.0.2.7");
+    }
+    assert!(proxy.metrics().sum("forebay_udp_flows_ended_total", &[("cause", "complete")]) >= 11.0);
+}
+
+/// A running dnsmasq, ended with the test.
+struct Dnsmasq(std::process::Child);
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A QUIC server that sends back what comes on every stream, and its address.
+fn quic_echo(pki: &Pki) -> quinn::Endpoint {
+    pki.issue("quic", &["localhost"]);
+    let tls = pki.server("quic", &["echo"], false);
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).expect("it has TLS 1.3");
+    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let at = SocketAddr::from(([127, 0, 0, 1], 0));
+    let server = quinn::Endpoint::server(config, at).expect("there are ports");
+    let own = server.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = own.accept().await {
+            tokio::spawn(async move {
+                let Ok(connection) = incoming.await else { return };
+                while let Ok((mut send, mut receive)) = connection.accept_bi().await {
+                    tokio::spawn(async move {
+                        let bytes = receive.read_to_end(8 << 20).await.expect("the client ends its stream");
+                        send.write_all(&bytes).await.expect("the client waits");
+                        send.finish().expect("it is open");
+                    });
+                }
+            });
+        }
+    });
+    server
+}
+
+fn quic_client(pki: &Pki) -> quinn::Endpoint {
+    let tls = pki.client(&["echo"], &[&rustls::version::TLS13]);
+    let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("it has TLS 1.3");
+    let mut client = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("there are ports");
+    client.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    client
+}
+
+async fn echoed(connection: &quinn::Connection, bytes: Vec<u8>) {
+    let (mut send, mut receive) = connection.open_bi().await.expect("the connection is open");
+    let own = bytes.clone();
+    let sending = tokio::spawn(async move {
+        send.write_all(&own).await.expect("the server waits");
+        send.finish().expect("it is open");
+    });
+    let got = receive.read_to_end(8 << 20).await.expect("the server answers");
+    sending.await.expect("nothing panics");
+    assert!(got == bytes, "{} of {} bytes came back", got.len(), bytes.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quic_connection_with_several_streams_passes() {
+    let pki = Pki::new();
+    let server = quic_echo(&pki);
+    let (proxy, address) = start("", &[server.local_addr().expect("it is bound")], "");
+    let client = quic_client(&pki);
+    let connection =
+        client.connect(address, "localhost").expect("it can begin").await.expect("it is answered");
+    let streams = (1..=8_u8).map(|number| echoed(&connection, vec![number; 250_000 * usize::from(number)]));
+    futures_util::future::join_all(streams).await;
+    connection.close(0_u32.into(), b"");
+    assert_eq!(proxy.metrics().sum("forebay_udp_flows_opened_total", &[]), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_quic_connections_pass_at_once() {
+    let pki = Pki::new();
+    let server = quic_echo(&pki);
+    let (proxy, address) = start("", &[server.local_addr().expect("it is bound")], "");
+    let clients: Vec<_> = (0..120).map(|_| quic_client(&pki)).collect();
+    let used = clients.iter().map(|client| async {
+        let connection = client.connect(address, "localhost").expect("it can begin");
+        let connection = connection.await.expect("it is answered");
+        echoed(&connection, b"hello".repeat(2000)).await;
+        connection
+    });
+    let connections = futures_util::future::join_all(used).await;
+    assert_eq!(proxy.metrics().sum("forebay_udp_flows_active", &[]), 120.0);
+    drop(connections);
 }

@@ -137,27 +137,20 @@ impl Intake {
 }
 
 impl Outlet {
-    /// A socket that is connected to `to`, by `from` if that is given. Nothing is sent.
+    /// A socket that is connected to `to`, as it is `wanted`, on behalf of `client`. Nothing is sent.
     ///
     /// # Errors
-    /// When there are no descriptors or ports left, or no way there.
-    pub fn connect(to: SocketAddr, from: Option<SocketAddr>) -> io::Result<Self> {
-        let socket = RawSocket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        if let Some(from) = from {
-            socket.bind(&from.into())?;
-        }
-        socket.connect(&to.into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())?, to, coalesces: Cell::new(false) })
-    }
-
-    /// As [`Self::connect`], with what is `wanted` of the socket, on behalf of `client`.
-    ///
-    /// # Errors
-    /// As there, and when an option is refused.
-    pub fn connect_as(to: SocketAddr, wanted: &UpstreamSocket, client: IpAddr) -> io::Result<Self> {
-        let socket = options::datagrams_to(to, wanted, Some(client))?;
-        socket.connect(to)?;
+    /// When there are no descriptors or ports left, no way there, or an option is refused.
+    pub fn connect(to: SocketAddr, wanted: Option<&UpstreamSocket>, client: IpAddr) -> io::Result<Self> {
+        let socket = match wanted {
+            Some(wanted) => options::datagrams_to(to, wanted, Some(client))?,
+            None => {
+                let socket = RawSocket::new(Domain::for_address(to), Type::DGRAM, Some(Protocol::UDP))?;
+                socket.set_nonblocking(true)?;
+                socket.into()
+            }
+        };
+        SockRef::from(&socket).connect(&to.into())?;
         Ok(Self { socket: UdpSocket::from_std(socket)?, to, coalesces: Cell::new(false) })
     }
 

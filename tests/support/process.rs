@@ -218,7 +218,8 @@ impl Process {
         let log = self.err();
         let line = log.lines().find(|line| line.contains(mark)).expect("its start is logged");
         let (_, rest) = line.split_once("address=").expect("with the address");
-        rest.split(' ').next().unwrap_or_default().parse().expect("of IP")
+        let address = rest.split(' ').next().unwrap_or_default();
+        address.strip_prefix("udp:").unwrap_or(address).parse().expect("of IP")
     }
 }
 

@@ -105,7 +105,9 @@ impl Question {
     async fn connect(&self) -> Result<Stream, Failed> {
         let limits = DialTimeouts { connect: self.timeout, tls_handshake: self.timeout };
         let steps = Steps::begin(ambient::now());
-        dial(&self.dial, limits, &Onward { preface: &self.preface, source: None }, &steps).await.map_err(|error| self.not_connected(error))
+        dial(&self.dial, limits, &Onward { preface: &self.preface, source: None }, &steps)
+            .await
+            .map_err(|error| self.not_connected(error))
     }
 
     async fn converse(

@@ -55,7 +55,7 @@ async fn a_parcel_goes_through_in_order_and_as_it_was() {
     let socket = bound("127.0.0.1:0");
     let at = socket.local_addr().unwrap();
     let intake = Intake::new(socket).unwrap();
-    let (outlet, mut inbox) = (Outlet::connect(at, None).unwrap(), Inbox::default());
+    let (outlet, mut inbox) = (Outlet::connect(at, None, at.ip()).unwrap(), Inbox::default());
     let payload: Vec<u8> = (0..40_u8).flat_map(|n| [n; 1000]).chain([200; 10]).collect();
     outlet.send(&intake, Parcel { bytes: &payload, size: 1000, ecn: None }).unwrap();
     outlet.send(&intake, Parcel::one(b"")).unwrap();
@@ -90,7 +90,7 @@ async fn replies_come_from_the_address_that_was_asked() {
 async fn an_endpoint_that_is_not_there_is_told_by_the_kernel() {
     let intake = Intake::new(bound("127.0.0.1:0")).unwrap();
     let nobody = bound("127.0.0.1:0").local_addr().unwrap();
-    let (outlet, mut inbox) = (Outlet::connect(nobody, None).unwrap(), Inbox::default());
+    let (outlet, mut inbox) = (Outlet::connect(nobody, None, nobody.ip()).unwrap(), Inbox::default());
     outlet.send(&intake, Parcel::one(b"hello")).unwrap();
     outlet.readable().await.unwrap();
     let refused = outlet.receive(&intake, &mut inbox).err().map(|error| error.kind());

@@ -17,6 +17,8 @@ pub enum Lost {
     NoEndpoint,
     /// A limit of the pool or of the process lets no further flow in.
     Limited,
+    /// The listener takes none from there, or not so many flows.
+    Denied,
     /// No further flow is opened, because the listener or the process ends.
     Closing,
     /// There was no room to send it.
@@ -166,4 +168,5 @@ const DROPPED: Title = Title("forebay_udp_dropped_total", "Datagrams that were n
 /// The values of the label `direction`.
 const DIRECTIONS: [&str; 2] = ["received", "sent"];
 /// The values of the label `reason`, in the order of [`Lost`].
-const LOST: [&str; 7] = ["no_endpoint", "limited", "closing", "full", "too_large", "failed", "late"];
+const LOST: [&str; 8] =
+    ["no_endpoint", "limited", "denied", "closing", "full", "too_large", "failed", "late"];

@@ -69,7 +69,7 @@ impl Flows {
         came: &Came<'_>,
         parcel: Parcel<'_>,
     ) -> Result<(), Lost> {
-        let entry = Entry::new(&self.worker)?;
+        let entry = Entry::new(&self.worker, came)?;
         let branch = came.service.split.branch(client_draw(came.peer.client)).ok_or(Lost::NoEndpoint)?;
         let pool = came.view.local.pools.get(branch.pool).ok_or(Lost::NoEndpoint)?;
         let permit = pool.shared.guard.enter_owned().ok_or(Lost::Limited)?;
@@ -156,8 +156,14 @@ impl Way {
 }
 
 impl Entry {
-    fn new(worker: &Rc<Worker>) -> Result<Self, Lost> {
-        worker.pressure.enter().map_err(|_| Lost::Limited)?;
+    /// The right to another flow, as for connections.
+    fn new(worker: &Rc<Worker>, came: &Came<'_>) -> Result<Self, Lost> {
+        let listener = &came.view.listener;
+        let passed = listener.door.pass(Some(came.peer.client.ip()), || came.now);
+        passed.and_then(|()| worker.pressure.enter()).map_err(|why| {
+            listener.metrics.turned_away(worker.shard, why);
+            if why.is_told() { Lost::Limited } else { Lost::Denied }
+        })?;
         Ok(Self(Rc::clone(worker)))
     }
 }
@@ -186,10 +192,9 @@ fn way(pool: &Rc<LocalPool>, came: &Came<'_>, mut tried: Vec<usize>) -> Result<W
         let lease = pick(pool, came, &tried)?;
         let shared = &lease.endpoint().shared;
         let outlet = match &shared.dial.address {
-            Address::Inet(to) | Address::Udp(to) => match &shared.dial.socket {
-                Some(wanted) => Outlet::connect_as(*to, wanted, came.peer.client.ip()),
-                None => Outlet::connect(*to, None),
-            },
+            Address::Inet(to) | Address::Udp(to) => {
+                Outlet::connect(*to, shared.dial.socket.as_deref(), came.peer.client.ip())
+            }
             Address::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
         };
         match outlet {
