@@ -5,11 +5,14 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Stdio};
 
 use forebay::wire::proxy_protocol::v2::{Style, Transport};
 use forebay::wire::proxy_protocol::{Header, Told, ToldTls, parse, v2};
 use support::*;
+use tempfile::TempDir;
 
 const LINE: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 1234 443\r\n";
 const REQUIRED: &str = "proxy_protocol = \"required\"";
@@ -245,5 +248,95 @@ fn checks_are_nobodys() {
         eventually("a check passes", || {
             proxy.metrics().sum("forebay_endpoint_checks_total", &[("result", "pass")]) > 0.0
         });
+    }
+}
+
+/// A program of others that runs as long as this lives.
+struct Running {
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Running {
+    /// Runs `program` with `config` as its configuration, until it listens on `at`.
+    fn start(program: &Peer, args: &[&str], config: &str, at: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config");
+        fs::write(&file, config.replace("FOLDER", &folder.path().display().to_string())).unwrap();
+        let mut command = program.command();
+        command.args(args).arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let running = Self { child: command.spawn().unwrap(), _folder: folder };
+        eventually("its start", || TcpStream::connect(at).is_ok());
+        running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// What curl gets from there, as a client whose address is 127.0.0.5.
+fn curl(program: &Peer, args: &[&str], url: &str) -> String {
+    let mut command = program.command();
+    command.args(["-sS", "--max-time", "10", "--noproxy", "*", "--interface", "127.0.0.5"]);
+    let output = command.args(args).arg(url).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn curl_sends_a_header() {
+    let Some(program) = peer("curl") else { return };
+    let origin = answers("hello");
+    let proxy = Plain { listener: REQUIRED, ..Plain::default() }.to(&[origin.address()]);
+    let url = format!("http://{}/", proxy.address("web"));
+    assert_eq!(curl(&program, &["--haproxy-protocol"], &url), "hello");
+    assert_eq!(origin.next_request().field("x-forwarded-for"), Some("127.0.0.5"));
+}
+
+#[test]
+fn haproxy_at_both_ends() {
+    let (Some(program), Some(haproxy)) = (peer("curl"), peer("haproxy")) else { return };
+    for (sends, pool) in [("send-proxy", "v1"), ("send-proxy-v2", "v2")] {
+        let (front, back) = (free_port(), free_port());
+        let pool = format!("proxy_protocol = \"{pool}\"");
+        let proxy = Plain { listener: REQUIRED, pool: &pool, ..Plain::default() }.to(&[back]);
+        let forebay = proxy.address("web");
+        let config = format!(
+            "defaults\n timeout connect 5s\n timeout client 9s\n timeout server 9s\n\
+             listen front\n mode tcp\n bind {front}\n server forebay {forebay} {sends}\n\
+             frontend back\n mode http\n bind {back} accept-proxy\n\
+             \x20http-request return status 200 content-type text/plain lf-string \"%[src] %[dst_port]\"\n"
+        );
+        let _haproxy = Running::start(&haproxy, &["-db", "-f"], &config, front);
+        let text = curl(&program, &[], &format!("http://{front}/"));
+        assert_eq!(text, format!("127.0.0.5 {}", front.port()), "{sends}");
+    }
+}
+
+#[test]
+fn nginx_learns_the_client() {
+    let (Some(program), Some(nginx)) = (peer("curl"), peer("nginx")) else { return };
+    for version in ["v1", "v2"] {
+        let back = free_port();
+        let pool = format!("proxy_protocol = \"{version}\"");
+        let proxy = Plain { pool: &pool, ..Plain::default() }.to(&[back]);
+        let config = format!(
+            "daemon off; master_process off; pid FOLDER/pid; error_log FOLDER/error.log;\n\
+             events {{ worker_connections 64; }}\n\
+             http {{ access_log off; client_body_temp_path FOLDER/a; proxy_temp_path FOLDER/b;\n\
+             fastcgi_temp_path FOLDER/c; uwsgi_temp_path FOLDER/d; scgi_temp_path FOLDER/e;\n\
+             server {{ listen {back} proxy_protocol; return 200 \"$proxy_protocol_addr\"; }} }}\n"
+        );
+        let _nginx = Running::start(&nginx, &["-e", "stderr", "-c"], &config, back);
+        let url = format!("http://{}/", proxy.address("web"));
+        assert_eq!(curl(&program, &[], &url), "127.0.0.5", "{version}");
     }
 }
