@@ -168,6 +168,7 @@ async fn sweep(worker: Rc<Worker>, registry: Arc<Registry>) {
             metrics.inspect(|metrics| metrics.woke(ambient::now()));
             worker.local().sweep(ambient::now());
             worker.attend_pressure();
+            worker.count_bytes();
         }
     })
     .await;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::Failure;
-use crate::cases::{ECHO, SMALL};
+use crate::cases::{CLOSING, ECHO, SMALL};
 use crate::ground::Ground;
 use crate::launch::{self, Running};
 use crate::options::{Dressing, Work};
@@ -137,15 +137,14 @@ impl Serving {
     }
 
     fn verify(&self, work: Work) -> Result<(), Failure> {
-        let dressing = match work {
-            Work::Requests(dressing) => dressing,
-            Work::Streams => Dressing::Bare,
-        };
         let address = self.address(Door::Plain);
-        let small = get(address, SMALL)?;
+        // Where nobody reads the request, only the origin can end the connection.
+        let path = if work == Work::Streams { CLOSING } else { SMALL };
+        let small = get(address, path)?;
         if !small.starts_with("http/1.1 200") || !small.ends_with(&"x".repeat(100)) {
             return Err(format!("a small response that is wrong: {small}").into());
         }
+        let Work::Requests(dressing) = work else { return Ok(()) };
         let seen = get(address, ECHO)?;
         let (_, request) = seen.split_once("\r\n\r\n").unwrap_or_default();
         for field in ADDED {

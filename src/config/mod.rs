@@ -23,9 +23,11 @@ pub mod plan;
 mod pool;
 pub mod problem;
 mod process;
+mod proxy_protocol;
 mod quick;
 mod route;
 mod secret;
+mod socket;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -15,11 +15,12 @@ mod sticky;
 mod tests;
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::names::Names;
 use super::plan::PoolPlan;
-use super::{Cx, attempt, health, tls};
+use super::{Cx, attempt, health, proxy_protocol, socket, tls};
 use crate::health::pool::SLOW_START;
 use crate::limit::loops::LoopSettings;
 use crate::model::Name;
@@ -89,6 +90,8 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         fail_open: balance::fail_open(&options),
         protocol,
         tls,
+        headers: proxy_protocol::outgoing(&options),
+        socket: socket::upstream(&options).map(Arc::new),
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),
         retry: retry::retry(options.section("retry")),

@@ -19,8 +19,10 @@ use super::health::{Health, Record};
 use super::history::History;
 use super::scaling::Scaling;
 use crate::config::Plan;
+use crate::model::settings::SocketOptions;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
+use crate::net::options::{self, Nature};
 use crate::net::sockets::Sockets;
 use crate::observe::connections::Connections;
 use crate::observe::metrics::Registry;
@@ -126,6 +128,7 @@ impl Running {
             inherited.take_or_bind(asked, owner, workers)
         });
         let sockets = sockets.map_err(RunError::bind)?;
+        set_options(&sockets, (&plan, &ids), None)?;
         let discovery = Discovery::new(Arc::clone(&registry));
         let mut prepared = discovery.prepare(&plan);
         let state = State {
@@ -175,6 +178,7 @@ impl Running {
         let (ids, next_id) = before.number(&plan);
         let sockets = self.sockets.borrow().reopen(&wanted(&plan, &ids), self.workers);
         let sockets = sockets.map_err(RunError::bind)?;
+        set_options(&sockets, (&plan, &ids), Some((&self.sockets.borrow(), &before)))?;
         let generation = before.generation + 1;
         let after = State { plan, located, ids, next_id, generation, closed: false };
         self.publish(&before, after, &renamed, Some(sockets))?;
@@ -373,6 +377,38 @@ impl State {
 fn wanted<'a>(plan: &'a Plan, ids: &[usize]) -> Vec<(&'a Address, usize)> {
     let listeners = plan.listeners.iter().zip(ids);
     listeners.flat_map(|(plan, listener)| plan.bind.iter().map(move |asked| (asked, *listener))).collect()
+}
+
+/// Sets what listeners want of their sockets. Of those that were there `before`, what is no longer wanted
+/// is undone; others may have been given with options that nobody here asked for.
+fn set_options(
+    sockets: &Sockets,
+    (plan, ids): (&Plan, &[usize]),
+    before: Option<(&Sockets, &State)>,
+) -> Result<(), RunError> {
+    for opened in &sockets.opened {
+        let Some(address) = opened.address.inet() else { continue };
+        let is_tcp = !matches!(opened.address, Address::Udp(_));
+        let Some(wanted) = socket_options(plan, ids, opened.listener) else { continue };
+        let known = before.and_then(|(sockets, state)| {
+            let known = sockets.opened.iter().find(|known| known.address == opened.address)?;
+            socket_options(&state.plan, &state.ids, known.listener)
+        });
+        if known == Some(wanted) {
+            continue;
+        }
+        let nature = Nature { is_v6: address.is_ipv6(), is_tcp, is_new: known.is_none() };
+        for socket in &opened.sockets {
+            let set = options::set(&**socket, nature, wanted);
+            set.map_err(|refused| RunError::bind((opened.asked.clone(), refused.into())))?;
+        }
+    }
+    Ok(())
+}
+
+fn socket_options<'a>(plan: &'a Plan, ids: &[usize], listener: usize) -> Option<&'a SocketOptions> {
+    let place = ids.iter().position(|id| *id == listener)?;
+    plan.listeners.get(place).map(|listener| &listener.socket)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What of a plan has series in metrics, as numbers. Does not know which series those are.
 
 use crate::config::Plan;
-use crate::config::plan::{Action, PoolPlan, RoutePlan, RungPlan};
+use crate::config::plan::{Action, ListenerPlan, PoolPlan, RoutePlan, RungPlan, ServicePlan};
 use crate::limit::loops::Scope;
 use crate::model::Target;
 use crate::observe::metrics::Shape;
@@ -13,6 +13,7 @@ pub fn shape(plan: &Plan, workers: usize, endpoints: &[usize]) -> Shape {
         workers,
         listeners: plan.listeners.len(),
         routes: plan.routes.iter().map(series_of).sum(),
+        streams: plan.listeners.iter().map(streams_of).sum(),
         rate_limits: plan.routes.iter().map(rate_limits).sum(),
         pools: plan.pools.len(),
         ..Shape::default()
@@ -37,6 +38,14 @@ fn series_of(route: &RoutePlan) -> usize {
         Action::Answer => 0,
     };
     route.listeners.len() * (pools + 1)
+}
+
+/// A listener that passes connections on has series for each pool.
+fn streams_of(listener: &ListenerPlan) -> usize {
+    match &listener.service {
+        ServicePlan::Http | ServicePlan::Udp(_) => 0,
+        passes @ (ServicePlan::Tcp(_) | ServicePlan::Tls(_)) => passes.pools().len(),
+    }
 }
 
 fn rate_limits(route: &RoutePlan) -> usize {

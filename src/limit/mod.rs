@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod bucket;
 pub mod budget;
 pub mod deadline;
+pub mod door;
 pub mod gate;
 pub mod gradient;
 pub mod hedge;

@@ -147,11 +147,23 @@ pub enum Refusal {
     Descriptors,
     /// Hardly any memory is left.
     Memory,
+    /// It comes from an address that may not.
+    Address,
+    /// It comes too soon after others.
+    Rate,
 }
 
 impl Refusal {
+    /// Whether it is worth an answer. Whoever is not wanted is told nothing, and to answer those who come
+    /// too often would be half of what they ask for.
+    #[must_use]
+    pub fn is_told(self) -> bool {
+        !matches!(self, Self::Address | Self::Rate)
+    }
+
     /// All of them, in their order.
-    pub const ALL: [Self; 4] = [Self::Listener, Self::Connections, Self::Descriptors, Self::Memory];
+    pub const ALL: [Self; 6] =
+        [Self::Listener, Self::Connections, Self::Descriptors, Self::Memory, Self::Address, Self::Rate];
 
     /// Its name in metrics: which limit it was.
     #[must_use]
@@ -161,6 +173,8 @@ impl Refusal {
             Self::Connections => "connections",
             Self::Descriptors => "descriptors",
             Self::Memory => "memory",
+            Self::Address => "address",
+            Self::Rate => "rate",
         }
     }
 
@@ -172,6 +186,8 @@ impl Refusal {
             Self::Connections => "too many connections to this proxy (overload.max_connections)",
             Self::Descriptors => "too few file descriptors are left (overload.hard)",
             Self::Memory => "too little memory is left (overload.hard)",
+            Self::Address => "the address is not allowed here (allow and deny of the listener)",
+            Self::Rate => "too many new connections (new_connections of the listener)",
         }
     }
 }

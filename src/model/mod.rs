@@ -1,6 +1,7 @@
 //! The words of the program: names, addresses, heads, options, units. Values only, without sockets, clock or files.
 
 pub mod address;
+pub mod clients;
 pub mod cookie;
 pub mod expand;
 pub mod field;

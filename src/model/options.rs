@@ -234,6 +234,15 @@ impl<'a> Options<'a> {
         self.place.report(Problem::new(&self.place.path, self.place.span.clone(), fault).or_hint(hint));
     }
 
+    /// Reports `key`, which belongs elsewhere, where it is given; it is none of the keys here.
+    pub fn misplaced(&self, key: &'static str, fault: impl Into<String>, hint: &str) {
+        if let Some((own, _)) = self.entries.iter().find(|(own, _)| own.name == key) {
+            let place = self.place.key(key, key);
+            place.report(Problem::new(&place.path, Some(own.span.clone()), fault).or_hint(Some(hint.into())));
+            self.asked.borrow_mut().push(key);
+        }
+    }
+
     /// Reports a problem as it is.
     pub fn report(&self, problem: Problem) {
         self.place.report(problem);

@@ -12,9 +12,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+use super::options;
 use super::stream::{Socket, Stream};
 use crate::ambient;
 use crate::model::Address;
+use crate::model::settings::UpstreamSocket;
 
 /// What to connect to and how.
 #[derive(Debug, Clone)]
@@ -23,6 +25,8 @@ pub struct Dial {
     pub address: Address,
     /// TLS and the name to verify, if any.
     pub tls: Option<(Arc<rustls::ClientConfig>, ServerName<'static>)>,
+    /// What is set of the socket, where it is not the default.
+    pub socket: Option<Arc<UpstreamSocket>>,
 }
 
 /// What a connection is opened with, for the one client that it is for.
@@ -30,7 +34,7 @@ pub struct Dial {
 pub struct Onward<'a> {
     /// Bytes to write as soon as the socket is connected, before TLS.
     pub preface: &'a [u8],
-    /// The address to connect from, if not any.
+    /// The client, from whose address it is connected where the sockets are transparent.
     pub source: Option<SocketAddr>,
 }
 
@@ -89,7 +93,7 @@ pub async fn dial(
     onward: &Onward<'_>,
     steps: &Steps,
 ) -> Result<Stream, DialError> {
-    let socket = match timeout(timeouts.connect, open(&dial.address, onward)).await {
+    let socket = match timeout(timeouts.connect, open(dial, onward)).await {
         Ok(opened) => opened.map_err(DialError::Connect)?,
         Err(_) => return Err(DialError::ConnectTimeout(timeouts.connect)),
     };
@@ -106,12 +110,10 @@ pub async fn dial(
     }
 }
 
-async fn open(address: &Address, onward: &Onward<'_>) -> io::Result<Socket> {
-    let mut socket = match address {
+async fn open(dial: &Dial, onward: &Onward<'_>) -> io::Result<Socket> {
+    let mut socket = match &dial.address {
         Address::Inet(address) => {
-            let socket = TcpStream::connect(address).await?;
-            socket.set_nodelay(true)?;
-            Socket::Tcp(socket)
+            Socket::Tcp(connect(*address, dial.socket.as_deref(), onward.source).await?)
         }
         Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await?),
         // Nothing is connected to by it.
@@ -120,5 +122,19 @@ async fn open(address: &Address, onward: &Onward<'_>) -> io::Result<Socket> {
     if !onward.preface.is_empty() {
         socket.write_all(onward.preface).await?;
     }
+    Ok(socket)
+}
+
+async fn connect(
+    address: SocketAddr,
+    wanted: Option<&UpstreamSocket>,
+    client: Option<SocketAddr>,
+) -> io::Result<TcpStream> {
+    if let Some(wanted) = wanted {
+        let socket = options::stream_to(address, wanted, client.map(|client| client.ip()))?;
+        return socket.connect(address).await;
+    }
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
     Ok(socket)
 }

@@ -32,14 +32,19 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Has the stream end in a reset when it is dropped, where the socket can.
-    pub fn reset_on_drop(&self) {
-        let socket = match self {
+    /// The socket below it.
+    #[must_use]
+    pub fn socket(&self) -> &Socket {
+        match self {
             Self::Plain(socket) => socket,
             Self::ServerTls(stream) => stream.get_ref().0,
             Self::ClientTls(stream) => stream.get_ref().0,
-        };
-        if let Socket::Tcp(tcp) = socket {
+        }
+    }
+
+    /// Has the stream end in a reset when it is dropped, where the socket can.
+    pub fn reset_on_drop(&self) {
+        if let Socket::Tcp(tcp) = self.socket() {
             // A socket that cannot be told so is broken already.
             let _ = tcp.set_zero_linger();
         }

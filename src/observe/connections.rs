@@ -34,6 +34,8 @@ pub struct Connection {
     pub under_way: u32,
     /// The request that began last, while it is under way; others may be, over HTTP/2, that began before.
     pub latest: Option<Request>,
+    /// Where it goes, if it is passed on as bytes.
+    pub passed: Option<Passed>,
     /// Whether it is to end after what is under way.
     pub ending: bool,
 }
@@ -55,6 +57,19 @@ pub struct Request {
     pub tunnel: bool,
 }
 
+/// Where a connection goes that is passed on as bytes.
+#[derive(Clone, Debug)]
+pub struct Passed {
+    /// The pool.
+    pub pool: Name,
+    /// The endpoint that it is connected to, or that is being connected to.
+    pub endpoint: Option<String>,
+    /// Bytes from the client that were passed on so far.
+    pub received: u64,
+    /// Bytes that were passed on to the client so far.
+    pub sent: u64,
+}
+
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
@@ -65,6 +80,10 @@ pub enum Protocol {
     Http1,
     /// HTTP/2.
     Http2,
+    /// Whatever it is: its bytes are passed on.
+    Tcp,
+    /// Datagrams of one flow.
+    Udp,
 }
 
 /// The workers' connections.
@@ -97,6 +116,8 @@ impl Protocol {
             Self::Opening => "opening",
             Self::Http1 => "http/1",
             Self::Http2 => "http/2",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }
@@ -173,6 +194,7 @@ mod tests {
             requests: 0,
             under_way: 0,
             latest: None,
+            passed: None,
             ending: false,
         }
     }

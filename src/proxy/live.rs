@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use super::passage::Passage;
 use super::{Listening, Worker};
 use crate::observe::connections::{Connection, Protocol, Request};
 use crate::upstream::{Local, LocalEndpoint, Route};
@@ -26,6 +27,7 @@ pub struct Live {
     requests: Cell<u64>,
     under_way: Cell<u32>,
     latest: RefCell<Option<Latest>>,
+    passage: OnceCell<Rc<Passage>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -36,6 +38,19 @@ pub struct Tls {
     pub version: Option<&'static str>,
     /// The server name that the client indicated.
     pub sni: Option<Box<str>>,
+}
+
+impl Tls {
+    /// What a handshake with a client led to.
+    #[must_use]
+    pub fn of(session: &rustls::ServerConnection) -> Self {
+        let version = session.protocol_version().and_then(|version| match version {
+            rustls::ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+            rustls::ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+            _ => None,
+        });
+        Self { version, sni: session.server_name().map(Into::into) }
+    }
 }
 
 /// The request that began last, while it is under way.
@@ -70,6 +85,7 @@ impl Live {
             requests: Cell::new(0),
             under_way: Cell::new(0),
             latest: RefCell::default(),
+            passage: OnceCell::new(),
             waker: RefCell::default(),
         })
     }
@@ -106,6 +122,17 @@ impl Live {
         UnderWay { live: self, number }
     }
 
+    /// It is passed on as bytes.
+    pub(super) fn pass(&self, passage: &Rc<Passage>) {
+        // It is so once.
+        let _ = self.passage.set(Rc::clone(passage));
+    }
+
+    /// What is known of it, if it is passed on as bytes.
+    pub(super) fn passage(&self) -> Option<&Passage> {
+        self.passage.get().map(|passage| &**passage)
+    }
+
     /// Whether it is to end after the request under way.
     #[must_use]
     pub fn is_ending(&self, worker: &Worker) -> bool {
@@ -137,6 +164,7 @@ impl Live {
             requests: self.requests.get(),
             under_way: self.under_way.get(),
             latest: self.latest.borrow().as_ref().map(|latest| latest.show(self.listening.id, now)),
+            passed: self.passage().map(Passage::show),
             ending: self.is_ending(worker),
         })
     }

@@ -5,12 +5,16 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::http::{self, Refused};
+use super::tls::Handed;
 use super::{Listening, Live, Worker, tcp, tls};
+use crate::ambient;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
 use crate::observe::metrics::ListenerMetrics;
-use crate::observe::panics::{Place, contain};
+use crate::observe::panics::{Panicked, Place, contain};
 use crate::upstream::snapshot::Entered;
 use crate::upstream::{Listener, Service};
 
@@ -23,6 +27,8 @@ pub struct Arrival {
     pub live: Rc<Live>,
     /// Who is at the other end; `None` for Unix sockets.
     pub client: Option<SocketAddr>,
+    /// What another listener has read of it already; then it begins TLS, and this one ends it.
+    pub first: Bytes,
 }
 
 /// Serves a connection that `listening` accepted from `peer`. It counts as open from the call on,
@@ -34,21 +40,27 @@ pub fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let registered = worker.register(&listening, peer);
-    let entrance = Entrance::new(&worker, &listening, socket);
+    let entrance = Entrance::new(&worker, &listening, socket, peer);
     async move {
         registered.attend().await;
         match entrance {
             Entrance::Open(entry, socket, listener) => {
-                let arrival =
-                    Arrival { worker: Rc::clone(&worker), live: Rc::clone(registered.live()), client: peer };
+                let arrival = Arrival {
+                    worker: Rc::clone(&worker),
+                    live: Rc::clone(registered.live()),
+                    client: peer,
+                    first: Bytes::new(),
+                };
                 let served = pin!(accepted(arrival, listener, socket));
-                if let Err(panic) = contain(Place::Connection, served).await {
-                    let local = listening.local(&worker);
-                    let listener =
-                        local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
-                    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
-                }
+                let handed = contain(Place::Connection, served).await.unwrap_or_else(|panic| {
+                    tell(&panic, &worker, &listening, peer);
+                    None
+                });
                 drop(entry);
+                if let Some(handed) = handed {
+                    drop(registered);
+                    Box::pin(take_over(worker, handed)).await;
+                }
             }
             Entrance::Refused(refused) => Box::pin(refused.tell()).await,
             Entrance::Closed => {}
@@ -56,15 +68,43 @@ pub fn serve(
     }
 }
 
-/// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it.
-async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
+/// Serves a connection that a `tls` listener was not to keep. From here on it is the other listener's,
+/// whose limits it is under too.
+async fn take_over(worker: Rc<Worker>, handed: Handed) {
+    let Some(listening) = worker.listening(handed.to) else { return };
+    let Handed { socket, first, client, .. } = handed;
+    let registered = worker.register(&listening, client);
+    registered.attend().await;
+    let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, &listening, socket, client) else {
+        return;
+    };
+    if listener.tls.is_some() {
+        let (arriving, live) = (Rc::clone(&worker), Rc::clone(registered.live()));
+        let arrival = Arrival { worker: arriving, live, client, first };
+        if let Err(panic) = contain(Place::Connection, pin!(accepted(arrival, listener, socket))).await {
+            tell(&panic, &worker, &listening, client);
+        }
+    }
+    drop(entry);
+}
+
+/// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it. Gives what another
+/// listener is to serve.
+async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> Option<Handed> {
     match &listener.service {
         Service::Http => http::accepted(arrival, listener, socket).await,
         Service::Tcp(_) => Box::pin(tcp::accepted(arrival, listener, socket)).await,
-        Service::Tls(_) => Box::pin(tls::accepted(arrival, listener, socket)).await,
+        Service::Tls(_) => return Box::pin(tls::accepted(arrival, listener, socket)).await,
         // Its sockets accept nothing.
         Service::Udp(_) => {}
     }
+    None
+}
+
+fn tell(panic: &Panicked, worker: &Rc<Worker>, listening: &Listening, peer: Option<SocketAddr>) {
+    let local = listening.local(worker);
+    let listener = local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
+    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
 }
 
 /// Counts a connection for as long as it lives, in metrics and against what there may be.
@@ -83,10 +123,10 @@ enum Entrance {
 }
 
 impl Entrance {
-    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket) -> Self {
+    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket, peer: Option<SocketAddr>) -> Self {
         let local = listening.local(worker);
         let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
-        match Entry::new(worker, listener) {
+        match Entry::new(worker, listener, peer) {
             Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
             Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
         }
@@ -94,7 +134,8 @@ impl Entrance {
 }
 
 impl Entry {
-    fn new(worker: &Rc<Worker>, listener: &Listener) -> Result<Self, Refusal> {
+    fn new(worker: &Rc<Worker>, listener: &Listener, peer: Option<SocketAddr>) -> Result<Self, Refusal> {
+        listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
         let entered = listener.enter().ok_or(Refusal::Listener)?;
         worker.pressure.enter()?;
         listener.metrics.accepted(worker.shard);

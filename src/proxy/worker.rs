@@ -1,7 +1,7 @@
 //! What the connections of one worker have in common: its view of the snapshot, whether it is
 //! draining, and memory for requests under way. Only ever touched by the worker's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -12,9 +12,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::http::Scratch;
+use super::passage::Passage;
 use super::{Listening, Live};
 use crate::ambient;
 use crate::limit::pressure::Pace;
+use crate::net::udp::Inbox;
 use crate::observe::connections::Question;
 use crate::observe::metrics::Shard;
 use crate::upstream::{Local, Pressure, Snapshot};
@@ -37,6 +39,7 @@ pub struct Worker {
     ended: RefCell<Option<Waker>>,
     #[expect(clippy::vec_box, reason = "a scratch is handed over as a pointer, not moved")]
     scratch: RefCell<Vec<Box<Scratch>>>,
+    inbox: OnceCell<RefCell<Inbox>>,
 }
 
 /// A connection that the worker knows of, so that it can be told to drain.
@@ -65,6 +68,7 @@ impl Worker {
             vacant: RefCell::default(),
             ended: RefCell::default(),
             scratch: RefCell::default(),
+            inbox: OnceCell::new(),
         })
     }
 
@@ -184,6 +188,11 @@ impl Worker {
         Registered { worker: Rc::clone(self), live, place }
     }
 
+    /// Has what moved on connections that are passed on counted, for those that last.
+    pub fn count_bytes(&self) {
+        self.connections.borrow().iter().flatten().filter_map(|live| live.passage()).for_each(Passage::count);
+    }
+
     /// Says which connections are open.
     pub fn answer(&self, question: Question) {
         // Not held while they are shown, which may find that the snapshot has changed.
@@ -210,6 +219,13 @@ impl Worker {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.connections.borrow().len() - self.vacant.borrow().len()
+    }
+
+    /// Memory for datagrams that come together, for as long as they are looked at: nobody else may ask
+    /// for it meanwhile.
+    #[must_use]
+    pub fn inbox(&self) -> RefMut<'_, Inbox> {
+        self.inbox.get_or_init(RefCell::default).borrow_mut()
     }
 
     /// Memory for one request, used before if possible.

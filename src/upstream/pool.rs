@@ -9,7 +9,9 @@ use tokio::sync::Notify;
 
 use super::{Endpoint, Fallbacks, Guard, Sessions, places};
 use crate::balance::{Bands, Choice, Gauge, HashKey};
-use crate::model::settings::{ConnectionLimits, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts};
+use crate::model::settings::{
+    ConnectionLimits, HeadersOut, Limits, Sticky, UpstreamProtocol, UpstreamTimeouts,
+};
 use crate::model::{Fingerprint, Name};
 
 /// What a pool is made of.
@@ -29,6 +31,8 @@ pub struct PoolSettings {
     pub sticky: Option<Sticky>,
     /// HTTP/1.1 or HTTP/2.
     pub protocol: UpstreamProtocol,
+    /// How endpoints are told of clients before anything else; not at all when unset.
+    pub headers: Option<HeadersOut>,
     /// Time limits.
     pub timeouts: UpstreamTimeouts,
     /// Bounds on connections.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::pressure::take_one;
 use super::{Observed, Pool, Pressure, Service};
+use crate::limit::door::Door;
 use crate::model::settings::{
-    self, ClientIdentity, ClientLimits, ClientTimeouts, Hedge, Priorities, Retry, RouteTimeouts,
+    self, ClientIdentity, ClientLimits, ClientTimeouts, HeadersIn, Hedge, Priorities, Retry, RouteTimeouts,
 };
 use crate::model::{Fingerprint, Name};
 use crate::observe::access_log::{AccessLog, Tap};
@@ -36,6 +38,10 @@ pub struct Snapshot {
     pub tap: Arc<Tap>,
     /// How requests are traced, if they are.
     pub tracing: Option<Tracing>,
+    /// How long connections that are passed on may outlive their listener.
+    pub drain: Duration,
+    /// Whether any pool tells its endpoints of clients.
+    pub tells_of_clients: bool,
 }
 
 /// How requests are traced.
@@ -64,8 +70,12 @@ pub struct Listener {
     pub routes: Table<Arc<Route>>,
     /// Time limits towards clients.
     pub timeouts: ClientTimeouts,
+    /// What connections begin with before anything else; nothing when unset.
+    pub headers: Option<HeadersIn>,
     /// Bounds on what a client may send.
     pub limits: ClientLimits,
+    /// Who may connect, and how often, counted on over reloads that leave it as it is.
+    pub door: Arc<Door>,
     /// How endpoints learn who the client is.
     pub identity: ClientIdentity,
     /// What is counted of it.

@@ -21,10 +21,17 @@ impl Peer {
 pub(crate) fn peer(name: &str) -> Option<Peer> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let found = std::env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|p| p.is_file());
+    let dirs = std::env::split_paths(&path).chain(more).chain(postgresql());
+    let found = dirs.map(|dir| dir.join(name)).find(|p| p.is_file());
     if found.is_none() {
         assert!(std::env::var_os("FOREBAY_REQUIRE_PEERS").is_none(), "{name} is required and not installed");
         eprintln!("skipped: {name} is not installed");
     }
     found.map(Peer)
+}
+
+/// Where Debian keeps PostgreSQL's server: a folder for each version, out of everybody's PATH.
+fn postgresql() -> impl Iterator<Item = PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    versions.map_while(Result::ok).map(|version| version.path().join("bin"))
 }

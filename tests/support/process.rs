@@ -171,6 +171,12 @@ impl Process {
         line.trim().trim_end_matches(" kB").parse().expect("as a number")
     }
 
+    /// Descriptors that it has open.
+    #[track_caller]
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is running").count()
+    }
+
     /// Sends a signal.
     #[track_caller]
     pub(crate) fn signal(&self, signal: Signal) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::pages::{Refusal, json_page};
 use super::router::{Answer, Handler::Waiting, Row};
 use super::{AdminState, Asked};
-use crate::observe::connections::{Connection, Request};
+use crate::observe::connections::{Connection, Passed, Request};
 
 /// The rows about connections.
 pub(super) const ROWS: &[Row] = &[Row::get(
@@ -47,6 +47,7 @@ fn shown(connection: &Connection) -> Value {
         "under_way": connection.under_way,
         "ending": connection.ending,
         "latest": connection.latest.as_ref().map(latest),
+        "passed_on": connection.passed.as_ref().map(passed_on),
     })
 }
 
@@ -58,6 +59,15 @@ fn latest(request: &Request) -> Value {
         "pool": request.pool.as_ref().map(|pool| pool.as_str()),
         "endpoint": request.endpoint,
         "tunnel": request.tunnel,
+    })
+}
+
+fn passed_on(passed: &Passed) -> Value {
+    json!({
+        "pool": passed.pool.as_str(),
+        "endpoint": passed.endpoint,
+        "received_bytes": passed.received,
+        "sent_bytes": passed.sent,
     })
 }
 

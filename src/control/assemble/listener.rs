@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use super::{AssembleError, Ground, Known};
+use crate::ambient;
 use crate::config::Plan;
 use crate::config::plan::ListenerPlan;
+use crate::limit::door::Door;
 use crate::observe::access_log::{AccessLog, Options};
 use crate::observe::metrics::Registry;
 use crate::route::{Rule, Table};
@@ -61,12 +63,21 @@ pub(super) fn listener(
         tls: plan.tls.clone(),
         routes: Table::new(routes.into_iter().map(|(rule, route)| (rule.clone(), route)).collect()),
         timeouts: plan.timeouts.clone(),
+        headers: plan.headers.clone(),
         limits: plan.limits.clone(),
+        door: door(plan, before),
         identity: plan.identity.clone(),
         metrics: before.map_or_else(|| registry.listener(&plan.name), |before| Arc::clone(&before.metrics)),
         access_log,
         connections: before.map(|before| Arc::clone(&before.connections)).unwrap_or_default(),
     })
+}
+
+/// The door, with what was counted if nothing else is asked.
+fn door(plan: &ListenerPlan, before: Option<&Arc<Listener>>) -> Arc<Door> {
+    let same = before.map(|before| &before.door).filter(|door| *door.rules() == plan.door);
+    let new = || Arc::new(Door::new(plan.door.clone(), ambient::now(), ambient::draw()));
+    same.map_or_else(new, Arc::clone)
 }
 
 fn is_same(plan: &ListenerPlan, routes: &[(&Rule, Arc<Route>)], before: &Listener) -> bool {

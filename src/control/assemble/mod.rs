@@ -21,6 +21,7 @@ use super::{pressure, series};
 use crate::config::Plan;
 use crate::config::plan::{EndpointPlan, ListenerPlan, PoolPlan};
 use crate::model::{Address, Name};
+use crate::net::options::Refused;
 use crate::observe::access_log::Tap;
 use crate::observe::metrics::Registry;
 use crate::upstream::snapshot::Tracing;
@@ -38,6 +39,14 @@ pub enum AssembleError {
         target: String,
         /// Its pool.
         pool: Name,
+    },
+    /// An option of a pool's sockets is refused.
+    #[error("connections of pool {pool} cannot be opened as they should be")]
+    Socket {
+        /// The pool.
+        pool: Name,
+        /// Which option, and why.
+        source: Refused,
     },
     /// An access log cannot be written.
     #[error("cannot open the access log of listener {listener}")]
@@ -86,6 +95,7 @@ pub fn assemble(
     if before.is_some() {
         pressure::adjust(&pressure, &plan.overload, ground.workers);
     }
+    let drain = plan.drain.timeout;
     let by_name = plan.pools.iter().map(|pool| pool.name.clone()).zip(0..).collect();
     let observed = routing.named(observed);
     let generation = ground.generation;
@@ -94,8 +104,20 @@ pub fn assemble(
         is_exported: tracing.otlp.is_some(),
         spans: Arc::clone(ground.registry.spans()),
     });
+    let tells_of_clients = plan.pools.iter().any(|pool| pool.headers.is_some());
     Ok(Assembled {
-        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing },
+        snapshot: Snapshot {
+            generation,
+            listeners,
+            pools,
+            by_name,
+            observed,
+            pressure,
+            tap,
+            tracing,
+            drain,
+            tells_of_clients,
+        },
         watches,
     })
 }

@@ -19,6 +19,7 @@ use crate::health::pool::HealthSettings;
 use crate::limit::loops::Scope;
 use crate::model::{Address, Name, Target};
 use crate::net::connect::Dial;
+use crate::net::options;
 use crate::observe::metrics::Registry;
 use crate::observe::tally::Tally;
 use crate::upstream::endpoint::ShownState;
@@ -65,6 +66,10 @@ impl<'a> Making<'a> {
     ) -> Result<Ready<'k>, AssembleError> {
         if let Some(known) = known.filter(|known| self.is_same(plan, located, known)) {
             return Ok(Ready::Same(known.pool));
+        }
+        if let Some(socket) = &plan.socket {
+            let refused = |source| AssembleError::Socket { pool: plan.name.clone(), source };
+            options::try_out(socket).map_err(refused)?;
         }
         let dials = located.iter().map(|endpoint| dial(plan, endpoint));
         Ok(Ready::Other(known.map(|known| known.pool), dials.collect::<Result<_, _>>()?))
@@ -152,6 +157,7 @@ impl<'a> Making<'a> {
             balance_factor: plan.balance_factor,
             sticky: plan.sticky.clone(),
             protocol: plan.protocol,
+            headers: plan.headers,
             timeouts: plan.timeouts.clone(),
             connections: plan.connections.clone(),
             limits: plan.limits.clone(),
@@ -232,6 +238,7 @@ fn adjusted(known: &Arc<Endpoint>, weight: u32, dial: Dial, pool: &PoolPlan) -> 
 
 fn is_same_dial(one: &Dial, other: &Dial) -> bool {
     one.address == other.address
+        && one.socket == other.socket
         && match (&one.tls, &other.tls) {
             (None, None) => true,
             (Some((config, name)), Some((other, other_name))) => {
@@ -255,7 +262,7 @@ fn dial(pool: &PoolPlan, endpoint: &Located) -> Result<Dial, AssembleError> {
         Some(tls) => Some((Arc::clone(&tls.config), server_name(tls, &endpoint.plan.target, &pool.name)?)),
         None => None,
     };
-    Ok(Dial { address: endpoint.address.clone(), tls })
+    Ok(Dial { address: endpoint.address.clone(), tls, socket: pool.socket.clone() })
 }
 
 fn server_name(

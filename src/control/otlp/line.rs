@@ -146,7 +146,8 @@ async fn connect(plan: &OtlpPlan) -> Result<Stream, Failed> {
     let mut failed = None;
     for address in addresses {
         let steps = Steps::begin(ambient::now());
-        match dial(&Dial { address, tls: tls.clone() }, timeouts, &Onward::default(), &steps).await {
+        let dials = Dial { address, tls: tls.clone(), socket: None };
+        match dial(&dials, timeouts, &Onward::default(), &steps).await {
             Ok(stream) => return Ok(stream),
             Err(error) => failed = Some(error),
         }

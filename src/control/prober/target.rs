@@ -16,6 +16,7 @@ use crate::control::health::{Health, Watch, Watched};
 use crate::health::check::CheckResult;
 use crate::health::probe::Check;
 use crate::model::Address;
+use crate::model::settings::UpstreamSocket;
 use crate::net::connect::Dial;
 use crate::upstream::Pool;
 
@@ -68,7 +69,7 @@ pub(super) struct Targets {
 }
 
 /// What makes two checks one. The first is the number of a [`Manner`].
-type Key = (u64, Address, Option<ServerName<'static>>);
+type Key = (u64, Address, Option<ServerName<'static>>, Option<Arc<UpstreamSocket>>);
 
 /// How endpoints are asked, but for where.
 struct Manner {
@@ -123,17 +124,20 @@ impl Targets {
     fn add(&mut self, watched: &Arc<Watched>, watch: &Watch, check: &CheckPlan) -> Vec<u64> {
         let endpoints = &watch.pool.endpoints;
         let tls = endpoints.first().and_then(|endpoint| endpoint.dial.tls.as_ref()).filter(|_| check.tls);
+        let socket = endpoints.first().and_then(|endpoint| endpoint.dial.socket.as_ref());
+        let socket = socket.map(|socket| Arc::new(socket.of_checks()));
         let (manner, tls) = self.manner(check, tls.map(|(config, _)| config));
         let mut numbers = Vec::with_capacity(endpoints.len());
         for (index, endpoint) in endpoints.iter().enumerate() {
             let address = asked_at(&endpoint.dial.address, check);
             let name = endpoint.dial.tls.as_ref().filter(|_| check.tls).map(|(_, name)| name.clone());
-            let number = *self.known.entry((manner, address.clone(), name.clone())).or_insert(self.next);
+            let key = (manner, address.clone(), name.clone(), socket.clone());
+            let number = *self.known.entry(key).or_insert(self.next);
             let target = self.all.entry(number).or_insert_with(|| {
                 self.next += 1;
                 let question = Question {
                     authority: authority(&address, name.as_ref()),
-                    dial: Dial { address, tls: tls.clone().zip(name) },
+                    dial: Dial { address, tls: tls.clone().zip(name), socket: socket.clone() },
                     check: check.check.clone(),
                     timeout: check.rhythm.timeout,
                 };

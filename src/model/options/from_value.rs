@@ -1,6 +1,7 @@
 //! Which values fit which types, and what to say when they do not. One `impl` per type.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
@@ -149,14 +150,18 @@ impl FromValue for Target {
     }
 }
 
+impl FromValue for IpAddr {
+    fn from_value(value: &Value) -> Result<Self, Fault> {
+        let text = value.text("an IP address such as \"10.0.0.5\"")?;
+        text.parse().map_err(|_| Fault::new(format_args!("{text:?} is not an IP address")))
+    }
+}
+
 impl FromValue for IpNet {
     fn from_value(value: &Value) -> Result<Self, Fault> {
         let text = value.text("a network such as \"10.0.0.0/8\"")?;
         if let Ok(address) = text.parse() {
-            return Ok(Self::new_assert(
-                address,
-                if matches!(address, std::net::IpAddr::V4(_)) { 32 } else { 128 },
-            ));
+            return Ok(Self::new_assert(address, if matches!(address, IpAddr::V4(_)) { 32 } else { 128 }));
         }
         let net: Self = text.parse().map_err(|_| {
             Fault::new(format_args!("{text:?} is not a network"))

@@ -6,7 +6,9 @@ mod layer4;
 mod limits;
 mod metrics;
 mod overload;
+mod proxy_protocol;
 mod retry;
+mod socket;
 mod tracing;
 
 use std::time::Duration;
@@ -18,13 +20,17 @@ pub use layer4::{FlowSettings, StreamTimeouts};
 pub use limits::{Limits, Priorities, Priority};
 pub use metrics::{BadBuckets, Buckets, Metrics};
 pub use overload::Overload;
+pub use proxy_protocol::{HeaderValues, HeaderVersion, HeadersIn, HeadersOut};
 pub use retry::{Hedge, HedgeAfter, Retry, RetryOn, RouteRetry, TryTimeout};
+pub use socket::{KeepAlive, SocketOptions, Source, UpstreamSocket};
 pub use tracing::{Parents, Propagation, Tracing};
 
 /// Time limits towards clients, per listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClientTimeouts {
-    /// From accept to the end of the TLS handshake.
+    /// From accept to the last byte of a PROXY protocol header, where one is read.
+    pub proxy_protocol: Duration,
+    /// From accept, or the end of such a header, to the end of the TLS handshake.
     pub tls_handshake: Duration,
     /// From the first byte of a request head to its end.
     pub header: Duration,
@@ -40,6 +46,7 @@ pub struct ClientTimeouts {
 impl Default for ClientTimeouts {
     fn default() -> Self {
         Self {
+            proxy_protocol: HeadersIn::TIMEOUT,
             tls_handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),

@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop::has_budget_remaining;
 
 use crate::net::splice::Pipe;
 use crate::net::stream::{Socket, Stream};
@@ -23,6 +24,8 @@ pub(super) struct Lane {
     is_bulk: bool,
     /// Whether the stream may have kept back some of what it was given, as TLS does.
     is_unflushed: bool,
+    /// Whether the task is woken as soon as there is something to read, and has nothing to do before.
+    is_waiting: bool,
 }
 
 /// What was read and could not be written yet.
@@ -80,6 +83,10 @@ impl Lane {
         moved: &Cell<u64>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
+        if self.is_waiting && plain(from).is_some_and(|source| !is_readable(source)) {
+            return Poll::Pending;
+        }
+        self.is_waiting = false;
         for _ in 0..TURNS {
             if self.stage == Stage::Over {
                 return Poll::Ready(Ok(()));
@@ -110,9 +117,12 @@ impl Lane {
         }
         ready!(self.poll_give(to, moved, cx)).map_err(Fault::Writing)?;
         let read = match (self.is_bulk, plain(from), plain(to)) {
-            (true, Some(source), Some(sink)) => ready!(self.poll_splice(source, sink, moved, cx))?,
-            _ => ready!(self.poll_copy(from, to, moved, cx))?,
+            (true, Some(source), Some(sink)) => self.poll_splice(source, sink, moved, cx),
+            _ => self.poll_copy(from, to, moved, cx),
         };
+        // Out of budget, a socket answers without having noted whom to wake.
+        self.is_waiting = read.is_pending() && has_budget_remaining();
+        let read = ready!(read)?;
         Poll::Ready(Ok(if read == 0 { Stage::Ending } else { Stage::Open }))
     }
 
@@ -166,7 +176,10 @@ impl Lane {
     ) -> Poll<Result<usize, Fault>> {
         BUFFER.with_borrow_mut(|buffer| {
             let mut buffer = ReadBuf::new(buffer);
-            ready!(Pin::new(from).poll_read(cx, &mut buffer)).map_err(Fault::Reading)?;
+            match ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer)) {
+                Err(error) if !is_curt_end(from, &error) => return Poll::Ready(Err(Fault::Reading(error))),
+                _ => {}
+            }
             let read = buffer.filled();
             if read.is_empty() {
                 return Poll::Ready(Ok(0));
@@ -223,6 +236,17 @@ fn plain(stream: &Stream) -> Option<&TcpStream> {
         Stream::Plain(Socket::Tcp(tcp)) => Some(tcp),
         _ => None,
     }
+}
+
+/// Whether this is how a client of ours hangs up: many do without the goodbye of TLS (RFC 8446 §6.1).
+/// What an endpoint says ends with one, or was cut off.
+fn is_curt_end(from: &Stream, error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof && matches!(from, Stream::ServerTls(_))
+}
+
+/// Whether there may be something to read, as far as the runtime knows.
+fn is_readable(source: &TcpStream) -> bool {
+    source.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
 fn add(moved: &Cell<u64>, n: usize) {

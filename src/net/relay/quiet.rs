@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::{End, Limits};
@@ -14,6 +15,8 @@ use super::{End, Limits};
 #[derive(Debug)]
 pub(super) struct Quiet {
     sleep: Pin<Box<Sleep>>,
+    /// Whether the runtime knows whom to wake.
+    is_set: bool,
     step: Duration,
     until: Option<Instant>,
     /// What had moved when the timer was last set.
@@ -27,6 +30,7 @@ impl Quiet {
         let step = (limits.idle / u32::from(STEPS)).max(Duration::from_millis(1));
         Self {
             sleep: Box::pin(until_next(step, limits.until)),
+            is_set: false,
             step,
             until: limits.until,
             moved: 0,
@@ -36,7 +40,13 @@ impl Quiet {
 
     /// Ready when nothing moved for long enough or time is up; `moved` counts what has moved so far.
     pub(super) fn poll(&mut self, moved: u64, cx: &mut Context<'_>) -> Poll<End> {
+        // Asked for already, by this task, and much cheaper to look at than to ask again.
+        if self.is_set && !self.sleep.is_elapsed() {
+            return Poll::Pending;
+        }
         loop {
+            // Out of budget, the timer answers without having been set.
+            self.is_set = has_budget_remaining();
             ready!(self.sleep.as_mut().poll(cx));
             if self.until.is_some_and(|until| self.sleep.deadline().into_std() >= until) {
                 return Poll::Ready(End::Expired);

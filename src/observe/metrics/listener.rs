@@ -35,6 +35,42 @@ pub enum ClientTimeout {
     Rate,
 }
 
+/// What came of a client's first message to a `tls` listener: the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HelloResult {
+    /// The connection went to a pool.
+    PassedOn,
+    /// It went to another listener, which ends TLS.
+    HandedOver,
+    /// It fitted nowhere.
+    Unmatched,
+    /// It was no ClientHello, or a malformed one.
+    Malformed,
+    /// It did not come in time.
+    TimedOut,
+    /// The client left before it was complete.
+    Closed,
+}
+
+impl HelloResult {
+    /// All, in the order of their numbers, with the words for them.
+    const ALL: [(Self, &str); 6] = [
+        (Self::PassedOn, "passed_on"),
+        (Self::HandedOver, "handed_over"),
+        (Self::Unmatched, "unmatched"),
+        (Self::Malformed, "malformed"),
+        (Self::TimedOut, "timed_out"),
+        (Self::Closed, "closed"),
+    ];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.get(self as usize).map_or("", |(_, word)| word)
+    }
+}
+
 /// What became of a listener's access log lines. Any thread may count here: it happens once a batch,
 /// or when lines are lost.
 #[derive(Debug, Default)]
@@ -56,6 +92,7 @@ struct Cells {
     refused: Classes,
     unlogged: Count,
     timeouts: [Count; TIMEOUTS.len()],
+    hellos: [Count; HelloResult::ALL.len()],
 }
 
 impl ListenerMetrics {
@@ -130,6 +167,14 @@ impl ListenerMetrics {
     #[inline]
     pub fn timed_out(&self, shard: Shard, which: ClientTimeout) {
         if let Some(count) = self.cells.of(shard).and_then(|cells| cells.timeouts.get(which as usize)) {
+            count.add(1);
+        }
+    }
+
+    /// A client's first message was read, or not.
+    #[inline]
+    pub fn hello(&self, shard: Shard, result: HelloResult) {
+        if let Some(count) = self.cells.of(shard).and_then(|cells| cells.hellos.get(result as usize)) {
             count.add(1);
         }
     }
@@ -222,6 +267,13 @@ pub(super) fn expose<'a>(
         TIMEOUTS.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
     });
     out.counter(TIMED_OUT, timeouts);
+    let hellos = listeners.clone().flat_map(|(name, metrics)| {
+        let counts = metrics.cells.totals(|cells| &cells.hellos);
+        let sample =
+            |((_, result), count)| (labels([("listener", name.as_str()), ("result", result)]), count as f64);
+        HelloResult::ALL.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
+    });
+    out.counter(HELLOS, hellos);
     let turned_away = listeners.clone().flat_map(|(name, metrics)| {
         let counts = metrics.cells.totals(|cells| &cells.turned_away);
         let sample = |(why, count): (Refusal, u64)| {
@@ -268,6 +320,11 @@ const ACTIVE: Title = Title("forebay_connections_active", "Connections from clie
 const TIMED_OUT: Title = Title(
     "forebay_client_timeouts_total",
     "Connections and requests of clients ended by a time limit, by which.",
+);
+
+const HELLOS: Title = Title(
+    "forebay_tls_client_hello_total",
+    "Connections to tls listeners, by what came of the client's first message.",
 );
 
 const TURNED_AWAY: Title = Title(

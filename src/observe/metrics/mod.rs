@@ -3,6 +3,7 @@
 //! Label values come from the configuration only, so that their number is bounded by it.
 
 mod config;
+mod datagrams;
 mod discovery;
 mod endpoint;
 mod exposition;
@@ -23,6 +24,7 @@ mod seats;
 mod series;
 mod spans;
 mod status;
+mod stream;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -42,18 +44,20 @@ use series::Costs;
 pub use super::shard::Shard;
 use super::spans::{ROOM, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
+pub use datagrams::{DatagramMetrics, Lost};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::{Distribution, Packed};
 pub use ladder::LadderMetrics;
-pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
+pub use listener::{ClientTimeout, HelloResult, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
 pub use readings::RouteReading;
 pub use route::{Finished, RouteLabels, RouteMetrics};
 pub use series::{Expected, Shape, expected};
+pub use stream::{StreamLabels, StreamMetrics};
 pub use worker::{Life, WorkerMetrics, WorkerUse};
 
 use crate::ambient;
@@ -78,7 +82,9 @@ pub struct Registry {
     overload: Arc<OverloadMetrics>,
     spans: Arc<Spans>,
     listeners: Kept<Name, ListenerMetrics>,
+    datagrams: Kept<Name, DatagramMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
+    streams: Kept<StreamLabels, StreamMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
@@ -116,7 +122,9 @@ impl Registry {
             overload: Arc::default(),
             spans: Arc::new(Spans::new(workers, ROOM)),
             listeners: Kept::default(),
+            datagrams: Kept::default(),
             routes: Kept::default(),
+            streams: Kept::default(),
             endpoints: Kept::default(),
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
@@ -134,6 +142,18 @@ impl Registry {
         })
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The counts of the flows of a listener.
+    #[must_use]
+    pub fn datagrams(&self, listener: &Name) -> Arc<DatagramMetrics> {
+        self.datagrams.get_or_make(listener.clone(), || DatagramMetrics::new(self.workers))
+    }
+
     /// The counts of a listener.
     #[must_use]
     pub fn listener(&self, name: &Name) -> Arc<ListenerMetrics> {
@@ -144,6 +164,12 @@ impl Registry {
     #[must_use]
     pub fn route(&self, labels: &RouteLabels) -> Arc<RouteMetrics> {
         self.routes.get_or_make(labels.clone(), || RouteMetrics::new(self.workers, &self.bounds))
+    }
+
+    /// The counts of connections that are passed on as bytes from a listener to a pool.
+    #[must_use]
+    pub fn stream(&self, labels: &StreamLabels) -> Arc<StreamMetrics> {
+        self.streams.get_or_make(labels.clone(), || StreamMetrics::new(self.workers, &self.bounds))
     }
 
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
@@ -308,6 +334,10 @@ impl Registry {
         let endpoints = self.view_endpoints();
         route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
         listener::expose(listeners, &mut out);
+        let streams = self.streams.review();
+        stream::expose(streams.iter().map(|(labels, metrics)| (labels, &**metrics)), &mut out);
+        let flows = self.datagrams.review();
+        datagrams::expose(flows.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
         endpoint::expose(endpoints.endpoints(), &mut out);
         let pools = self.pools.review();
         let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));

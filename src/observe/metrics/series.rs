@@ -6,7 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Registry, RouteLabels};
+use super::{Registry, RouteLabels, StreamLabels};
 use crate::ambient;
 use crate::balance::Gauge;
 use crate::limit::scale::Scale;
@@ -23,6 +23,8 @@ pub struct Shape {
     /// Routes, each once for every listener, and there once for every pool and once for what it answers
     /// itself.
     pub routes: usize,
+    /// Pools of listeners that pass connections on as bytes, each once for every such listener.
+    pub streams: usize,
     /// Rate limits of routes.
     pub rate_limits: usize,
     /// Pools.
@@ -78,6 +80,7 @@ pub(super) struct Costs {
     worker: usize,
     listener: usize,
     route: usize,
+    stream: usize,
     rate_limit: usize,
     pool: usize,
     discovering: usize,
@@ -132,6 +135,7 @@ impl Costs {
             (shape.workers, self.worker),
             (shape.listeners, self.listener),
             (shape.routes, self.route),
+            (shape.streams, self.stream),
             (shape.rate_limits, self.rate_limit),
             (shape.pools, self.pool),
             (shape.discovering, self.discovering),
@@ -190,6 +194,8 @@ impl Costs {
         let labels = RouteLabels { listener: one.clone(), route: one.clone(), pool: Some(one.clone()) };
         probe.hold(registry.route(&labels));
         self.route = probe.more();
+        probe.hold(registry.stream(&StreamLabels { listener: one.clone(), pool: one.clone() }));
+        self.stream = probe.more();
         probe.hold(registry.rate_limit(&one, &one));
         self.rate_limit = probe.more();
     }

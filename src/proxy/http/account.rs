@@ -259,6 +259,7 @@ impl<'a> Account<'a> {
             cause: if self.error.is_some() { self.cause } else { Cause::default() },
             tls_version: tls.and_then(|tls| tls.version),
             sni: tls.and_then(|tls| tls.sni.as_deref()),
+            passed: None,
         }
     }
 }

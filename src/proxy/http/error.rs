@@ -5,7 +5,6 @@ use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
-use rustix::io::Errno;
 
 use crate::health::{Failure, Outcome};
 use crate::limit::Rejection;
@@ -13,6 +12,7 @@ use crate::net::connect::DialError;
 use crate::net::http1::ReadError;
 use crate::observe::access_log::Cause;
 use crate::observe::metrics::FailureKind;
+use crate::proxy::unconnected;
 use crate::upstream::http2_pool::OpenError;
 use crate::wire::Malformed;
 
@@ -167,11 +167,7 @@ impl ProxyError {
     #[must_use]
     pub(super) fn failure(&self) -> Option<FailureKind> {
         match self {
-            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => Some(match error {
-                DialError::Connect(_) => FailureKind::Connect,
-                DialError::ConnectTimeout(_) => FailureKind::ConnectTimeout,
-                DialError::Tls(_) | DialError::TlsTimeout(_) => FailureKind::Tls,
-            }),
+            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => Some(unconnected::kind(error)),
             Self::Http2(OpenError::Handshake(_)) | Self::BadResponse(_) => Some(FailureKind::Protocol),
             Self::Http2(OpenError::HandshakeTimeout(_)) => Some(FailureKind::ConnectTimeout),
             Self::Truncated(ReadError::Malformed(_)) => Some(FailureKind::Protocol),
@@ -230,10 +226,8 @@ impl ProxyError {
     #[must_use]
     pub(super) fn outcome(&self, by_client: bool) -> Outcome {
         Outcome::Failure(match self {
-            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) if is_ours(error) => {
-                return Outcome::Cancelled;
-            }
-            Self::Dial(_) | Self::Http2(_) => Failure::Connect,
+            Self::Dial(error) | Self::Http2(OpenError::Dial(error)) => return unconnected::outcome(error),
+            Self::Http2(_) => Failure::Connect,
             Self::NoResponse(_) | Self::Refused => Failure::Reset,
             Self::BadResponse(_) | Self::Truncated(ReadError::Malformed(_)) => Failure::Protocol,
             Self::Truncated(_) => Failure::Truncated,
@@ -288,13 +282,6 @@ fn rejection_type(rejection: Rejection) -> &'static str {
         | Rejection::EndpointsFull
         | Rejection::Connections => "connection_limit_reached",
     }
-}
-
-/// Whether it is for want of something on our side, of which the endpoint knows nothing.
-fn is_ours(error: &DialError) -> bool {
-    let DialError::Connect(cause) = error else { return false };
-    let errno = Errno::from_io_error(cause);
-    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&errno))
 }
 
 fn is_timeout(error: &DialError) -> bool {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 
 use super::account::Account;
-use super::admit::wait_for_place;
+use super::admit::{Waiting, asking};
 use super::attempt::{Attempt, Failure};
 use super::channel::Kept;
 use super::client::Client;
@@ -21,7 +21,6 @@ use super::{Connection, Scratch};
 use crate::ambient;
 use crate::balance::Origin;
 use crate::health::{Failure as EndpointFailure, Outcome};
-use crate::limit::Rejection;
 use crate::limit::retry::{Case, Cause, Decision, Failed, Load, Reason, cause, decide};
 use crate::model::ResponseHead;
 use crate::model::settings::{ClientTimeouts, Retry, UpstreamProtocol};
@@ -307,19 +306,8 @@ impl<'a> Forward<'a> {
         account: &Account<'_>,
     ) -> Result<Lease, ProxyError> {
         let pick = || self.pick(&[], beginning(account), scratch, account);
-        let picked = if self.pool.shared.guard.line.waiting() == 0 {
-            pick()
-        } else {
-            Err(NoPick::Full(Rejection::EndpointsFull))
-        };
-        match picked {
-            Ok(lease) => Ok(lease),
-            Err(NoPick::None) => Err(ProxyError::NoEndpoint),
-            // Boxed, because most requests do not wait and need no room for it.
-            Err(NoPick::Full(reason)) => {
-                Box::pin(wait_for_place(self.cx, self.pool, (account, client), reason, pick)).await
-            }
-        }
+        let waiting = &mut Waiting { client, account };
+        Ok(asking(self.cx, self.pool, account).first(waiting, pick).await?)
     }
 
     /// Chooses an endpoint that is not among those `tried`.

@@ -2,7 +2,7 @@
 //! to be passed on. The same for the pool of the route and for one that stands in for it.
 
 use super::account::Account;
-use super::admit::{self, admit};
+use super::admit::{self, Waiting, asking};
 use super::client::Client;
 use super::error::ProxyError;
 use super::exchange::Exchange;
@@ -49,7 +49,7 @@ impl<'a> Onward<'a> {
     ) -> Result<(Box<Exchange>, Length), ProxyError> {
         account.pool = Some(pool);
         account.priority = admit::priority(&self.route.priorities, &scratch.request);
-        let admitted = admit(self.cx, pool, account, client).await?;
+        let admitted = asking(self.cx, pool, account).admit(&mut Waiting { client, account }).await?;
         account.permit = Some(admitted.permit);
         let answer = self.ask(pool, scratch, client, account).await;
         if let Some(trial) = admitted.trial {

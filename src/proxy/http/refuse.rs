@@ -33,8 +33,8 @@ impl Refused {
         listener.metrics.turned_away(worker.shard, why);
         // Not left to the connection's task: until the tasks have their turn, a burst would hold more
         // descriptors than there are.
-        let told =
-            listener.tls.is_none() && listener.service == Service::Http && worker.pressure.begin_parting();
+        let may_hear = listener.tls.is_none() && listener.service == Service::Http;
+        let told = may_hear && why.is_told() && worker.pressure.begin_parting();
         told.then(|| Self { socket, why, worker: Rc::clone(worker) })
     }
 

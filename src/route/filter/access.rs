@@ -1,14 +1,11 @@
 //! `allow` and `deny`: who may come, by address. Whether the address can be believed has been
 //! decided before.
 
-use std::net::IpAddr;
-
 use http::StatusCode;
-use ipnet::IpNet;
 
 use super::{Filter, FilterCx, Kind, Reply, Verdict};
 use crate::model::RequestHead;
-use crate::model::options::{Data, Given};
+use crate::model::clients::Clients;
 
 pub(super) const ALLOW: Kind = Kind {
     name: "allow",
@@ -29,44 +26,12 @@ struct Access {
     listed_may: bool,
 }
 
-#[derive(Debug)]
-struct Clients {
-    networks: Vec<IpNet>,
-    /// Those that come over a Unix socket, written `"unix"`.
-    unix: bool,
-}
-
 impl Filter for Access {
     fn on_request(&self, _head: &mut RequestHead, cx: &mut FilterCx<'_>) -> Verdict {
         if self.clients.contain(cx.client) == self.listed_may {
             return Verdict::Continue;
         }
         Reply::refusal(StatusCode::FORBIDDEN, "the address of the client is not allowed here").into()
-    }
-}
-
-impl Clients {
-    /// One network or a list: `["10.0.0.0/8", "::1", "unix"]`.
-    fn parse(given: &Given<'_>) -> Option<Self> {
-        let mut clients = Self { networks: Vec::new(), unix: false };
-        let items = given.items();
-        if items.is_empty() {
-            given.fault("the list is empty", Some("name a network, such as \"10.0.0.0/8\"".into()));
-            return None;
-        }
-        for item in items {
-            match &item.value().data {
-                Data::String(word) if word == "unix" => clients.unix = true,
-                _ => clients.networks.push(item.read()?),
-            }
-        }
-        Some(clients)
-    }
-
-    /// An IPv4 client of an IPv6 socket counts as what it is.
-    fn contain(&self, client: Option<IpAddr>) -> bool {
-        let Some(client) = client.map(|address| address.to_canonical()) else { return self.unix };
-        self.networks.iter().any(|network| network.contains(&client))
     }
 }
 

@@ -3,7 +3,6 @@
 //! limit of a route is asked in its turn; a request that one refuses was counted by those before it.
 //! Knows no clock: the context says when a request came.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +14,7 @@ use http::{HeaderName, StatusCode};
 use super::{Filter, FilterCx, Kind, Reply, Verdict};
 use crate::limit::bucket::{Bucket, MAX_BURST, Quota, Rate, Standing};
 use crate::limit::keyed::Keyed;
+use crate::model::clients::key_of;
 use crate::model::options::{Fault, FromValue, Given, OneOf, Options, Value};
 use crate::model::{Fields, Name, RequestHead};
 
@@ -161,7 +161,7 @@ impl RateLimit {
                 let value = fields.get_named(name.as_str().as_bytes()).next();
                 table.take(&self.quota, value.unwrap_or_default(), now)
             }
-            By::Client | By::Route => table.take(&self.quota, &client_key(cx.client), now),
+            By::Client | By::Route => table.take(&self.quota, &key_of(cx.client), now),
         };
         if taken.forgot {
             state.counts.forgotten.fetch_add(1, Ordering::Relaxed);
@@ -232,18 +232,6 @@ fn name(options: &Options<'_>, by: Option<&By>) -> Option<Name> {
         options.fault("the limit needs a `name`, for that of the field is none", Some(hint.into()));
     }
     usual.ok()
-}
-
-/// An IPv4 address; the first half of an IPv6 address, of which a client has the second to choose from
-/// (RFC 4291 §2.5.1); nothing of those that come over Unix sockets.
-fn client_key(client: Option<IpAddr>) -> [u8; 9] {
-    let (kind, octets) = match client.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => (4, u64::from(u32::from(address))),
-        Some(IpAddr::V6(address)) => (6, (u128::from(address) >> 64) as u64),
-        None => (0, 0),
-    };
-    let [a, b, c, d, e, f, g, h] = octets.to_be_bytes();
-    [kind, a, b, c, d, e, f, g, h]
 }
 
 fn nanos(time: Duration) -> u64 {
