@@ -1,6 +1,8 @@
 //! The table of flows against a seeded adversary in virtual time: whatever comes in whatever order, it
 //! does what a table does that is too plain to be wrong. `FOREBAY_SEED` sets the first seed.
 
+#![expect(clippy::print_stdout, reason = "a failure prints its seed")]
+
 mod operations;
 mod plain;
 

@@ -82,7 +82,7 @@ impl Pair {
                     is_full.then(|| self.plain.surplus(settings.most.get() - 1, settings.idle, now));
                 same_end(opened.evicted, expected.flatten());
                 assert_eq!(of, None, "a flow was there");
-                self.plain.open(opened.id, self.next, peer, settings.by, now);
+                self.plain.open(opened.id, self.next, (peer, settings.by), now);
                 self.known.push(opened.id);
                 (Some(opened.id), opened.then)
             }
@@ -94,7 +94,7 @@ impl Pair {
         let Some(id) = id else { return assert_eq!(of, None) };
         assert!(of.is_none_or(|of| of == id), "it belongs to {of:?}, not to {id:?}");
         assert!(self.plain.get(id).is_some_and(|flow| flow.takes_more), "{id:?} takes no more");
-        let is_over = self.plain.request(id, peer, came, &settings, now);
+        let is_over = self.plain.request(id, (peer, came), &settings, now);
         self.follow(id, then, is_over);
     }
 

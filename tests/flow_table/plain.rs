@@ -39,7 +39,8 @@ impl PlainTable {
         flow.takes_more.then_some(flow.id)
     }
 
-    pub(crate) fn open(&mut self, id: FlowId, kept: u64, peer: Peer, by: FlowBy, now: Instant) {
+    /// Takes in a flow of this client, which is told from others in this way.
+    pub(crate) fn open(&mut self, id: FlowId, kept: u64, (peer, by): (Peer, FlowBy), now: Instant) {
         assert!(self.get(id).is_none(), "{id:?} is another flow's name");
         let (counts, begun_by) = (Counts::default(), peer);
         self.flows.push(Plain {
@@ -60,8 +61,7 @@ impl PlainTable {
     pub(crate) fn request(
         &mut self,
         id: FlowId,
-        peer: Peer,
-        came: Datagrams,
+        (peer, came): (Peer, Datagrams),
         s: &Settings,
         now: Instant,
     ) -> bool {
