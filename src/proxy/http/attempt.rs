@@ -25,7 +25,7 @@ use crate::limit::retry::Failed;
 use crate::model::field::Known;
 use crate::model::settings::{TryTimeout, UpstreamProtocol};
 use crate::model::{RequestHead, ResponseHead};
-use crate::net::connect::{DialTimeouts, Onward};
+use crate::net::connect::{Dial, DialTimeouts, Onward};
 use crate::proxy::proxy_protocol::preface;
 use crate::upstream::Lease;
 use crate::upstream::connection::Http1Connection;
@@ -232,7 +232,7 @@ impl Forward<'_> {
     ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let purpose = if self.is_repeatable(&request.method) { Use::Repeatable } else { Use::Once };
-        let owner = self.owner();
+        let owner = self.owner(&endpoint.shared.dial);
         let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, owner, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
@@ -243,7 +243,7 @@ impl Forward<'_> {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let seat = lease.seat().map_err(ProxyError::Rejected)?;
                 let preface = self.preface(request);
-                let private = private(&preface, owner);
+                let private = self.private(&preface, owner);
                 let (shard, timeouts) = (self.cx.worker.shard, self.dial_timeouts());
                 let opened = Box::pin(Http1Connection::open(lease, shard, timeouts, private, seat)).await?;
                 lease.connected(ambient::now());
@@ -263,8 +263,8 @@ impl Forward<'_> {
         request: &RequestHead,
     ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
-        let (owner, preface) = (self.owner(), self.preface(request));
-        let private = private(&preface, owner);
+        let (owner, preface) = (self.owner(&endpoint.shared.dial), self.preface(request));
+        let private = self.private(&preface, owner);
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request = head2::request_to(request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
         let limits = &self.pool.shared.settings.connections;
@@ -393,9 +393,14 @@ impl Forward<'_> {
         self.route.timeouts.idle.unwrap_or(self.pool.shared.settings.timeouts.idle)
     }
 
-    /// Whose connections to endpoints are, where these are told of clients.
-    fn owner(&self) -> Option<&Owner> {
-        self.pool.shared.settings.headers.map(|_| self.cx.live.owner())
+    /// Whose connections to an endpoint are, where it is told of clients or takes us for them.
+    fn owner(&self, dial: &Dial) -> Option<&Owner> {
+        let is_told = self.pool.shared.settings.headers.is_some();
+        (is_told || dial.is_transparent()).then(|| self.cx.live.owner())
+    }
+
+    fn private<'b>(&self, preface: &'b [u8], owner: Option<&'b Owner>) -> Private<'b> {
+        Private { onward: Onward { preface, source: self.cx.peer.ip }, owner }
     }
 
     /// What an endpoint is told of the client as a connection is opened; empty where it is told nothing.
@@ -411,10 +416,6 @@ impl Forward<'_> {
             tls_handshake: pool.tls_handshake,
         }
     }
-}
-
-fn private<'a>(preface: &'a [u8], owner: Option<&'a Owner>) -> Private<'a> {
-    Private { onward: Onward { preface, source: None }, owner }
 }
 
 /// Interim responses that an endpoint may send for one request.
