@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Cx;
 use super::plan::{CheckPlan, EndpointPlan};
 use crate::health::check::Rhythm;
-use crate::health::probe::{KINDS, Kind};
+use crate::health::probe::{Datagram, KINDS, Kind};
 use crate::model::options::{Fault, Given, Options, Problem, backticked};
-use crate::model::settings::UpstreamProtocol;
+use crate::model::settings::{HeaderVersion, UpstreamProtocol};
 use crate::model::units::Share;
 use crate::model::{Address, Target};
 
@@ -18,6 +18,8 @@ pub(super) struct Asked<'a> {
     pub(super) protocol: UpstreamProtocol,
     /// Whether the pool speaks TLS.
     pub(super) tls: bool,
+    /// How the pool's endpoints are told of clients, if they are.
+    pub(super) headers: Option<HeaderVersion>,
     pub(super) endpoints: &'a [EndpointPlan],
 }
 
@@ -32,10 +34,16 @@ pub(super) fn check(options: Options<'_>, asked: &Asked<'_>, cx: &Cx<'_>) -> Opt
         options.problem("port", "`address` has a port already", Some("leave one of them out".into()));
     }
     let tls = options.given("tls").and_then(|given| tls(&given, asked)).unwrap_or(asked.tls);
+    let is_datagram = kind.is_some_and(|kind| kind.name == Datagram::KIND);
+    if is_datagram {
+        takes_datagrams(&options, asked, address.as_ref());
+    }
     options.finish();
-    let check = check?;
-    let identity = format!("{check:?}");
-    Some(CheckPlan { check, rhythm, port, address, tls, identity })
+    let (check, tls) = (check?, tls && !is_datagram);
+    // Another port or address is probably not one where clients are announced.
+    let header = asked.headers.filter(|_| port.is_none() && address.is_none() && !is_datagram);
+    let identity = format!("{check:?} {header:?}");
+    Some(CheckPlan { check, rhythm, port, address, tls, header, identity })
 }
 
 fn kind(options: &Options<'_>) -> Option<&'static Kind> {
@@ -140,6 +148,33 @@ fn tls(given: &Given<'_>, asked: &Asked<'_>) -> Option<bool> {
         given.fault("the pool does not speak TLS, and a check does as its pool", Some(hint.into()));
     }
     Some(tls)
+}
+
+/// Reports what a check over datagrams cannot ask.
+fn takes_datagrams(options: &Options<'_>, asked: &Asked<'_>, address: Option<&Address>) {
+    let hint = || Some("checks of kind `udp` ask IP addresses".to_owned());
+    match address {
+        Some(Address::Unix(path)) => {
+            let fault = format!("unix:{} takes no datagrams", path.display());
+            options.problem("address", fault, hint());
+        }
+        Some(_) => {}
+        None => {
+            let unix =
+                |endpoint: &&EndpointPlan| matches!(endpoint.target, Target::Address(Address::Unix(_)));
+            if let Some(endpoint) = asked.endpoints.iter().find(unix) {
+                options.problem(
+                    "kind",
+                    format!("the endpoint {} takes no datagrams", endpoint.target),
+                    hint(),
+                );
+            }
+        }
+    }
+    if options.given("tls").and_then(|given| given.read::<bool>()) == Some(true) {
+        let hint = "leave it out, or check with kind `tcp`";
+        options.problem("tls", "no TLS is spoken over datagrams", Some(hint.into()));
+    }
 }
 
 /// Pauses and time limits.

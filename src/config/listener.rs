@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::binds::Binds;
 use super::names::Names;
 use super::plan::{ListenerPlan, ServicePlan};
-use super::tls::server as server_tls;
+use super::tls::{Termination, server as server_tls};
 use super::{Cx, access_log, attempt, overload, proxy_protocol, socket};
 use crate::model::options::{Given, OneOf, Options};
 use crate::model::settings::{ClientIdentity, ClientLimits, ClientTimeouts, Forwarding, MAX_FIELDS};
@@ -57,34 +57,82 @@ pub(super) fn listeners<'a>(
         let hint = "add `[[listener]]` with `name = \"web\"` and `bind = \"127.0.0.1:8080\"`";
         root.missing("listener", "there is no listener", Some(hint.into()));
     }
-    for (index, options) in tables.into_iter().enumerate() {
-        let name = options.required("name").and_then(|given| {
-            let name = given.read::<Name>()?;
-            names.take(&name, index, (given.path(), given.span()), cx.sink);
-            Some(name)
-        });
-        plans.extend(listener(options, name, (binds, pools), cx));
+    // All names first, since a `tls` listener may lead to one that is further down.
+    let named: Vec<_> = tables.iter().map(|options| options.required("name")).collect();
+    let named = named.iter().enumerate().map(|(index, given)| {
+        let given = given.as_ref()?;
+        let name = given.read::<Name>()?;
+        names.take(&name, index, (given.path(), given.span()), cx.sink);
+        Some(name)
+    });
+    let named: Vec<_> = named.collect();
+    let mut among = Among { binds, pools, names: &names, led_to: Vec::new(), unbound: Vec::new() };
+    for (index, (options, name)) in tables.into_iter().zip(named).enumerate() {
+        plans.extend(listener(options, (index, name), &mut among, cx));
     }
+    among.check(&plans, cx);
     Listeners { names, plans }
+}
+
+/// What a listener is read among.
+struct Among<'a, 'p> {
+    binds: &'p mut Binds<'a>,
+    pools: &'p Names,
+    /// Those of all listeners.
+    names: &'p Names,
+    /// The places of listeners that `tls` listeners lead to, and where that is written.
+    led_to: Vec<(usize, Given<'a>)>,
+    /// The places of those that bind nothing.
+    unbound: Vec<(usize, Given<'a>)>,
+}
+
+impl<'a> Among<'a, '_> {
+    /// The place of the listener that `given` names and that is led to.
+    fn lead_to(&mut self, given: Given<'a>, cx: &Cx<'_>) -> Option<usize> {
+        let place = self.names.find(&given, cx.sink)?;
+        self.led_to.push((place, given));
+        Some(place)
+    }
+
+    /// Reports what only shows when all are read.
+    fn check(&self, plans: &[ListenerPlan], cx: &Cx<'_>) {
+        for (place, given) in &self.unbound {
+            if !self.led_to.iter().any(|(led_to, _)| led_to == place) {
+                let hint = "write `bind = \"127.0.0.1:8080\"`";
+                given.fault("a listener needs an address", Some(hint.into()));
+            }
+        }
+        // With errors, plans are not at their places.
+        if cx.sink.errors() > 0 {
+            return;
+        }
+        for (place, given) in &self.led_to {
+            let Some(plan) = plans.get(*place) else { continue };
+            if plan.tls.is_none() {
+                let hint = "lead to an https listener, or to a tcp listener with `certificates`";
+                given.fault(format!("the listener `{}` does not end TLS", plan.name), Some(hint.into()));
+            }
+        }
+    }
 }
 
 fn listener<'a>(
     options: Options<'a>,
-    name: Option<Name>,
-    (binds, pools): (&mut Binds<'a>, &Names),
+    (index, name): (usize, Option<Name>),
+    among: &mut Among<'a, '_>,
     cx: &Cx<'_>,
 ) -> Option<ListenerPlan> {
     let mark = cx.files.mark();
     let protocol = options.get_or("protocol", Protocol::Http);
     foreign::report(&options, protocol);
-    let bind = bind(&options, protocol, binds, cx);
-    let tls = server_tls(&options, protocol == Protocol::Https, cx);
+    let bind = bind(&options, (index, protocol), among, cx);
+    let tls = server_tls(&options, protocol.termination(), cx);
     let tls_fingerprint = cx.files.cover(options.fingerprint_of(&TLS_KEYS), mark);
     let service = match protocol {
         Protocol::Http | Protocol::Https => Some(ServicePlan::Http),
-        Protocol::Tcp => tcp::plan(&options, pools, cx).map(ServicePlan::Tcp),
-        Protocol::Tls => tls::plan(&options, pools, cx).map(ServicePlan::Tls),
-        Protocol::Udp => udp::plan(&options, pools, cx).map(ServicePlan::Udp),
+        Protocol::Tcp => tcp::plan(&options, among.pools, cx).map(ServicePlan::Tcp),
+        Protocol::Tls => tls::plan(&options, among, cx).map(ServicePlan::Tls),
+        Protocol::Udp => udp::plan(&options, among.pools, cx).map(ServicePlan::Udp),
     };
     let socket = socket::listener(&options);
     let timeouts = match protocol {
@@ -131,6 +179,21 @@ enum Protocol {
     Udp,
 }
 
+impl Protocol {
+    fn termination(self) -> Termination {
+        match self {
+            Self::Http => Termination::Never("an http listener", Some("set `protocol = \"https\"`")),
+            Self::Https => Termination::Http,
+            Self::Tcp => Termination::Optional,
+            Self::Tls => Termination::Never(
+                "a tls listener",
+                Some("it passes TLS on; it may lead to an https or tcp `listener` with certificates"),
+            ),
+            Self::Udp => Termination::Never("a udp listener", None),
+        }
+    }
+}
+
 impl OneOf for Protocol {
     const NOUN: &'static str = "listener protocol";
     const WORDS: &'static [(&'static str, Self)] = &[
@@ -142,20 +205,26 @@ impl OneOf for Protocol {
     ];
 }
 
-fn bind<'a>(options: &Options<'a>, protocol: Protocol, binds: &mut Binds<'a>, cx: &Cx<'_>) -> Vec<Address> {
+fn bind<'a>(
+    options: &Options<'a>,
+    (index, protocol): (usize, Protocol),
+    among: &mut Among<'a, '_>,
+    cx: &Cx<'_>,
+) -> Vec<Address> {
     let Some(given) = options.required("bind") else {
         return Vec::new();
     };
     let items = given.items();
     if items.is_empty() {
-        given.fault("a listener needs an address", Some("write `bind = \"127.0.0.1:8080\"`".into()));
+        among.unbound.push((index, given));
+        return Vec::new();
     }
     let mut taken = Vec::new();
     for item in &items {
         let Some(address) = cx.address(item).and_then(|address| of_protocol(address, protocol, item)) else {
             continue;
         };
-        binds.take(&address, Some(item), cx.sink);
+        among.binds.take(&address, Some(item), cx.sink);
         taken.push(address);
     }
     taken
@@ -216,7 +285,7 @@ fn identity(options: &Options<'_>) -> ClientIdentity {
 }
 
 /// The keys of which `tls::server` makes what a listener needs for TLS.
-const TLS_KEYS: [&str; 3] = ["protocol", "certificates", "min_tls"];
+const TLS_KEYS: [&str; 4] = ["protocol", "certificates", "min_tls", "alpn"];
 /// What a time limit may be.
 const LIMIT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(24 * 60 * 60);
 const HEAD: RangeInclusive<ByteSize> = ByteSize(1 << 10)..=ByteSize(1 << 20);

@@ -23,14 +23,15 @@ use crate::limit::ladder::LadderSettings;
 use crate::limit::loops::LoopSettings;
 use crate::limit::scale::ScaleSettings;
 use crate::model::settings::{
-    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeadersIn,
-    HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
+    ClientIdentity, ClientLimits, ClientTimeouts, ConnectionLimits, Drain, FlowSettings, HeaderVersion,
+    HeadersIn, HeadersOut, Hedge, Limits, Metrics, Overload, Priorities, Retry, RouteRetry, RouteTimeouts,
     SocketOptions, Sticky, StreamTimeouts, Tracing, UpstreamProtocol, UpstreamSocket, UpstreamTimeouts,
 };
 pub use crate::model::settings::{LogField, LogFormat, LogSample, LogTarget};
 use crate::model::{Address, Fingerprint, Name, Target};
 use crate::route::Rule;
 use crate::route::filter::{Filters, Reply};
+use crate::route::sni::SniRule;
 
 /// A whole configuration.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ pub struct ListenerPlan {
     pub fingerprint: Fingerprint,
     /// The same of its TLS alone: protocol, certificates and keys, versions.
     pub tls_fingerprint: Fingerprint,
-    /// At least one address.
+    /// At least one address, unless a `tls` listener hands it connections.
     pub bind: Vec<Address>,
     /// What is set of its sockets.
     pub socket: SocketOptions,
@@ -152,10 +153,21 @@ pub struct StreamPlan {
 /// What becomes of the connections of a `tls` listener.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TlsPlan {
+    /// Which go where, in the order of the file.
+    pub sni: Vec<(SniRule, TlsTargetPlan)>,
     /// Where those go for which nothing else is said; they are closed when unset.
-    pub otherwise: Option<SplitPlan>,
+    pub otherwise: Option<TlsTargetPlan>,
     /// Time limits.
     pub timeouts: StreamTimeouts,
+}
+
+/// Where a TLS connection goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TlsTargetPlan {
+    /// To an endpoint of one of these, as it is.
+    Pools(SplitPlan),
+    /// To the listener at this place in [`Plan::listeners`], which ends TLS.
+    Listener(usize),
 }
 
 /// What becomes of the datagrams of a `udp` listener.
@@ -167,17 +179,32 @@ pub struct UdpPlan {
     pub flows: FlowSettings,
 }
 
+impl TlsPlan {
+    fn targets(&self) -> impl Iterator<Item = &TlsTargetPlan> {
+        self.sni.iter().map(|(_, target)| target).chain(&self.otherwise)
+    }
+}
+
+impl TlsTargetPlan {
+    fn split(&self) -> Option<&SplitPlan> {
+        match self {
+            Self::Pools(split) => Some(split),
+            Self::Listener(_) => None,
+        }
+    }
+}
+
 impl ServicePlan {
     /// The pools that it leads to.
     #[must_use]
     pub fn pools(&self) -> Vec<PoolId> {
-        let split = match self {
-            Self::Http => None,
-            Self::Tcp(plan) => Some(&plan.split),
-            Self::Tls(plan) => plan.otherwise.as_ref(),
-            Self::Udp(plan) => Some(&plan.split),
+        let splits = match self {
+            Self::Http => Vec::new(),
+            Self::Tcp(plan) => vec![&plan.split],
+            Self::Tls(plan) => plan.targets().filter_map(TlsTargetPlan::split).collect(),
+            Self::Udp(plan) => vec![&plan.split],
         };
-        split.into_iter().flatten().map(|(pool, _)| *pool).collect()
+        splits.into_iter().flatten().map(|(pool, _)| *pool).collect()
     }
 }
 
@@ -409,6 +436,9 @@ pub struct CheckPlan {
     pub address: Option<Address>,
     /// Whether the check speaks TLS, as the pool does.
     pub tls: bool,
+    /// The form of the PROXY protocol header that a check begins with, as the pool's connections do; none
+    /// when unset.
+    pub header: Option<HeaderVersion>,
     /// Equal for checks that ask the same: endpoints of several pools are asked once.
     pub identity: String,
 }

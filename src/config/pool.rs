@@ -69,7 +69,9 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let balance = balance::balance(&options);
     let outlier = outlier::outlier(&options);
     let tls = options.table("tls").and_then(|options| tls::client(options, protocol, &endpoints, cx));
-    let asked = health::Asked { protocol, tls: tls.is_some(), endpoints: &endpoints };
+    let headers = proxy_protocol::outgoing(&options);
+    let version = headers.map(|headers| headers.version);
+    let asked = health::Asked { protocol, tls: tls.is_some(), headers: version, endpoints: &endpoints };
     let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
     let (limits, loops) = limits(&options);
     let scale = options.table("autoscaling");
@@ -90,7 +92,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         fail_open: balance::fail_open(&options),
         protocol,
         tls,
-        headers: proxy_protocol::outgoing(&options),
+        headers,
         socket: socket::upstream(&options).map(Arc::new),
         timeouts: timeouts(options.section("timeouts")),
         connections: connections(&options),

@@ -16,7 +16,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::version::TLS13;
 
 pub use believed::Believed;
-pub(super) use server::{admin, clients, server};
+pub(super) use server::{Termination, admin, clients, server};
 pub(super) use upstream::{Trust, client};
 
 use crate::model::options::OneOf;

@@ -6,6 +6,7 @@
 
 mod ask;
 mod call;
+mod datagram;
 mod target;
 
 use std::cmp::Reverse;

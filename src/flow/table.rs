@@ -215,8 +215,8 @@ impl<T> Table<T> {
         &self.settings
     }
 
-    /// Takes other settings. Flows that are open keep the client they are known by, and whatever there is
-    /// too much of goes with [`Self::expire`].
+    /// Takes other settings. Flows that are open keep the client they are known by and the replies that
+    /// are due, and whatever there is too much of goes with [`Self::expire`].
     pub fn set(&mut self, settings: Settings) {
         self.settings = settings;
     }

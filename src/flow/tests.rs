@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::ambient;
 
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -35,7 +36,7 @@ fn opened(table: &mut Table<u16>, port: u16, now: Instant) -> Opened<u16> {
 
 #[test]
 fn datagrams_of_a_client_are_one_flow_both_ways() {
-    let (mut table, now) = (Table::new(settings(), 1), Instant::now());
+    let (mut table, now) = (Table::new(settings(), 1), ambient::now());
     let flow = opened(&mut table, 1, now);
     assert_eq!(flow.then, Then::Stay);
     assert_ne!(opened(&mut table, 2, now).id, flow.id);
@@ -52,7 +53,7 @@ fn datagrams_of_a_client_are_one_flow_both_ways() {
 
 #[test]
 fn a_flow_is_over_when_nothing_came_from_either_side() {
-    let (mut table, now) = (Table::new(settings(), 1), Instant::now());
+    let (mut table, now) = (Table::new(settings(), 1), ambient::now());
     let ids: Vec<_> = (0..3).map(|port| opened(&mut table, port, now).id).collect();
     assert_eq!(table.next_end(), Some(now + IDLE));
     let later = now + IDLE / 2;
@@ -73,7 +74,7 @@ fn a_flow_is_over_when_nothing_came_from_either_side() {
 #[test]
 fn the_one_that_was_idle_longest_makes_room() {
     let most = NonZeroU32::new(2).unwrap();
-    let (mut table, now) = (Table::new(Settings { most, ..settings() }, 1), Instant::now());
+    let (mut table, now) = (Table::new(Settings { most, ..settings() }, 1), ambient::now());
     let [first, _] = [1, 2].map(|port| opened(&mut table, port, now).id);
     let _ = table.replied(first, one(), now);
     let third = opened(&mut table, 3, now);
@@ -88,7 +89,7 @@ fn the_one_that_was_idle_longest_makes_room() {
 
 #[test]
 fn a_flow_ends_with_the_last_reply_that_is_due() {
-    let (mut table, now) = (Table::new(Settings { replies: Some(1), ..settings() }, 1), Instant::now());
+    let (mut table, now) = (Table::new(Settings { replies: Some(1), ..settings() }, 1), ambient::now());
     let flow = opened(&mut table, 1, now).id;
     let _ = table.arrived(&client(1), one(), now);
     assert_eq!(table.replied(flow, one(), now).map(|reply| reply.then), Some(Then::Stay));
@@ -97,7 +98,7 @@ fn a_flow_ends_with_the_last_reply_that_is_due() {
 
 #[test]
 fn a_flow_of_so_many_requests_goes_on_for_its_replies() {
-    let (mut table, now) = (Table::new(limited(2, Some(2)), 1), Instant::now());
+    let (mut table, now) = (Table::new(limited(2, Some(2)), 1), ambient::now());
     let first = opened(&mut table, 1, now).id;
     assert_eq!(table.replied(first, Datagrams { count: 2, bytes: 9 }, now).map(|r| r.then), Some(Then::Stay));
     assert_eq!(table.arrived(&client(1), one(), now), Decision::Forward(first, Then::Stay));
@@ -110,7 +111,7 @@ fn a_flow_of_so_many_requests_goes_on_for_its_replies() {
 
 #[test]
 fn what_nobody_answers_is_over_once_it_is_sent() {
-    let (mut table, now) = (Table::new(limited(1, Some(0)), 1), Instant::now());
+    let (mut table, now) = (Table::new(limited(1, Some(0)), 1), ambient::now());
     for _ in 0..3 {
         let flow = opened(&mut table, 1, now);
         assert_eq!(flow.then, Then::Close);
@@ -127,7 +128,7 @@ fn what_nobody_answers_is_over_once_it_is_sent() {
 #[test]
 fn a_client_known_by_its_address_is_answered_where_it_was_last() {
     let settings = Settings { by: FlowBy::Address, ..settings() };
-    let (mut table, now) = (Table::new(settings, 1), Instant::now());
+    let (mut table, now) = (Table::new(settings, 1), ambient::now());
     let flow = opened(&mut table, 1, now).id;
     assert_eq!(table.arrived(&client(9), one(), now), Decision::Forward(flow, Then::Stay));
     assert_eq!(table.replied(flow, one(), now).map(|reply| reply.peer), Some(client(9)));
@@ -135,7 +136,7 @@ fn a_client_known_by_its_address_is_answered_where_it_was_last() {
 
 #[test]
 fn a_flow_that_moves_hears_no_more_of_where_it_was() {
-    let (mut table, now) = (Table::new(limited(2, Some(1)), 1), Instant::now());
+    let (mut table, now) = (Table::new(limited(2, Some(1)), 1), ambient::now());
     let before = opened(&mut table, 1, now).id;
     let (moved, kept) = table.repin(before, 77, 1).unwrap();
     assert_eq!((kept, table.replied(before, one(), now)), (1, None));
@@ -151,7 +152,7 @@ fn a_flow_that_moves_hears_no_more_of_where_it_was() {
 
 #[test]
 fn flows_of_an_endpoint_that_is_gone_end_together() {
-    let (mut table, now) = (Table::new(settings(), 1), Instant::now());
+    let (mut table, now) = (Table::new(settings(), 1), ambient::now());
     (0..6).for_each(|port| drop(opened(&mut table, port, now)));
     let gone: Vec<_> =
         table.sweep(Cause::EndpointGone, |port| port % 2 == 0).iter().map(|e| e.kept).collect();
@@ -161,7 +162,7 @@ fn flows_of_an_endpoint_that_is_gone_end_together() {
 
 #[test]
 fn a_table_that_closes_keeps_what_is_open() {
-    let (mut table, now) = (Table::new(settings(), 1), Instant::now());
+    let (mut table, now) = (Table::new(settings(), 1), ambient::now());
     let flow = opened(&mut table, 1, now).id;
     table.open_no_more();
     assert_eq!(table.arrived(&client(1), one(), now), Decision::Forward(flow, Then::Stay));
@@ -170,7 +171,7 @@ fn a_table_that_closes_keeps_what_is_open() {
 
 #[test]
 fn time_does_not_go_back() {
-    let (mut table, now) = (Table::new(settings(), 1), Instant::now());
+    let (mut table, now) = (Table::new(settings(), 1), ambient::now());
     let flow = opened(&mut table, 1, now + IDLE).id;
     let _ = opened(&mut table, 2, now);
     assert_eq!(table.arrived(&client(1), one(), now), Decision::Forward(flow, Then::Stay));

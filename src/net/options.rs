@@ -144,9 +144,7 @@ fn domain(address: IpAddr) -> Domain {
 }
 
 fn set_tcp(socket: &SockRef<'_>, is_new: bool, options: &SocketOptions) -> io::Result<()> {
-    if options.no_delay || !is_new {
-        socket.set_tcp_nodelay(options.no_delay)?;
-    }
+    socket.set_tcp_nodelay(options.no_delay)?;
     match options.keep_alive {
         Some(KeepAlive { idle, interval, count }) => {
             let every = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(count);

@@ -168,7 +168,8 @@ impl Outlet {
     /// # Errors
     /// When the runtime ends.
     pub async fn readable(&self) -> io::Result<()> {
-        self.socket.readable().await
+        // What ICMP brings is not there to be read, but is an error of the socket.
+        self.socket.ready(Interest::READABLE.add(Interest::ERROR)).await.map(drop)
     }
 
     /// Takes what came. `by` is a listener's socket, any one.
@@ -268,16 +269,21 @@ fn take(socket: &UdpSocket, state: &UdpSocketState, inbox: &mut Inbox, most: usi
     let mut places = bytes.chunks_exact_mut(PLACE);
     let mut places: [_; BATCH_SIZE] = array::from_fn(|_| IoSliceMut::new(places.next().unwrap_or_default()));
     let places = places.get_mut(..most).unwrap_or_default();
-    let mut count = 0;
-    let tried = socket.try_io(Interest::READABLE, || {
-        count = state.recv(socket.into(), places, metas)?;
+    let count = Cell::new(0);
+    let mut receive = || {
+        count.set(state.recv(socket.into(), places, metas)?);
         // There is no more, which need not be asked for: whatever comes from now on is told anew.
-        if count < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    });
-    if count == 0 {
-        tried?;
+        if count.get() < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    };
+    let mut tried = socket.try_io(Interest::READABLE, &mut receive);
+    if count.get() == 0 && is_empty(&tried) {
+        tried = socket.try_io(Interest::ERROR, receive);
     }
-    Ok(count)
+    if count.get() == 0 { tried.map(|()| 0) } else { Ok(count.get()) }
+}
+
+fn is_empty(tried: &io::Result<()>) -> bool {
+    tried.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn let_fragment(socket: &StdUdpSocket, local: SocketAddr) -> io::Result<()> {

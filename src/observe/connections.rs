@@ -82,6 +82,8 @@ pub enum Protocol {
     Http2,
     /// Whatever it is: its bytes are passed on.
     Tcp,
+    /// Datagrams of one flow.
+    Udp,
 }
 
 /// The workers' connections.
@@ -115,6 +117,7 @@ impl Protocol {
             Self::Http1 => "http/1",
             Self::Http2 => "http/2",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         }
     }
 }

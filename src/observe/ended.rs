@@ -64,7 +64,28 @@ pub enum StreamResult {
     Aborted,
 }
 
+/// Whose fault it is that a connection or flow was not passed on to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// An endpoint's, or this proxy's for want of one.
+    Ours,
+    /// The client's.
+    Theirs,
+}
+
 impl StreamResult {
+    /// Whose fault it is, where it is anybody's.
+    #[must_use]
+    pub fn fault(self) -> Option<Fault> {
+        match self {
+            Self::EndpointReset | Self::ConnectFailed | Self::NoEndpoint | Self::Rejected => {
+                Some(Fault::Ours)
+            }
+            Self::Denied | Self::Malformed => Some(Fault::Theirs),
+            Self::Done | Self::Idle | Self::Expired | Self::ClientReset | Self::Aborted => None,
+        }
+    }
+
     /// All, in the order of their numbers.
     pub const ALL: [Self; 11] = [
         Self::Done,

@@ -10,8 +10,10 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::passage::Passage;
+use super::proxy_protocol::Introduced;
 use super::{Listening, Worker};
 use crate::observe::connections::{Connection, Protocol, Request};
+use crate::upstream::owner::Owner;
 use crate::upstream::{Local, LocalEndpoint, Route};
 
 /// An open connection.
@@ -19,7 +21,10 @@ use crate::upstream::{Local, LocalEndpoint, Route};
 pub struct Live {
     /// What accepted it.
     pub listening: Rc<Listening>,
-    peer: Option<SocketAddr>,
+    /// The client, as far as is believed.
+    peer: Cell<Option<SocketAddr>>,
+    introduced: OnceCell<Rc<Introduced>>,
+    owner: OnceCell<Owner>,
     since: Instant,
     /// What it speaks.
     pub protocol: Cell<Protocol>,
@@ -38,6 +43,8 @@ pub struct Tls {
     pub version: Option<&'static str>,
     /// The server name that the client indicated.
     pub sni: Option<Box<str>>,
+    /// The protocol above it, as in `h2`.
+    pub alpn: Option<Box<[u8]>>,
 }
 
 impl Tls {
@@ -49,7 +56,8 @@ impl Tls {
             rustls::ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
             _ => None,
         });
-        Self { version, sni: session.server_name().map(Into::into) }
+        let alpn = session.alpn_protocol().map(Into::into);
+        Self { version, sni: session.server_name().map(Into::into), alpn }
     }
 }
 
@@ -78,7 +86,9 @@ impl Live {
     pub(super) fn new(listening: &Rc<Listening>, peer: Option<SocketAddr>, since: Instant) -> Rc<Self> {
         Rc::new(Self {
             listening: Rc::clone(listening),
-            peer,
+            peer: Cell::new(peer),
+            introduced: OnceCell::new(),
+            owner: OnceCell::new(),
             since,
             protocol: Cell::default(),
             tls: OnceCell::new(),
@@ -100,6 +110,41 @@ impl Live {
     #[must_use]
     pub fn tls(&self) -> Option<&Tls> {
         self.tls.get()
+    }
+
+    /// Who is at the other end, or for whom that is said to be; `None` for Unix sockets.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer.get()
+    }
+
+    /// It is `client`'s, by the word of the proxy at its other end.
+    pub(super) fn believe(&self, client: SocketAddr) {
+        self.peer.set(Some(client));
+    }
+
+    /// This is known of it from its beginning.
+    pub(super) fn introduce(&self, introduced: Rc<Introduced>) {
+        // A connection begins once.
+        let _ = self.introduced.set(introduced);
+    }
+
+    /// What is known of it from its beginning, if anything.
+    pub(super) fn introduced(&self) -> Option<&Rc<Introduced>> {
+        self.introduced.get()
+    }
+
+    /// The server name that the client indicated to us, or to the first proxy as that says.
+    #[must_use]
+    pub fn sni(&self) -> Option<&str> {
+        let said = self.introduced().and_then(|introduced| introduced.told.authority.as_deref());
+        said.or_else(|| self.tls()?.sni.as_deref())
+    }
+
+    /// As the owner of connections to endpoints.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        self.owner.get_or_init(Owner::default)
     }
 
     /// A request begins at `now`, under `local`.
@@ -156,10 +201,10 @@ impl Live {
         Some(Connection {
             worker: worker.shard.number(),
             listener: local.snapshot.listener(self.listening.id)?.name.clone(),
-            peer: self.peer,
+            peer: self.peer(),
             protocol: self.protocol.get(),
             tls_version: tls.and_then(|tls| tls.version),
-            sni: tls.and_then(|tls| tls.sni.as_deref()).map(str::to_owned),
+            sni: self.sni().map(str::to_owned),
             age: now.saturating_duration_since(self.since),
             requests: self.requests.get(),
             under_way: self.under_way.get(),

@@ -2,10 +2,12 @@
 //! what it shares with the others is the snapshot and the endpoints' gauges.
 
 mod admit;
+mod handshake;
 pub mod http;
 pub mod listening;
 pub mod live;
 mod passage;
+mod proxy_protocol;
 pub mod serve;
 mod tcp;
 mod tls;

@@ -5,13 +5,17 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::http::{self, Refused};
+use super::proxy_protocol::{self, Introduced};
+use super::tls::Handed;
 use super::{Listening, Live, Worker, tcp, tls};
 use crate::ambient;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
 use crate::observe::metrics::ListenerMetrics;
-use crate::observe::panics::{Place, contain};
+use crate::observe::panics::{Panicked, Place, contain};
 use crate::upstream::snapshot::Entered;
 use crate::upstream::{Listener, Service};
 
@@ -22,8 +26,10 @@ pub struct Arrival {
     pub worker: Rc<Worker>,
     /// What the worker knows of it.
     pub live: Rc<Live>,
-    /// Who is at the other end; `None` for Unix sockets.
+    /// Who is at the other end, or for whom that is said to be; `None` for Unix sockets.
     pub client: Option<SocketAddr>,
+    /// What another listener has read of it already; then it begins TLS, and this one ends it.
+    pub first: Bytes,
 }
 
 /// Serves a connection that `listening` accepted from `peer`. It counts as open from the call on,
@@ -40,16 +46,23 @@ pub fn serve(
         registered.attend().await;
         match entrance {
             Entrance::Open(entry, socket, listener) => {
-                let arrival =
-                    Arrival { worker: Rc::clone(&worker), live: Rc::clone(registered.live()), client: peer };
-                let served = pin!(accepted(arrival, listener, socket));
-                if let Err(panic) = contain(Place::Connection, served).await {
-                    let local = listening.local(&worker);
-                    let listener =
-                        local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
-                    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
-                }
+                let arrival = Arrival {
+                    worker: Rc::clone(&worker),
+                    live: Rc::clone(registered.live()),
+                    client: peer,
+                    first: Bytes::new(),
+                };
+                let served = pin!(let_in(arrival, listener, socket));
+                let handed = contain(Place::Connection, served).await.unwrap_or_else(|panic| {
+                    tell(&panic, &worker, &listening, peer);
+                    None
+                });
                 drop(entry);
+                if let Some(handed) = handed {
+                    let introduced = registered.live().introduced().cloned();
+                    drop(registered);
+                    Box::pin(take_over(worker, handed, introduced)).await;
+                }
             }
             Entrance::Refused(refused) => Box::pin(refused.tell()).await,
             Entrance::Closed => {}
@@ -57,15 +70,67 @@ pub fn serve(
     }
 }
 
-/// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it.
-async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
+/// Learns who the client is, where that is told, and serves it. Gives what another listener is to serve.
+async fn let_in(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> Option<Handed> {
+    if let Some(headers) = &listener.headers {
+        Box::pin(proxy_protocol::introduce(&mut arrival, &listener, headers, &socket)).await?;
+        let client = arrival.client.map(|client| client.ip());
+        if let Err(why) = listener.door.pass(client, ambient::now) {
+            if let Some(refused) = Refused::new(&arrival.worker, &listener, socket, why) {
+                Box::pin(refused.tell()).await;
+            }
+            return None;
+        }
+    }
+    if arrival.worker.local().snapshot.tells_of_clients {
+        proxy_protocol::note_destination(&arrival.live, &socket);
+    }
+    accepted(arrival, listener, socket).await
+}
+
+/// Serves a connection that a `tls` listener was not to keep. From here on it is the other listener's,
+/// whose limits it is under too.
+async fn take_over(worker: Rc<Worker>, handed: Handed, introduced: Option<Rc<Introduced>>) {
+    let Some(listening) = worker.listening(handed.to) else { return };
+    let Handed { socket, first, client, .. } = handed;
+    let registered = worker.register(&listening, client);
+    registered.attend().await;
+    let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, &listening, socket, client) else {
+        return;
+    };
+    // Who the client is, the first has learnt.
+    let has_passed = listener.headers.is_none()
+        || listener.door.pass(client.map(|client| client.ip()), ambient::now).is_ok();
+    if let Some(introduced) = introduced {
+        registered.live().introduce(introduced);
+    }
+    if listener.tls.is_some() && has_passed {
+        let (arriving, live) = (Rc::clone(&worker), Rc::clone(registered.live()));
+        let arrival = Arrival { worker: arriving, live, client, first };
+        if let Err(panic) = contain(Place::Connection, pin!(accepted(arrival, listener, socket))).await {
+            tell(&panic, &worker, &listening, client);
+        }
+    }
+    drop(entry);
+}
+
+/// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it. Gives what another
+/// listener is to serve.
+async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> Option<Handed> {
     match &listener.service {
         Service::Http => http::accepted(arrival, listener, socket).await,
         Service::Tcp(_) => Box::pin(tcp::accepted(arrival, listener, socket)).await,
-        Service::Tls(_) => Box::pin(tls::accepted(arrival, listener, socket)).await,
+        Service::Tls(_) => return Box::pin(tls::accepted(arrival, listener, socket)).await,
         // Its sockets accept nothing.
         Service::Udp(_) => {}
     }
+    None
+}
+
+fn tell(panic: &Panicked, worker: &Rc<Worker>, listening: &Listening, peer: Option<SocketAddr>) {
+    let local = listening.local(worker);
+    let listener = local.snapshot.listener(listening.id).map(|listener| listener.name.as_str());
+    tracing::error!(%panic, listener, ?peer, "a panic ended a connection");
 }
 
 /// Counts a connection for as long as it lives, in metrics and against what there may be.
@@ -96,7 +161,10 @@ impl Entrance {
 
 impl Entry {
     fn new(worker: &Rc<Worker>, listener: &Listener, peer: Option<SocketAddr>) -> Result<Self, Refusal> {
-        listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
+        // Where a proxy says who the client is, that is who has to pass.
+        if listener.headers.is_none() {
+            listener.door.pass(peer.map(|peer| peer.ip()), ambient::now)?;
+        }
         let entered = listener.enter().ok_or(Refusal::Listener)?;
         worker.pressure.enter()?;
         listener.metrics.accepted(worker.shard);

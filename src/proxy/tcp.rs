@@ -10,10 +10,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tokio_rustls::TlsAcceptor;
 
 use self::open::{Opened, Opening};
-use super::live::Tls;
+use super::handshake::end_tls;
 use super::passage::{Passage, Passing};
 use super::{Arrival, Live};
 use crate::ambient;
@@ -24,7 +23,7 @@ use crate::net::stream::{Socket, Stream};
 use crate::net::timer::Timer;
 use crate::observe::connections::Protocol;
 use crate::observe::ended::StreamResult;
-use crate::observe::metrics::{ClientTimeout, FailureKind, StreamMetrics};
+use crate::observe::metrics::{FailureKind, StreamMetrics};
 use crate::upstream::service::{Split, StreamBranch};
 use crate::upstream::{Lease, Listener, LocalPool, Service};
 
@@ -40,11 +39,13 @@ pub(super) struct Accepted {
 }
 
 /// Serves a connection that was let in, until it ends.
-pub(super) async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
+pub(super) async fn accepted(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
     let Service::Tcp(service) = &listener.service else { return };
     let begun = ambient::now();
     let stream = if listener.tls.is_some() {
-        Box::pin(terminate(&arrival, &listener, &service.timeouts, socket)).await
+        let stream = Box::pin(end_tls(&arrival, &listener, service.timeouts.tls_handshake, socket)).await;
+        arrival.first = Bytes::new();
+        stream.map(Stream::ServerTls)
     } else {
         Some(Stream::Plain(socket))
     };
@@ -60,7 +61,7 @@ pub(super) async fn pass(
     (split, timeouts): (&Split, &StreamTimeouts),
     accepted: Accepted,
 ) {
-    let Arrival { worker, live, client } = &arrival;
+    let Arrival { worker, live, client, .. } = &arrival;
     let Accepted { stream, first, begun } = accepted;
     live.protocol.set(Protocol::Tcp);
     let Some((branch, metrics, pool)) = branch(&arrival, split) else { return };
@@ -152,32 +153,4 @@ fn settle(end: &End, passage: &Passage, lease: &Lease) {
         _ => Outcome::Cancelled,
     };
     lease.finish(outcome, ambient::now());
-}
-
-/// Ends TLS here. `None` when the client does not get that far, which is counted.
-async fn terminate(
-    arrival: &Arrival,
-    listener: &Listener,
-    timeouts: &StreamTimeouts,
-    socket: Socket,
-) -> Option<Stream> {
-    let config = listener.tls.as_ref()?;
-    let shard = arrival.worker.shard;
-    let accept = TlsAcceptor::from(Arc::clone(config)).accept(socket);
-    let stream = match tokio::time::timeout(timeouts.tls_handshake, accept).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            listener.metrics.tls_failed(shard);
-            tracing::debug!(listener = %listener.name, %error, "TLS handshake failed");
-            return None;
-        }
-        Err(_) => {
-            listener.metrics.tls_failed(shard);
-            listener.metrics.timed_out(shard, ClientTimeout::TlsHandshake);
-            return None;
-        }
-    };
-    listener.metrics.tls_established(shard);
-    arrival.live.secured(Tls::of(stream.get_ref().1));
-    Some(Stream::ServerTls(Box::new(stream)))
 }

@@ -1,7 +1,7 @@
 //! What the connections of one worker have in common: its view of the snapshot, whether it is
 //! draining, and memory for requests under way. Only ever touched by the worker's thread.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -16,6 +16,7 @@ use super::passage::Passage;
 use super::{Listening, Live};
 use crate::ambient;
 use crate::limit::pressure::Pace;
+use crate::net::udp::Inbox;
 use crate::observe::connections::Question;
 use crate::observe::metrics::Shard;
 use crate::upstream::{Local, Pressure, Snapshot};
@@ -38,6 +39,7 @@ pub struct Worker {
     ended: RefCell<Option<Waker>>,
     #[expect(clippy::vec_box, reason = "a scratch is handed over as a pointer, not moved")]
     scratch: RefCell<Vec<Box<Scratch>>>,
+    inbox: OnceCell<RefCell<Inbox>>,
 }
 
 /// A connection that the worker knows of, so that it can be told to drain.
@@ -66,6 +68,7 @@ impl Worker {
             vacant: RefCell::default(),
             ended: RefCell::default(),
             scratch: RefCell::default(),
+            inbox: OnceCell::new(),
         })
     }
 
@@ -216,6 +219,13 @@ impl Worker {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.connections.borrow().len() - self.vacant.borrow().len()
+    }
+
+    /// Memory for datagrams that come together, for as long as they are looked at: nobody else may ask
+    /// for it meanwhile.
+    #[must_use]
+    pub fn inbox(&self) -> RefMut<'_, Inbox> {
+        self.inbox.get_or_init(RefCell::default).borrow_mut()
     }
 
     /// Memory for one request, used before if possible.

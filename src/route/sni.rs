@@ -45,7 +45,7 @@ impl FromValue for Protocol {
 }
 
 /// The rules of one listener and what each leads to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct SniTable<T> {
     targets: Vec<T>,
     exact: HashMap<Box<str>, Vec<Candidate>>,
@@ -55,7 +55,7 @@ pub struct SniTable<T> {
 }
 
 /// What remains of a rule once the name is known to match.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Candidate {
     alpn: Vec<Protocol>,
     target: usize,

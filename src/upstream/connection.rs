@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::owner::{Owned, Private};
 use super::places::Seat;
 use super::{Endpoint, Lease};
-use crate::net::connect::{DialError, DialTimeouts, Onward, dial};
+use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::http1::Conn;
 use crate::observe::metrics::Shard;
 
@@ -22,6 +23,8 @@ pub struct Http1Connection {
     pub requests: u64,
     /// When it was last given back.
     pub idle_since: Option<Instant>,
+    /// Who may use it.
+    pub owned: Owned,
     counted: Cell<(u64, u64)>,
     open: OpenConnection,
 }
@@ -65,13 +68,21 @@ impl Http1Connection {
         lease: &Lease,
         shard: Shard,
         timeouts: DialTimeouts,
+        private: Private<'_>,
         seat: Seat,
     ) -> Result<Self, DialError> {
         let endpoint = &lease.endpoint().shared;
-        let stream = dial(&endpoint.dial, timeouts, &Onward::default(), &lease.connects()).await?;
+        let stream = dial(&endpoint.dial, timeouts, &private.onward, &lease.connects()).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard, seat);
         let conn = Rc::new(Conn::new(stream, Bytes::new()));
-        Ok(Self { conn, requests: 1, idle_since: None, counted: Cell::default(), open })
+        Ok(Self {
+            conn,
+            requests: 1,
+            idle_since: None,
+            owned: Owned::by(private.owner),
+            counted: Cell::default(),
+            open,
+        })
     }
 
     /// Whether it has carried a request before.

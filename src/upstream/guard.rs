@@ -41,6 +41,10 @@ pub struct Retrying<'a>(&'a AtomicU32);
 #[derive(Debug)]
 pub struct Permit<'a>(&'a Guard);
 
+/// As [`Permit`], of whoever cannot borrow the guard for so long.
+#[derive(Debug)]
+pub struct OwnedPermit(Arc<Guard>);
+
 impl Guard {
     /// A guard for a pool with these limits, at which nothing is under way.
     #[must_use]
@@ -95,6 +99,12 @@ impl Guard {
     pub fn enter(&self) -> Option<Permit<'_>> {
         // Made only if it holds, since what is made is given back.
         self.gate.try_enter().then(|| Permit(self))
+    }
+
+    /// As [`Self::enter`], for whoever cannot borrow the guard for so long.
+    #[must_use]
+    pub fn enter_owned(self: &Arc<Self>) -> Option<OwnedPermit> {
+        self.gate.try_enter().then(|| OwnedPermit(Arc::clone(self)))
     }
 
     /// Counts a request as under way that [`Waiting::poll`] has let in.
@@ -157,6 +167,12 @@ impl Guard {
 impl Drop for Retrying<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OwnedPermit {
+    fn drop(&mut self) {
+        self.0.gate.leave();
     }
 }
 

@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use super::connection::Http1Connection;
+use super::owner::Owner;
 
 /// Idle connections.
 #[derive(Debug)]
@@ -41,19 +42,20 @@ impl Default for Http1Pool {
 }
 
 impl Http1Pool {
-    /// Takes the connection that was used last, if one is still open as far as can be seen
-    /// without asking the kernel: the runtime has already been told of what was closed.
+    /// Takes the connection that was used last of those that `owner` may use, if one is still open as far
+    /// as can be seen without asking the kernel: the runtime has already been told of what was closed.
     #[must_use]
-    pub fn take(&self, purpose: Use, now: Instant) -> Option<Http1Connection> {
+    pub fn take(&self, purpose: Use, owner: Option<&Owner>, now: Instant) -> Option<Http1Connection> {
         let mut idle = self.idle.borrow_mut();
         loop {
-            let last = idle.last()?;
+            let place = idle.iter().rposition(|connection| connection.owned.is_of(owner))?;
+            let last = idle.get(place)?;
             let closed = is_closed(last);
             if !closed && purpose == Use::Once && last.idle_for(now) >= self.safe_age() {
                 // Those below have been idle for longer.
                 return None;
             }
-            let mut connection = idle.pop()?;
+            let mut connection = idle.remove(place);
             if !closed {
                 connection.requests += 1;
                 return Some(connection);
@@ -91,7 +93,8 @@ impl Http1Pool {
         self.idle.take();
     }
 
-    /// Closes connections that were idle for `keep_alive` or that the endpoint has closed.
+    /// Closes connections that were idle for `keep_alive`, that the endpoint has closed, or whose owner is
+    /// gone.
     pub fn sweep(&self, now: Instant, keep_alive: Duration) {
         let mut open_for = Duration::ZERO;
         self.idle.borrow_mut().retain(|connection| {
@@ -102,7 +105,7 @@ impl Http1Pool {
             } else {
                 open_for = open_for.max(idle);
             }
-            !closed && idle < keep_alive
+            !closed && idle < keep_alive && !connection.owned.is_orphaned()
         });
         self.kept.set(self.kept.get().max(open_for.saturating_sub(UNDER_WAY)));
         self.swept.set(Some(now));

@@ -15,11 +15,12 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::connection::OpenConnection;
+use super::owner::{Owned, Owner, Private};
 use super::places::Seat;
 use super::{Lease, LocalEndpoint};
 use crate::ambient;
 use crate::limit::Rejection;
-use crate::net::connect::{DialError, DialTimeouts, Onward, dial};
+use crate::net::connect::{DialError, DialTimeouts, dial};
 use crate::net::stream::Rewound;
 use crate::observe::panics::{Place, contain};
 
@@ -49,6 +50,8 @@ struct Http2Connection {
     closed: Rc<Cell<bool>>,
     /// Streams that we reset lately, and since when they are counted.
     resets: Cell<(u32, Instant)>,
+    /// Who may use it.
+    owned: Owned,
 }
 
 /// The right to one stream on a connection, given back when dropped.
@@ -93,7 +96,7 @@ impl Http2Pool {
     }
 
     /// The right to a stream for a request under `lease`, on an open connection if one has room, whose
-    /// number is at least `from`: whoever has met a dead connection wants none of its age. Where no
+    /// number is at least `from` and that the owner may use: whoever has met a dead connection wants none of its age. Where no
     /// more connections may be opened, those that are there take more streams than `limit`.
     ///
     /// # Errors
@@ -101,28 +104,28 @@ impl Http2Pool {
     pub async fn stream(
         &self,
         lease: &Lease,
-        limit: usize,
-        from: u64,
+        (limit, from): (usize, u64),
+        private: Private<'_>,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
-        if let Some(permit) = self.room(limit, from) {
+        if let Some(permit) = self.room(limit, from, private.owner) {
             lease.needs_no_seat();
             return Ok(permit);
         }
         let failed = self.failed.get();
-        let turn = self.opening.lock().await;
-        if let Some(permit) = self.room(limit, from) {
+        let turn = private.owner.map_or(&self.opening, Owner::opening).lock().await;
+        if let Some(permit) = self.room(limit, from, private.owner) {
             lease.needs_no_seat();
             return Ok(permit);
         }
         let seat = match lease.seat() {
             Ok(seat) => seat,
-            Err(rejection) => return self.crowded(from).ok_or(OpenError::Full(rejection)),
+            Err(rejection) => return self.crowded(from, private.owner).ok_or(OpenError::Full(rejection)),
         };
         // Whoever waited for an attempt that failed does not queue for the next: with many waiting
         // for an endpoint that is gone, the last would wait for as many time limits.
         let _turn = (self.failed.get() == failed).then_some(turn);
-        let opened = self.fresh(lease, seat, timeouts).await;
+        let opened = self.fresh(lease, seat, private, timeouts).await;
         if opened.is_err() {
             self.failed.set(self.failed.get() + 1);
         }
@@ -149,7 +152,7 @@ impl Http2Pool {
         }
     }
 
-    /// Closes connections that have carried no stream for `keep_alive`.
+    /// Closes connections that have carried no stream for `keep_alive`, or whose owner is gone.
     pub fn sweep(&self, now: Instant, keep_alive: Duration) {
         self.open.borrow_mut().retain(|connection| {
             if connection.streams.get() > 0 {
@@ -157,7 +160,9 @@ impl Http2Pool {
             }
             let since = connection.unused_since.get().unwrap_or(now);
             connection.unused_since.set(Some(since));
-            !connection.closed.get() && now.saturating_duration_since(since) < keep_alive
+            !connection.closed.get()
+                && !connection.owned.is_orphaned()
+                && now.saturating_duration_since(since) < keep_alive
         });
     }
 
@@ -165,10 +170,11 @@ impl Http2Pool {
         &self,
         lease: &Lease,
         seat: Seat,
+        private: Private<'_>,
         timeouts: DialTimeouts,
     ) -> Result<StreamPermit, OpenError> {
         // Boxed, because most requests do not open a connection and need no room for it.
-        let mut connection = Box::pin(connect(lease, seat, timeouts)).await?;
+        let mut connection = Box::pin(connect(lease, seat, private, timeouts)).await?;
         connection.number = self.opened.replace(self.opened.get() + 1);
         let connection = Rc::new(connection);
         if !self.retired.get() {
@@ -177,18 +183,19 @@ impl Http2Pool {
         Ok(StreamPermit::new(connection, false))
     }
 
-    fn room(&self, limit: usize, from: u64) -> Option<StreamPermit> {
+    fn room(&self, limit: usize, from: u64, owner: Option<&Owner>) -> Option<StreamPermit> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| !connection.closed.get());
-        let with_room = open.iter().find(|c| c.number >= from && c.has_room(limit))?;
+        let with_room =
+            open.iter().find(|c| c.number >= from && c.owned.is_of(owner) && c.has_room(limit))?;
         Some(StreamPermit::new(Rc::clone(with_room), true))
     }
 
     /// A stream on a connection that has as many as it should: the one with the fewest. Past what the
     /// endpoint allows it waits for others to end.
-    fn crowded(&self, from: u64) -> Option<StreamPermit> {
+    fn crowded(&self, from: u64, owner: Option<&Owner>) -> Option<StreamPermit> {
         let open = self.open.borrow();
-        let usable = open.iter().filter(|connection| connection.number >= from && !connection.closed.get());
+        let usable = open.iter().filter(|c| c.number >= from && c.owned.is_of(owner) && !c.closed.get());
         let fewest = usable.min_by_key(|connection| connection.streams.get())?;
         Some(StreamPermit::new(Rc::clone(fewest), true))
     }
@@ -274,9 +281,14 @@ impl Drop for StreamPermit {
     }
 }
 
-async fn connect(lease: &Lease, seat: Seat, timeouts: DialTimeouts) -> Result<Http2Connection, OpenError> {
+async fn connect(
+    lease: &Lease,
+    seat: Seat,
+    private: Private<'_>,
+    timeouts: DialTimeouts,
+) -> Result<Http2Connection, OpenError> {
     let endpoint: &LocalEndpoint = lease.endpoint();
-    let stream = dial(&endpoint.shared.dial, timeouts, &Onward::default(), &lease.connects()).await?;
+    let stream = dial(&endpoint.shared.dial, timeouts, &private.onward, &lease.connects()).await?;
     let stream = Rewound::new(Bytes::new(), stream);
     let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard, seat);
     let traffic = stream.traffic();
@@ -328,8 +340,8 @@ async fn connect(lease: &Lease, seat: Seat, timeouts: DialTimeouts) -> Result<Ht
         }
     });
     let (streams, requests, unused_since) = (Cell::new(0), Cell::new(0), Cell::new(None));
-    let resets = Cell::new((0, ambient::now()));
-    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, received, closed, resets })
+    let (resets, owned) = (Cell::new((0, ambient::now())), Owned::by(private.owner));
+    Ok(Http2Connection { number: 0, send, streams, requests, unused_since, received, closed, resets, owned })
 }
 
 /// Streams of a connection that we reset within [`RESET_SPAN`] before it gets no new ones.

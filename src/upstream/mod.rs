@@ -10,6 +10,7 @@ pub mod http2_pool;
 pub mod lease;
 pub mod local;
 pub mod observed;
+pub mod owner;
 pub mod places;
 pub mod pool;
 pub mod pressure;
@@ -20,7 +21,7 @@ pub mod valve;
 
 pub use endpoint::Endpoint;
 pub use fallbacks::Fallbacks;
-pub use guard::{Guard, Permit};
+pub use guard::{Guard, OwnedPermit, Permit};
 pub use lease::Lease;
 pub use local::{Choosing, Local, LocalEndpoint, LocalPool, NoPick};
 pub use observed::Observed;

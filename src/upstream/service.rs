@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::flow::Settings;
 use crate::model::Name;
-use crate::model::settings::{FlowSettings, Retry, StreamTimeouts};
-use crate::observe::metrics::StreamMetrics;
+use crate::model::settings::{Retry, StreamTimeouts};
+use crate::observe::metrics::{DatagramMetrics, StreamMetrics};
+use crate::route::sni::SniTable;
 
 /// What becomes of what a listener accepts.
 #[derive(Debug, PartialEq)]
@@ -31,19 +33,39 @@ pub struct StreamService {
 /// What becomes of the connections of a `tls` listener.
 #[derive(Debug, PartialEq)]
 pub struct TlsService {
+    /// Which go where.
+    pub sni: SniTable<TlsTarget>,
     /// Where those go for which nothing else is said; they are closed when unset.
-    pub otherwise: Option<Split>,
+    pub otherwise: Option<TlsTarget>,
     /// Time limits.
     pub timeouts: StreamTimeouts,
 }
 
-/// What becomes of the datagrams of a `udp` listener.
+/// Where a TLS connection goes.
 #[derive(Debug, PartialEq)]
+pub enum TlsTarget {
+    /// To an endpoint, as it is.
+    Pools(Split),
+    /// To the listener with this number, which ends TLS.
+    Listener(usize),
+}
+
+/// What becomes of the datagrams of a `udp` listener.
+#[derive(Debug)]
 pub struct UdpService {
     /// Where they go.
     pub split: Split,
-    /// What is a flow.
-    pub flows: FlowSettings,
+    /// What is a flow, and how many of them a worker may have.
+    pub flows: Settings,
+    /// What is counted.
+    pub metrics: Arc<DatagramMetrics>,
+}
+
+impl PartialEq for UdpService {
+    /// Whether the same becomes of them; a listener's counters are always the same ones.
+    fn eq(&self, other: &Self) -> bool {
+        self.split == other.split && self.flows == other.flows
+    }
 }
 
 /// Pools with their weights.

@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -15,10 +15,11 @@ use tokio::time::{sleep, timeout};
 
 use super::Phase;
 use crate::ambient;
-use crate::net::listen::{BoundSocket, Listener};
+use crate::net::listen::{BoundSocket, Listener, LivesOn};
 use crate::net::sockets::Sockets;
 use crate::net::stream::Socket;
 use crate::observe::panics::{Place, again};
+use crate::proxy::udp::{Flows, Leave};
 use crate::proxy::{self, Listening, Worker};
 
 /// The sockets of one worker, from when it takes them up until nobody waits there any more. They outlive
@@ -179,8 +180,11 @@ impl Accepting {
         });
         let worker = Rc::clone(&self.worker);
         let task = match socket {
-            BoundSocket::Udp(socket, _) => {
-                spawn_local(receive(worker, (Rc::clone(&entrance), socket), Arc::clone(&self.held)))
+            BoundSocket::Udp(socket, lives_on) => {
+                let own = Rc::clone(&entrance);
+                let flows = Flows::begin(&worker, move || Rc::clone(&own.listening.borrow()), socket)?;
+                let left = (lives_on, self.phase.clone());
+                spawn_local(receive(flows, Rc::clone(&entrance), Arc::clone(&self.held), left))
             }
             socket => {
                 let at = (Rc::clone(&entrance), socket.listen()?);
@@ -199,11 +203,29 @@ impl Accepting {
     }
 }
 
-async fn receive(worker: Rc<Worker>, (entrance, socket): (Rc<Entrance>, UdpSocket), held: Arc<Held>) {
-    tokio::select! {
-        biased;
-        () = proxy::udp::receive(worker, &entrance.listening, socket) => {}
-        () = entrance.end.notified() => {}
+/// Receives until the socket is to be left. Flows that may go on then do so by themselves.
+async fn receive(
+    flows: Rc<Flows>,
+    entrance: Rc<Entrance>,
+    held: Arc<Held>,
+    (lives_on, phase): (LivesOn, watch::Receiver<Phase>),
+) {
+    let own = Rc::clone(&flows);
+    let running = spawn_local(async move {
+        again(Place::Worker, "receiving datagrams", async || own.run().await).await;
+    });
+    entrance.end.notified().await;
+    let ends = *phase.borrow() >= Phase::Draining;
+    let how = match lives_on.get() {
+        true => Leave::Handed,
+        false if ends => Leave::Draining,
+        false => Leave::Closed,
+    };
+    flows.leave(how);
+    drop(flows);
+    if how == Leave::Closed {
+        // What could panic in it is contained.
+        let _ = running.await;
     }
     held.let_go(&entrance.socket);
 }

@@ -1,4 +1,4 @@
-//! TLS of an `https` listener: its certificates, versions and resumption.
+//! TLS that a listener ends: its certificates, versions, protocols and resumption.
 
 use std::sync::Arc;
 
@@ -16,30 +16,65 @@ use super::{H2, HTTP11, MinTls, PROVIDER, VERSIONS_FIT, pem};
 use crate::config::Cx;
 use crate::config::plan::AdminTls;
 use crate::model::options::{Fault, FromValue, Given, Options, Problem, Value};
+use crate::route::sni::Protocol;
 
-/// Reads the TLS keys of a listener, which only an `https` listener may have.
-pub(crate) fn server(options: &Options<'_>, https: bool, cx: &Cx<'_>) -> Option<Arc<ServerConfig>> {
+/// Whether a listener ends its clients' TLS.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Termination {
+    /// It does, and HTTP is what is spoken over it.
+    Http,
+    /// It does if it has certificates, and knows nothing of what is spoken.
+    Optional,
+    /// It does not; this is what it is, and what to do for TLS.
+    Never(&'static str, Option<&'static str>),
+}
+
+/// Reads the TLS keys of a listener, which only one may have that ends TLS.
+pub(crate) fn server(options: &Options<'_>, of: Termination, cx: &Cx<'_>) -> Option<Arc<ServerConfig>> {
     let min_tls = options.get::<MinTls>("min_tls");
     let certificates = options.given("certificates");
-    if !https && min_tls.is_some() {
-        options.problem("min_tls", "an http listener has no TLS", Some("set `protocol = \"https\"`".into()));
-    }
-    match (https, certificates) {
-        (true, Some(given)) => {
-            let certificates = read(&given, cx)?;
-            Some(Arc::new(config(certificates, min_tls.unwrap_or_default())))
+    let alpn = alpn(options, of, certificates.is_some());
+    match (of, &certificates) {
+        (Termination::Never(what, hint), _) if min_tls.is_some() => {
+            options.problem("min_tls", format!("{what} has no TLS of its own"), hint.map(str::to_owned));
         }
-        (true, None) => {
+        (Termination::Optional, None) if min_tls.is_some() => {
+            options.problem("min_tls", NO_TLS, Some("add `certificates`, or leave it out".into()));
+        }
+        _ => {}
+    }
+    match (of, certificates) {
+        (Termination::Http | Termination::Optional, Some(given)) => {
+            let certificates = read(&given, cx)?;
+            Some(Arc::new(config(certificates, min_tls.unwrap_or_default(), alpn)))
+        }
+        (Termination::Http, None) => {
             let hint = "add `certificates = [{ cert = \"cert.pem\", key = \"key.pem\" }]`";
             options.missing("certificates", "an https listener needs certificates", Some(hint.into()));
             None
         }
-        (false, Some(given)) => {
-            given.fault("an http listener has no certificates", Some("set `protocol = \"https\"`".into()));
+        (Termination::Never(what, hint), Some(given)) => {
+            given.fault(format!("{what} has no certificates"), hint.map(str::to_owned));
             None
         }
-        (false, None) => None,
+        (Termination::Optional | Termination::Never(..), None) => None,
     }
+}
+
+/// The protocols to agree on, the favourite first.
+fn alpn(options: &Options<'_>, of: Termination, ends_tls: bool) -> Vec<Vec<u8>> {
+    if matches!(of, Termination::Http) {
+        return vec![H2.to_vec(), HTTP11.to_vec()];
+    }
+    // Of other listeners it is an unknown key.
+    if !matches!(of, Termination::Optional) || options.given("alpn").is_none() {
+        return Vec::new();
+    }
+    if !ends_tls {
+        options.problem("alpn", NO_TLS, Some("add `certificates`, or leave it out".into()));
+    }
+    let protocols = options.list::<Protocol>("alpn").unwrap_or_default();
+    protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
 }
 
 /// TLS of the admin listener. Clients may show a certificate of one of these authorities.
@@ -77,13 +112,13 @@ pub(crate) fn clients(
     Some((roots, verifier.build().expect(ROOTS_ARE_THERE)))
 }
 
-fn config(certificates: Certificates, min_tls: MinTls) -> ServerConfig {
+fn config(certificates: Certificates, min_tls: MinTls, alpn: Vec<Vec<u8>>) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(min_tls.versions())
         .expect(VERSIONS_FIT)
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(certificates));
-    config.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
+    config.alpn_protocols = alpn;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     // Without randomness for ticket keys there is none for handshakes either; these will say so.
     if let Ok(ticketer) = Ticketer::new() {
@@ -144,6 +179,7 @@ impl FromValue for CertificateName {
     }
 }
 
+const NO_TLS: &str = "without certificates the listener has no TLS";
 /// Why making a verifier cannot fail.
 const ROOTS_ARE_THERE: &str = "there is at least one root, and no list of what was revoked";
 /// Sessions to remember for clients that take no tickets (TLS 1.2 only).

@@ -70,7 +70,7 @@ impl<'a> Routing<'a> {
             }
             if let Some(place) = listeners.get_mut(*id) {
                 *place = Some(listener::listener(
-                    (plan, service::service(plan, self.plan, self.ground.registry)),
+                    (plan, service::service(plan, self.plan, self.ground.ids, self.ground.registry)),
                     routes,
                     log,
                     before,

@@ -1,16 +1,20 @@
 //! What becomes of what listeners accept, with the pools where they are in the snapshot.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::config::Plan;
-use crate::config::plan::{ListenerPlan, PoolId, ServicePlan, SplitPlan};
+use crate::config::plan::{ListenerPlan, PoolId, ServicePlan, SplitPlan, TlsTargetPlan};
+use crate::flow;
 use crate::model::Name;
+use crate::model::settings::FlowSettings;
 use crate::observe::metrics::{Registry, StreamLabels};
+use crate::route::sni::SniTable;
 use crate::upstream::Service;
-use crate::upstream::service::{Split, StreamBranch, StreamService, TlsService, UdpService};
+use crate::upstream::service::{Split, StreamBranch, StreamService, TlsService, TlsTarget, UdpService};
 
-/// What `listener` of `plan` does.
-pub(super) fn service(listener: &ListenerPlan, plan: &Plan, registry: &Registry) -> Service {
+/// What `listener` of `plan` does. `ids` are the numbers of the plan's listeners, in their order.
+pub(super) fn service(listener: &ListenerPlan, plan: &Plan, ids: &[usize], registry: &Registry) -> Service {
     let counted = Some((registry, &listener.name));
     match &listener.service {
         ServicePlan::Http => Service::Http,
@@ -18,12 +22,22 @@ pub(super) fn service(listener: &ListenerPlan, plan: &Plan, registry: &Registry)
             split: split(&own.split, plan, counted),
             timeouts: own.timeouts.clone(),
         }),
-        ServicePlan::Tls(own) => Service::Tls(TlsService {
-            otherwise: own.otherwise.as_ref().map(|own| split(own, plan, counted)),
-            timeouts: own.timeouts.clone(),
-        }),
+        ServicePlan::Tls(own) => {
+            let target = |own: &TlsTargetPlan| match own {
+                TlsTargetPlan::Pools(own) => Some(TlsTarget::Pools(split(own, plan, counted))),
+                TlsTargetPlan::Listener(place) => ids.get(*place).copied().map(TlsTarget::Listener),
+            };
+            let rules = own.sni.iter().filter_map(|(rule, own)| Some((rule.clone(), target(own)?)));
+            Service::Tls(TlsService {
+                sni: SniTable::new(rules.collect()),
+                otherwise: own.otherwise.as_ref().and_then(target),
+                timeouts: own.timeouts.clone(),
+            })
+        }
         ServicePlan::Udp(own) => {
-            Service::Udp(UdpService { split: split(&own.split, plan, None), flows: own.flows.clone() })
+            let flows = flows(&own.flows, registry.workers());
+            let metrics = registry.datagrams(&listener.name);
+            Service::Udp(UdpService { split: split(&own.split, plan, None), flows, metrics })
         }
     }
 }
@@ -41,4 +55,16 @@ fn split(own: &SplitPlan, plan: &Plan, counted: Option<(&Registry, &Name)>) -> S
         Some(StreamBranch { pool: *index, name, retry, weight_upto, metrics })
     });
     Split::new(branches.collect())
+}
+
+/// The flows of a listener on one of so many workers.
+fn flows(own: &FlowSettings, workers: usize) -> flow::Settings {
+    let workers = u32::try_from(workers).unwrap_or(u32::MAX).max(1);
+    flow::Settings {
+        by: if own.by_port { flow::FlowBy::AddressAndPort } else { flow::FlowBy::Address },
+        idle: own.idle,
+        most: NonZeroU32::new(own.most.div_ceil(workers)).unwrap_or(NonZeroU32::MIN),
+        requests: own.requests.and_then(NonZeroU32::new),
+        replies: own.replies,
+    }
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::call;
+use super::{call, datagram};
 use crate::ambient;
 use crate::health::check::CheckResult;
 use crate::health::probe::{Check, Judgement, Probe};
@@ -21,6 +21,8 @@ use crate::net::stream::Stream;
 /// A check of one endpoint.
 pub(super) struct Question {
     pub(super) dial: Dial,
+    /// What is sent before anything else.
+    pub(super) preface: Vec<u8>,
     pub(super) check: Check,
     /// From the start to the verdict.
     pub(super) timeout: Duration,
@@ -48,7 +50,7 @@ pub(super) enum Failed {
 /// How far a check has come, for words when its time is over, and what is left to be closed.
 #[derive(Default)]
 pub(super) struct Progress {
-    connected: bool,
+    pub(super) connected: bool,
     /// Whether an answer has begun.
     pub(super) answered: bool,
     /// The answer to a probe of bytes so far.
@@ -68,6 +70,7 @@ pub(super) async fn ask(question: &Question) -> Answer {
     let mut progress = Progress::default();
     let verdict = match timeout(question.timeout, question.carry_out(&mut progress)).await {
         Ok(verdict) => verdict,
+        Err(_) if question.is_well_without_answer(&progress) => Ok(()),
         Err(_) => Err(Failed::Endpoint(question.too_late(&progress))),
     };
     let took = ambient::now().saturating_duration_since(began);
@@ -81,11 +84,10 @@ pub(super) async fn ask(question: &Question) -> Answer {
 
 impl Question {
     async fn carry_out(&self, progress: &mut Progress) -> Result<(), Failed> {
-        let limits = DialTimeouts { connect: self.timeout, tls_handshake: self.timeout };
-        let steps = Steps::begin(ambient::now());
-        let stream = dial(&self.dial, limits, &Onward::default(), &steps)
-            .await
-            .map_err(|error| self.not_connected(error))?;
+        if let Check::Datagram(check) = &self.check {
+            return datagram::carry_out(&self.dial.address, check, progress).await;
+        }
+        let stream = self.connect().await?;
         progress.connected = true;
         match &self.check {
             Check::Bytes(probe) => self.converse(&**probe, stream, progress).await,
@@ -95,7 +97,17 @@ impl Question {
                 // Boxed, because most checks need no room for it.
                 Box::pin(call::carry_out(request, &**call, stream, progress)).await
             }
+            // Asked above, without a connection.
+            Check::Datagram(_) => Ok(()),
         }
+    }
+
+    async fn connect(&self) -> Result<Stream, Failed> {
+        let limits = DialTimeouts { connect: self.timeout, tls_handshake: self.timeout };
+        let steps = Steps::begin(ambient::now());
+        dial(&self.dial, limits, &Onward { preface: &self.preface, source: None }, &steps)
+            .await
+            .map_err(|error| self.not_connected(error))
     }
 
     async fn converse(
@@ -149,6 +161,11 @@ impl Question {
         }
     }
 
+    fn is_well_without_answer(&self, progress: &Progress) -> bool {
+        let is_well = |check: &Check| matches!(check, Check::Datagram(d) if d.is_well_without_answer());
+        progress.connected && is_well(&self.check)
+    }
+
     /// What was missing when the time was over.
     fn too_late(&self, progress: &Progress) -> String {
         let limit = units::show(self.timeout);
@@ -187,7 +204,7 @@ pub(super) fn failed(when: &str, error: io::Error) -> Failed {
     if is_ours(&error) { Failed::Ours(error) } else { Failed::Endpoint(format!("{} {when}", words(&error))) }
 }
 
-fn words(error: &io::Error) -> String {
+pub(super) fn words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused
         | io::ErrorKind::ConnectionReset

@@ -16,9 +16,10 @@ use crate::control::health::{Health, Watch, Watched};
 use crate::health::check::CheckResult;
 use crate::health::probe::Check;
 use crate::model::Address;
-use crate::model::settings::UpstreamSocket;
+use crate::model::settings::{HeaderVersion, UpstreamSocket};
 use crate::net::connect::Dial;
 use crate::upstream::Pool;
+use crate::wire::proxy_protocol::{v1, v2};
 
 /// Something that is checked.
 pub(super) struct Target {
@@ -138,6 +139,7 @@ impl Targets {
                 let question = Question {
                     authority: authority(&address, name.as_ref()),
                     dial: Dial { address, tls: tls.clone().zip(name), socket: socket.clone() },
+                    preface: preface(check.header),
                     check: check.check.clone(),
                     timeout: check.rhythm.timeout,
                 };
@@ -177,6 +179,17 @@ impl Targets {
     }
 }
 
+/// A check is nobody's but ours.
+fn preface(header: Option<HeaderVersion>) -> Vec<u8> {
+    let mut out = Vec::new();
+    match header {
+        Some(HeaderVersion::V1) => v1::encode(None, &mut out),
+        Some(HeaderVersion::V2) => v2::encode_local(&mut out),
+        None => {}
+    }
+    out
+}
+
 fn asked_at(own: &Address, check: &CheckPlan) -> Address {
     match (&check.address, check.port, own) {
         (Some(address), _, _) => address.clone(),
@@ -204,6 +217,7 @@ fn for_checks(pool: &ClientConfig, check: &Check) -> ClientConfig {
     let alpn = match check {
         Check::Bytes(probe) => probe.alpn(),
         Check::Call(_) => Some(&b"h2"[..]),
+        Check::Datagram(_) => None,
     };
     if let Some(protocol) = alpn {
         config.alpn_protocols = vec![protocol.to_vec()];

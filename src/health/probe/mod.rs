@@ -4,10 +4,12 @@
 
 mod grpc;
 mod http;
+mod payload;
 mod status;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use bytes::Bytes;
 
 use crate::model::options::Options;
 use crate::model::settings::UpstreamProtocol;
+pub use udp::Datagram;
 
 /// A check over bytes: something may be sent, and what comes back is judged.
 pub trait Probe: fmt::Debug + Send + Sync {
@@ -62,6 +65,8 @@ pub enum Check {
     Bytes(Arc<dyn Probe>),
     /// Over HTTP/2.
     Call(Arc<dyn Call>),
+    /// Over datagrams.
+    Datagram(Arc<Datagram>),
 }
 
 /// A kind of check: its row in [`KINDS`].
@@ -79,7 +84,7 @@ pub struct Kind {
 }
 
 /// Every kind of check there is.
-pub const KINDS: &[Kind] = &[tcp::KIND, http::KIND, grpc::KIND];
+pub const KINDS: &[Kind] = &[tcp::KIND, http::KIND, grpc::KIND, udp::KIND];
 
 /// How checks introduce themselves where the protocol has a place for it.
 const USER_AGENT: &str = concat!("forebay-check/", env!("CARGO_PKG_VERSION"));

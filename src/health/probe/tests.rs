@@ -8,7 +8,7 @@ use crate::model::options::{Data, Key, Options, Sink, Value};
 use crate::model::settings::UpstreamProtocol;
 
 /// The check that `toml` describes.
-fn check(toml: &str) -> (Option<Check>, Vec<String>) {
+pub(super) fn check(toml: &str) -> (Option<Check>, Vec<String>) {
     let Data::Table(entries) = written(&toml::Value::Table(toml.parse().unwrap())).data else {
         unreachable!("a document is a table")
     };

@@ -41,6 +41,11 @@ pub enum LogField {
     ClosedBy,
     TlsVersion,
     Sni,
+    Protocol,
+    Result,
+    ConnectSeconds,
+    ReceivedDatagrams,
+    SentDatagrams,
 }
 
 impl OneOf for LogField {
@@ -75,14 +80,41 @@ impl OneOf for LogField {
         ("closed_by", Self::ClosedBy),
         ("tls_version", Self::TlsVersion),
         ("sni", Self::Sni),
+        ("protocol", Self::Protocol),
+        ("result", Self::Result),
+        ("connect_seconds", Self::ConnectSeconds),
+        ("received_datagrams", Self::ReceivedDatagrams),
+        ("sent_datagrams", Self::SentDatagrams),
     ];
 }
 
 impl LogField {
-    /// All of them, in the order in which lines have them that do not choose.
-    pub fn all() -> impl Iterator<Item = Self> {
-        Self::WORDS.iter().map(|(_, field)| *field)
+    /// Those of requests, in the order in which lines have them that do not choose.
+    pub fn of_requests() -> impl Iterator<Item = Self> {
+        Self::WORDS.iter().map(|(_, field)| *field).take_while(|field| *field != Self::Protocol)
     }
+
+    /// The same of connections and flows that are passed on unread.
+    pub const OF_CONNECTIONS: [Self; 18] = [
+        Self::Time,
+        Self::Client,
+        Self::Protocol,
+        Self::Listener,
+        Self::Pool,
+        Self::Endpoint,
+        Self::Result,
+        Self::ReceivedBytes,
+        Self::SentBytes,
+        Self::ReceivedDatagrams,
+        Self::SentDatagrams,
+        Self::DurationSeconds,
+        Self::ConnectSeconds,
+        Self::Tries,
+        Self::Timer,
+        Self::ClosedBy,
+        Self::TlsVersion,
+        Self::Sni,
+    ];
 
     /// The key that it has in lines.
     #[must_use]
@@ -202,9 +234,10 @@ mod tests {
 
     #[test]
     fn fields_are_in_the_order_of_their_names() {
-        assert!(LogField::all().enumerate().all(|(index, field)| field as usize == index));
+        let all = LogField::WORDS.iter().map(|(_, field)| *field);
+        assert!(all.enumerate().all(|(index, field)| field as usize == index));
         assert_eq!(LogField::ClosedBy.name(), "closed_by");
-        assert_eq!(LogField::all().last(), Some(LogField::Sni));
+        assert_eq!(LogField::of_requests().last(), Some(LogField::Sni));
     }
 
     #[test]

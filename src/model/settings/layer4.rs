@@ -38,12 +38,15 @@ pub struct FlowSettings {
     pub by_port: bool,
     /// Without a datagram either way.
     pub idle: Duration,
-    /// Flows of the listener at once, over all workers: past it the one idle longest gives way.
-    pub most: usize,
-    /// Datagrams from the client after which a flow ends. Any number when unset.
-    pub requests: Option<u64>,
-    /// Datagrams to the client after which a flow ends, as 1 for DNS. Any number when unset.
-    pub replies: Option<u64>,
+    /// Flows of the listener at once, shared out evenly among the workers: past it the one idle longest
+    /// gives way.
+    pub most: u32,
+    /// Datagrams from the client that are one flow, at least 1: the next begins another. Any number when
+    /// unset.
+    pub requests: Option<u32>,
+    /// Datagrams to the client that answer each of its own, as 1 for DNS: with the last one that is due
+    /// the flow ends. Any number when unset.
+    pub replies: Option<u32>,
 }
 
 impl Default for FlowSettings {

@@ -251,8 +251,14 @@ async fn a_cut_with_bytes_under_way_is_a_reset() {
     told(async {
         let mut story = over_tcp(b"", PATIENT).await;
         let sent = pattern(64 * 1024);
-        // Until nothing fits any more: the client reads nothing.
-        while timeout(Duration::from_millis(200), story.endpoint.write_all(&sent)).await.is_ok() {}
+        // Until nothing fits any more, for the client reads nothing.
+        let mut full = 0;
+        while full < 3 {
+            match timeout(Duration::from_millis(100), story.endpoint.writable()).await {
+                Ok(_) => full = if story.endpoint.try_write(&sent).is_ok() { 0 } else { full },
+                Err(_) => full += 1,
+            }
+        }
         story.tell.take().unwrap().send(()).unwrap();
         let end = (&mut story.end).await.unwrap();
         assert!(matches!(end, End::Told), "{end:?}");
@@ -273,4 +279,118 @@ async fn a_quiet_connection_that_is_told_to_end_is_closed() {
         assert!(matches!(story.end().await, (End::Told, 0, 0)));
     })
     .await;
+}
+
+mod over_tls {
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use std::sync::Arc;
+    use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+    use super::*;
+
+    /// A connection that speaks TLS: its connecting and its accepting end.
+    async fn tls() -> (client::TlsStream<Socket>, server::TlsStream<Socket>) {
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (near, far) = tcp().await;
+        let name = ServerName::try_from("a.example").unwrap();
+        let connect = TlsConnector::from(Arc::new(client)).connect(name, Socket::Tcp(near));
+        let (client, server) =
+            tokio::join!(connect, TlsAcceptor::from(Arc::new(server)).accept(Socket::Tcp(far)));
+        (client.unwrap(), server.unwrap())
+    }
+
+    fn begin_with(client: Stream, endpoint: Stream) -> (Rc<Progress>, JoinHandle<End>) {
+        let progress = Rc::new(Progress::default());
+        let counted = Rc::clone(&progress);
+        let pair = Pair { client, endpoint, first: Bytes::new() };
+        let relayed = async move { relay(pair, &PATIENT, &counted, |_| Poll::Pending).await };
+        (progress, spawn_local(relayed))
+    }
+
+    #[tokio::test]
+    async fn large_amounts_pass_both_ways_and_ends_are_said_goodbye_to() {
+        told(async {
+            let (mut client, client_near) = tls().await;
+            let (endpoint_near, mut endpoint) = tls().await;
+            let (progress, end) = begin_with(
+                Stream::ServerTls(Box::new(client_near)),
+                Stream::ClientTls(Box::new(endpoint_near)),
+            );
+            let sent = pattern(LARGE);
+            let echo = async {
+                let mut heard = Vec::new();
+                endpoint.read_to_end(&mut heard).await.unwrap();
+                endpoint.write_all(&heard).await.unwrap();
+                endpoint.shutdown().await.unwrap();
+            };
+            let talk = async {
+                client.write_all(&sent).await.unwrap();
+                client.shutdown().await.unwrap();
+                let mut heard = Vec::new();
+                client.read_to_end(&mut heard).await.unwrap();
+                heard
+            };
+            let ((), heard) = tokio::join!(echo, talk);
+            assert!(heard == sent);
+            assert!(matches!(end.await.unwrap(), End::Done));
+            assert_eq!((progress.up(), progress.down()), (LARGE as u64, LARGE as u64));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_client_may_hang_up_without_a_goodbye() {
+        told(async {
+            let (mut client, client_near) = tls().await;
+            let (endpoint_near, mut endpoint) = tcp().await;
+            let (_, end) = begin_with(
+                Stream::ServerTls(Box::new(client_near)),
+                Stream::Plain(Socket::Tcp(endpoint_near)),
+            );
+            client.write_all(b"quit").await.unwrap();
+            client.get_mut().0.shutdown().await.unwrap();
+            let mut heard = String::new();
+            endpoint.read_to_string(&mut heard).await.unwrap();
+            assert_eq!(heard, "quit");
+            drop(endpoint);
+            assert!(matches!(end.await.unwrap(), End::Done));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_cut_off_does_not_look_as_if_it_had_ended() {
+        told(async {
+            let (mut client, client_near) = tcp().await;
+            let (endpoint_near, mut endpoint) = tls().await;
+            let (_, end) = begin_with(
+                Stream::Plain(Socket::Tcp(client_near)),
+                Stream::ClientTls(Box::new(endpoint_near)),
+            );
+            endpoint.write_all(b"half of an ans").await.unwrap();
+            client.read_exact(&mut [0; 14]).await.unwrap();
+            endpoint.get_mut().0.shutdown().await.unwrap();
+            let seen = client.read(&mut [0; 8]).await.expect_err("a reset, for there was no end");
+            assert_eq!(seen.kind(), io::ErrorKind::ConnectionReset);
+            let end = end.await.unwrap();
+            assert!(matches!(end, End::Broken(Side::Endpoint, _)), "{end:?}");
+        })
+        .await;
+    }
 }

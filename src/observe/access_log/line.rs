@@ -7,12 +7,15 @@ use super::record::Record;
 use super::{combined, json, pairs};
 use crate::model::settings::{LogField, LogFormat, Syslog};
 use crate::observe::civil::{self, Civil};
+use crate::observe::ended::Fault;
 
 /// How the lines of a log look.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     form: Form,
     fields: Box<[LogField]>,
+    /// What lines of connections and flows say.
+    of_connections: Box<[LogField]>,
     envelope: Option<Envelope>,
 }
 
@@ -54,8 +57,9 @@ impl Shape {
             (LogFormat::Text, Some(_)) => Form::Pairs,
             (LogFormat::Text, None) => Form::Combined,
         };
-        let fields = fields.unwrap_or_else(|| LogField::all().collect()).into();
-        Self { form, fields, envelope: syslog.map(Envelope::new) }
+        let of_connections = fields.clone().unwrap_or_else(|| LogField::OF_CONNECTIONS.to_vec()).into();
+        let fields = fields.unwrap_or_else(|| LogField::of_requests().collect()).into();
+        Self { form, fields, of_connections, envelope: syslog.map(Envelope::new) }
     }
 
     /// Appends the line of `record`. The only line feed in it is its last byte.
@@ -63,6 +67,12 @@ impl Shape {
         let when = stamp.at(record);
         if let Some(envelope) = &self.envelope {
             envelope.open(record, when, out);
+        }
+        if record.passed.is_some() {
+            return match self.form {
+                Form::Combined | Form::Pairs => pairs::line(record, &self.of_connections, when, out),
+                Form::Json => json::line(record, &self.of_connections, when, out),
+            };
         }
         match self.form {
             Form::Combined => combined::line(record, &when.stamp.clf, out),
@@ -85,16 +95,23 @@ impl Envelope {
 
     fn open(&self, record: &Record<'_>, when: When<'_>, out: &mut Vec<u8>) {
         out.push(b'<');
-        decimal(self.to.facility.priority(severity(record.status)).into(), out);
+        decimal(self.to.facility.priority(severity(record)).into(), out);
         out.extend_from_slice(b">1 ");
         when.rfc3339(out);
         out.extend_from_slice(&self.rest);
     }
 }
 
-/// How bad a status is (RFC 5424 §6.2.1): an error, a warning or information.
-fn severity(status: u16) -> u8 {
-    match status {
+/// How bad it is (RFC 5424 §6.2.1): an error, a warning or information.
+fn severity(record: &Record<'_>) -> u8 {
+    if let Some(passed) = record.passed {
+        return match passed.result.fault() {
+            Some(Fault::Ours) => 3,
+            Some(Fault::Theirs) => 4,
+            None => 6,
+        };
+    }
+    match record.status {
         500.. => 3,
         400.. => 4,
         _ => 6,

@@ -25,7 +25,7 @@ use backlog::{Backlogs, Mood};
 use line::Shape;
 use sink::{Out, Sink};
 
-pub use record::{Cause, Record};
+pub use record::{Cause, Passed, Record};
 pub use tap::{Following, Tap};
 pub use wanted::{BadWanted, Client, Facts, StatusRange, Wanted};
 

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::Version;
 
 use crate::model::settings::LogField;
+use crate::observe::ended::{Ended, StreamResult};
 use crate::trace::TraceId;
 
 /// A request that is over, borrowed from whoever handled it. Bytes are as they were received: making
@@ -66,6 +67,77 @@ pub struct Record<'a> {
     pub tls_version: Option<&'a str>,
     /// The server name that the client indicated.
     pub sni: Option<&'a str>,
+    /// What is known of a connection or flow that was passed on unread, in place of a request.
+    pub passed: Option<Passed>,
+}
+
+/// What there is to say of a connection or flow that was passed on unread.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// What became of it.
+    pub result: StreamResult,
+    /// From its beginning until the endpoint was connected to.
+    pub connect: Option<Duration>,
+    /// Datagrams from and to the client; `None` for connections.
+    pub datagrams: Option<(u64, u64)>,
+}
+
+impl Passed {
+    /// The protocol.
+    fn protocol(self) -> &'static str {
+        if self.datagrams.is_some() { "udp" } else { "tcp" }
+    }
+}
+
+impl<'a> From<&Ended<'a>> for Record<'a> {
+    /// Its status is 0, for it has none.
+    fn from(ended: &Ended<'a>) -> Self {
+        let Ended { result, connect, datagrams, .. } = *ended;
+        Self {
+            time: ended.time,
+            client: ended.client,
+            user: None,
+            method: "",
+            target: &[],
+            version: Version::HTTP_09,
+            host: None,
+            referer: None,
+            user_agent: None,
+            request_id: None,
+            trace_id: None,
+            status: 0,
+            sent: ended.sent,
+            received: ended.received,
+            duration: ended.duration,
+            first_byte: None,
+            listener: ended.listener,
+            route: None,
+            pool: ended.pool,
+            endpoint: ended.endpoint,
+            error: None,
+            details: None,
+            tries: ended.tries,
+            rung: None,
+            cause: Cause::from(result),
+            tls_version: ended.tls_version,
+            sni: ended.sni,
+            passed: Some(Passed { result, connect, datagrams }),
+        }
+    }
+}
+
+impl From<StreamResult> for Cause {
+    fn from(result: StreamResult) -> Self {
+        let (timer, closed_by) = match result {
+            StreamResult::Done => (None, None),
+            StreamResult::Idle => (Some("idle"), Some("forebay")),
+            StreamResult::Expired => (Some("max_duration"), Some("forebay")),
+            StreamResult::ClientReset => (None, Some("client")),
+            StreamResult::EndpointReset | StreamResult::ConnectFailed => (None, Some("upstream")),
+            _ => (None, Some("forebay")),
+        };
+        Self { timer, limit: None, closed_by }
+    }
 }
 
 /// Why a request did not go well, in words that do not change.
@@ -108,6 +180,7 @@ impl<'a> Record<'a> {
             LogField::UserAgent => bytes(self.user_agent),
             LogField::RequestId => bytes(self.request_id),
             LogField::TraceId => self.trace_id.map_or(Value::Nothing, Value::Trace),
+            LogField::Status if self.passed.is_some() => Value::Nothing,
             LogField::Status => Value::Number(self.status.into()),
             LogField::SentBytes => Value::Number(self.sent),
             LogField::ReceivedBytes => Value::Number(self.received),
@@ -126,7 +199,20 @@ impl<'a> Record<'a> {
             LogField::ClosedBy => text(self.cause.closed_by),
             LogField::TlsVersion => text(self.tls_version),
             LogField::Sni => text(self.sni),
+            LogField::Protocol => text(Some(self.passed.map_or("http", Passed::protocol))),
+            LogField::Result => text(self.passed.map(|passed| passed.result.word())),
+            LogField::ConnectSeconds => {
+                self.passed.and_then(|passed| passed.connect).map_or(Value::Nothing, Value::Seconds)
+            }
+            LogField::ReceivedDatagrams => {
+                self.datagrams().map_or(Value::Nothing, |(in_, _)| Value::Number(in_))
+            }
+            LogField::SentDatagrams => self.datagrams().map_or(Value::Nothing, |(_, out)| Value::Number(out)),
         }
+    }
+
+    fn datagrams(&self) -> Option<(u64, u64)> {
+        self.passed.and_then(|passed| passed.datagrams)
     }
 }
 

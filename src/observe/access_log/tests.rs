@@ -43,6 +43,7 @@ pub(super) fn record() -> Record<'static> {
         cause: Cause::default(),
         tls_version: None,
         sni: None,
+        passed: None,
     }
 }
 

@@ -35,6 +35,62 @@ pub enum ClientTimeout {
     Rate,
 }
 
+/// What came of reading the PROXY protocol header of a client's connection: the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Introduction {
+    /// It was read.
+    Read,
+    /// The connection began with something else.
+    Missing,
+    /// It could not be understood.
+    Malformed,
+    /// It was not all there in time.
+    Late,
+    /// It was cut off.
+    Cut,
+    /// The connection was closed before its first byte, as by one who looks whether somebody listens.
+    Silent,
+    /// Whoever sends it is not believed.
+    Untrusted,
+}
+
+/// What came of a client's first message to a `tls` listener: the label `result`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HelloResult {
+    /// The connection went to a pool.
+    PassedOn,
+    /// It went to another listener, which ends TLS.
+    HandedOver,
+    /// It fitted nowhere.
+    Unmatched,
+    /// It was no ClientHello, or a malformed one.
+    Malformed,
+    /// It did not come in time.
+    TimedOut,
+    /// The client left before it was complete.
+    Closed,
+}
+
+impl HelloResult {
+    /// All, in the order of their numbers, with the words for them.
+    const ALL: [(Self, &str); 6] = [
+        (Self::PassedOn, "passed_on"),
+        (Self::HandedOver, "handed_over"),
+        (Self::Unmatched, "unmatched"),
+        (Self::Malformed, "malformed"),
+        (Self::TimedOut, "timed_out"),
+        (Self::Closed, "closed"),
+    ];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::ALL.get(self as usize).map_or("", |(_, word)| word)
+    }
+}
+
 /// What became of a listener's access log lines. Any thread may count here: it happens once a batch,
 /// or when lines are lost.
 #[derive(Debug, Default)]
@@ -56,6 +112,8 @@ struct Cells {
     refused: Classes,
     unlogged: Count,
     timeouts: [Count; TIMEOUTS.len()],
+    introductions: [Count; INTRODUCTIONS.len()],
+    hellos: [Count; HelloResult::ALL.len()],
 }
 
 impl ListenerMetrics {
@@ -130,6 +188,22 @@ impl ListenerMetrics {
     #[inline]
     pub fn timed_out(&self, shard: Shard, which: ClientTimeout) {
         if let Some(count) = self.cells.of(shard).and_then(|cells| cells.timeouts.get(which as usize)) {
+            count.add(1);
+        }
+    }
+
+    /// A client's connection was to begin with a PROXY protocol header. All but those that were read are
+    /// closed.
+    pub fn introduced(&self, shard: Shard, result: Introduction) {
+        if let Some(count) = self.cells.of(shard).and_then(|cells| cells.introductions.get(result as usize)) {
+            count.add(1);
+        }
+    }
+
+    /// A client's first message was read, or not.
+    #[inline]
+    pub fn hello(&self, shard: Shard, result: HelloResult) {
+        if let Some(count) = self.cells.of(shard).and_then(|cells| cells.hellos.get(result as usize)) {
             count.add(1);
         }
     }
@@ -222,6 +296,20 @@ pub(super) fn expose<'a>(
         TIMEOUTS.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
     });
     out.counter(TIMED_OUT, timeouts);
+    let introductions = listeners.clone().flat_map(|(name, metrics)| {
+        let counts = metrics.cells.totals(|cells| &cells.introductions);
+        let sample =
+            |(result, count)| (labels([("listener", name.as_str()), ("result", result)]), count as f64);
+        INTRODUCTIONS.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
+    });
+    out.counter(INTRODUCED, introductions);
+    let hellos = listeners.clone().flat_map(|(name, metrics)| {
+        let counts = metrics.cells.totals(|cells| &cells.hellos);
+        let sample =
+            |((_, result), count)| (labels([("listener", name.as_str()), ("result", result)]), count as f64);
+        HelloResult::ALL.into_iter().zip(counts).map(sample).collect::<Vec<_>>()
+    });
+    out.counter(HELLOS, hellos);
     let turned_away = listeners.clone().flat_map(|(name, metrics)| {
         let counts = metrics.cells.totals(|cells| &cells.turned_away);
         let sample = |(why, count): (Refusal, u64)| {
@@ -268,6 +356,19 @@ const ACTIVE: Title = Title("forebay_connections_active", "Connections from clie
 const TIMED_OUT: Title = Title(
     "forebay_client_timeouts_total",
     "Connections and requests of clients ended by a time limit, by which.",
+);
+
+const INTRODUCED: Title = Title(
+    "forebay_proxy_protocol_total",
+    "PROXY protocol headers of clients' connections, by what came of reading them; all but `read` were closed.",
+);
+
+/// The values of the label `result`, in the order of [`Introduction`].
+const INTRODUCTIONS: [&str; 7] = ["read", "missing", "malformed", "timeout", "cut", "silent", "untrusted"];
+
+const HELLOS: Title = Title(
+    "forebay_tls_client_hello_total",
+    "Connections to tls listeners, by what came of the client's first message.",
 );
 
 const TURNED_AWAY: Title = Title(

@@ -3,6 +3,7 @@
 //! Label values come from the configuration only, so that their number is bounded by it.
 
 mod config;
+mod datagrams;
 mod discovery;
 mod endpoint;
 mod exposition;
@@ -43,12 +44,13 @@ use series::Costs;
 pub use super::shard::Shard;
 use super::spans::{ROOM, Spans};
 pub use config::{ConfigMetrics, ReloadResult};
+pub use datagrams::{DatagramMetrics, Lost};
 pub use discovery::{DiscoveryMetrics, Resolution};
 pub use endpoint::{EndpointMetrics, EndpointTotals, FailureKind};
 pub use health::{EndpointHealth, PoolHealthMetrics};
 pub use histogram::{Distribution, Packed};
 pub use ladder::LadderMetrics;
-pub use listener::{ClientTimeout, ListenerMetrics, LogLines};
+pub use listener::{ClientTimeout, HelloResult, Introduction, ListenerMetrics, LogLines};
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
@@ -80,6 +82,7 @@ pub struct Registry {
     overload: Arc<OverloadMetrics>,
     spans: Arc<Spans>,
     listeners: Kept<Name, ListenerMetrics>,
+    datagrams: Kept<Name, DatagramMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     streams: Kept<StreamLabels, StreamMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
@@ -119,6 +122,7 @@ impl Registry {
             overload: Arc::default(),
             spans: Arc::new(Spans::new(workers, ROOM)),
             listeners: Kept::default(),
+            datagrams: Kept::default(),
             routes: Kept::default(),
             streams: Kept::default(),
             endpoints: Kept::default(),
@@ -136,6 +140,18 @@ impl Registry {
             costs: OnceLock::new(),
             page: AtomicUsize::new(0),
         })
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The counts of the flows of a listener.
+    #[must_use]
+    pub fn datagrams(&self, listener: &Name) -> Arc<DatagramMetrics> {
+        self.datagrams.get_or_make(listener.clone(), || DatagramMetrics::new(self.workers))
     }
 
     /// The counts of a listener.
@@ -320,6 +336,8 @@ impl Registry {
         listener::expose(listeners, &mut out);
         let streams = self.streams.review();
         stream::expose(streams.iter().map(|(labels, metrics)| (labels, &**metrics)), &mut out);
+        let flows = self.datagrams.review();
+        datagrams::expose(flows.iter().map(|(name, metrics)| (name, &**metrics)), &mut out);
         endpoint::expose(endpoints.endpoints(), &mut out);
         let pools = self.pools.review();
         let pools = pools.iter().map(|(name, metrics)| (name, &**metrics));

@@ -258,7 +258,8 @@ impl<'a> Account<'a> {
             rung: self.degraded,
             cause: if self.error.is_some() { self.cause } else { Cause::default() },
             tls_version: tls.and_then(|tls| tls.version),
-            sni: tls.and_then(|tls| tls.sni.as_deref()),
+            sni: cx.live.sni(),
+            passed: None,
         }
     }
 }

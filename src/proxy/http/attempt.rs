@@ -25,10 +25,12 @@ use crate::limit::retry::Failed;
 use crate::model::field::Known;
 use crate::model::settings::{TryTimeout, UpstreamProtocol};
 use crate::model::{RequestHead, ResponseHead};
-use crate::net::connect::DialTimeouts;
+use crate::net::connect::{DialTimeouts, Onward};
+use crate::proxy::proxy_protocol::preface;
 use crate::upstream::Lease;
 use crate::upstream::connection::Http1Connection;
 use crate::upstream::http1_pool::Use;
+use crate::upstream::owner::{Owner, Private};
 use crate::wire::{Malformed, encode};
 
 /// A try that is about to begin.
@@ -230,7 +232,8 @@ impl Forward<'_> {
     ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let purpose = if self.is_repeatable(&request.method) { Use::Repeatable } else { Use::Once };
-        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, ambient::now()) };
+        let owner = self.owner();
+        let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, owner, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
                 endpoint.shared.metrics.reused(self.cx.worker.shard);
@@ -239,8 +242,10 @@ impl Forward<'_> {
             None => {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let seat = lease.seat().map_err(ProxyError::Rejected)?;
-                let opening = Http1Connection::open(lease, self.cx.worker.shard, self.dial_timeouts(), seat);
-                let opened = Box::pin(opening).await?;
+                let preface = self.preface(request);
+                let private = private(&preface, owner);
+                let (shard, timeouts) = (self.cx.worker.shard, self.dial_timeouts());
+                let opened = Box::pin(Http1Connection::open(lease, shard, timeouts, private, seat)).await?;
                 lease.connected(ambient::now());
                 opened
             }
@@ -258,13 +263,16 @@ impl Forward<'_> {
         request: &RequestHead,
     ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
+        let (owner, preface) = (self.owner(), self.preface(request));
+        let private = private(&preface, owner);
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request = head2::request_to(request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
         let limits = &self.pool.shared.settings.connections;
         let mut from = fresh.unwrap_or_default();
         loop {
             let streams = limits.concurrent_streams;
-            let permit = endpoint.http2.stream(lease, streams, from, self.dial_timeouts()).await?;
+            let room = (streams, from);
+            let permit = endpoint.http2.stream(lease, room, private, self.dial_timeouts()).await?;
             if !permit.is_reused() {
                 lease.connected(ambient::now());
             }
@@ -385,6 +393,17 @@ impl Forward<'_> {
         self.route.timeouts.idle.unwrap_or(self.pool.shared.settings.timeouts.idle)
     }
 
+    /// Whose connections to endpoints are, where these are told of clients.
+    fn owner(&self) -> Option<&Owner> {
+        self.pool.shared.settings.headers.map(|_| self.cx.live.owner())
+    }
+
+    /// What an endpoint is told of the client as a connection is opened; empty where it is told nothing.
+    fn preface(&self, request: &RequestHead) -> Vec<u8> {
+        let Some(headers) = self.pool.shared.settings.headers else { return Vec::new() };
+        preface(&self.cx.live, headers, request.fields.get(Known::XRequestId))
+    }
+
     fn dial_timeouts(&self) -> DialTimeouts {
         let pool = &self.pool.shared.settings.timeouts;
         DialTimeouts {
@@ -392,6 +411,10 @@ impl Forward<'_> {
             tls_handshake: pool.tls_handshake,
         }
     }
+}
+
+fn private<'a>(preface: &'a [u8], owner: Option<&'a Owner>) -> Private<'a> {
+    Private { onward: Onward { preface, source: None }, owner }
 }
 
 /// Interim responses that an endpoint may send for one request.

@@ -5,29 +5,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio_rustls::TlsAcceptor;
 
 use super::{Connection, Peer, http1, http2};
 use crate::net::http1::Conn;
 use crate::net::stream::{Socket, Stream};
-use crate::observe::metrics::ClientTimeout;
-use crate::proxy::Arrival;
-use crate::proxy::live::Tls;
+use crate::proxy::handshake::end_tls;
+use crate::proxy::{Arrival, Live};
 use crate::upstream::Listener;
 
 /// HTTP/2 and the handshake are boxed, so that an idle connection of HTTP/1, of which there are
 /// many, does not hold room for them.
 pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
-    let Arrival { worker, live, client } = arrival;
-    let peer = Peer::new(client.map(|client| client.ip()), scheme_of(&listener));
-    let cx = Connection { worker, live, peer };
-    let Some(config) = &listener.tls else {
+    let client = arrival.client.map(|client| client.ip());
+    let peer = Peer::new(client, scheme_of(&listener, &arrival.live));
+    let of = |arrival: Arrival| Connection { worker: arrival.worker, live: arrival.live, peer };
+    if listener.tls.is_none() {
         // Whatever is configured later is for the connection too: it holds nothing of before.
         drop(listener);
-        return plain(cx, Stream::Plain(socket)).await;
-    };
-    let Some((stream, is_http2)) = Box::pin(handshake(&cx, socket, &listener, config)).await else { return };
+        return plain(of(arrival), Stream::Plain(socket)).await;
+    }
+    let limit = listener.timeouts.tls_handshake;
+    let Some(stream) = Box::pin(end_tls(&arrival, &listener, limit, socket)).await else { return };
     drop(listener);
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (cx, stream) = (of(arrival), Stream::ServerTls(stream));
     if is_http2 {
         Box::pin(http2::serve(Rc::new(cx), stream, Bytes::new())).await;
     } else {
@@ -35,8 +36,13 @@ pub(in crate::proxy) async fn accepted(arrival: Arrival, listener: Arc<Listener>
     }
 }
 
-fn scheme_of(listener: &Listener) -> &'static str {
-    if listener.tls.is_some() { "https" } else { "http" }
+/// That of the client, who may speak TLS with a proxy before us.
+fn scheme_of(listener: &Listener, live: &Live) -> &'static str {
+    if listener.tls.is_some() || live.introduced().is_some_and(|introduced| introduced.told.tls.is_some()) {
+        "https"
+    } else {
+        "http"
+    }
 }
 
 /// Without ALPN, HTTP/2 by prior knowledge shows in the first bytes (RFC 9113 §3.3).
@@ -49,32 +55,4 @@ async fn plain(cx: Connection, stream: Stream) {
         let (stream, first) = conn.into_parts();
         Box::pin(http2::serve(Rc::new(cx), stream, first)).await;
     }
-}
-
-async fn handshake(
-    cx: &Connection,
-    socket: Socket,
-    listener: &Listener,
-    config: &Arc<rustls::ServerConfig>,
-) -> Option<(Stream, bool)> {
-    let accept = TlsAcceptor::from(Arc::clone(config)).accept(socket);
-    let shard = cx.worker.shard;
-    let stream = match tokio::time::timeout(listener.timeouts.tls_handshake, accept).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            listener.metrics.tls_failed(shard);
-            tracing::debug!(listener = %listener.name, %error, "TLS handshake failed");
-            return None;
-        }
-        Err(_) => {
-            listener.metrics.tls_failed(shard);
-            listener.metrics.timed_out(shard, ClientTimeout::TlsHandshake);
-            return None;
-        }
-    };
-    listener.metrics.tls_established(shard);
-    let (_, session) = stream.get_ref();
-    let is_http2 = session.alpn_protocol() == Some(b"h2");
-    cx.live.secured(Tls::of(session));
-    Some((Stream::ServerTls(Box::new(stream)), is_http2))
 }

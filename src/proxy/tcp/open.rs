@@ -19,6 +19,7 @@ use crate::net::stream::Stream;
 use crate::observe::ended::StreamResult;
 use crate::proxy::admit::{Asking, Denied};
 use crate::proxy::passage::Passage;
+use crate::proxy::proxy_protocol::preface;
 use crate::proxy::{Arrival, unconnected};
 use crate::upstream::connection::OpenConnection;
 use crate::upstream::guard::Retrying;
@@ -138,7 +139,10 @@ impl<'a> Opening<'a> {
         let endpoint = &lease.endpoint().shared;
         let pool = &self.pool.shared.settings.timeouts;
         let timeouts = DialTimeouts { connect: pool.connect, tls_handshake: pool.tls_handshake };
-        let dialled = dial(&endpoint.dial, timeouts, &Onward::default(), &lease.connects()).await;
+        let headers = self.pool.shared.settings.headers;
+        let preface = headers.map(|headers| preface(&self.arrival.live, headers, None));
+        let onward = Onward { preface: preface.as_deref().unwrap_or_default(), ..Onward::default() };
+        let dialled = dial(&endpoint.dial, timeouts, &onward, &lease.connects()).await;
         let stream = dialled.map_err(Unopened::Dial)?;
         Ok((stream, OpenConnection::new(Arc::clone(endpoint), self.arrival.worker.shard, seat)))
     }

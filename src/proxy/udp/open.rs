@@ -1,0 +1,241 @@
+//! The way of a flow to an endpoint: chosen and connected for its first datagram, and again when the
+//! endpoint refuses or is down. Nothing is known of an endpoint by connecting a socket for datagrams: it
+//! fails only where there is no way there.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::{Came, Flows, datagrams, lost};
+use crate::ambient;
+use crate::balance::Gauge;
+use crate::balance::Origin;
+use crate::flow::{Cause, FlowId, Table, Then};
+use crate::health::{Failure, Outcome, State};
+use crate::model::mix::mix;
+use crate::model::{Address, Name, RequestHead};
+use crate::net::udp::{Outlet, Parcel};
+use crate::observe::connections::Protocol;
+use crate::observe::metrics::{DatagramMetrics, Lost, Shard};
+use crate::proxy::Worker;
+use crate::proxy::worker::Registered;
+use crate::upstream::{Choosing, Lease, Local, LocalPool, NoPick, OwnedPermit};
+
+/// What is kept with a flow.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    pub(super) seat: Rc<Seat>,
+    pub(super) way: Way,
+}
+
+/// What a flow has for as long as it lives, wherever it goes.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) metrics: Arc<DatagramMetrics>,
+    pool: Name,
+    _registered: Registered,
+    _permit: OwnedPermit,
+    _entry: Entry,
+}
+
+/// The way to one endpoint.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) outlet: Rc<Outlet>,
+    pub(super) lease: Lease,
+    /// Whether the endpoint said that it takes nothing.
+    pub(super) refused: Cell<bool>,
+    replies: Option<Replies>,
+}
+
+/// Counts a flow among the process's connections.
+#[derive(Debug)]
+struct Entry(Rc<Worker>);
+
+/// The task that passes on what the endpoint sends.
+#[derive(Debug)]
+struct Replies(AbortHandle);
+
+impl Flows {
+    /// Opens a flow for a parcel, which is sent by it.
+    pub(super) fn open(
+        &self,
+        table: &mut Table<Upstream>,
+        came: &Came<'_>,
+        parcel: Parcel<'_>,
+    ) -> Result<(), Lost> {
+        let entry = Entry::new(&self.worker)?;
+        let branch = came.service.split.branch(client_draw(came.peer.client)).ok_or(Lost::NoEndpoint)?;
+        let pool = came.view.local.pools.get(branch.pool).ok_or(Lost::NoEndpoint)?;
+        let permit = pool.shared.guard.enter_owned().ok_or(Lost::Limited)?;
+        pool.count_request(came.now);
+        let way = way(pool, came, Vec::new())?;
+        let registered = self.worker.register(&(self.listening)(), Some(came.peer.client));
+        registered.live().protocol.set(Protocol::Udp);
+        let seat = Rc::new(Seat {
+            metrics: Arc::clone(&came.service.metrics),
+            pool: pool.shared.settings.name.clone(),
+            _registered: registered,
+            _permit: permit,
+            _entry: entry,
+        });
+        let opened = table.open(&came.peer, Upstream { seat, way }, datagrams(parcel), came.now);
+        came.service.metrics.opened(self.worker.shard);
+        if let Some(evicted) = &opened.evicted {
+            self.ended(evicted);
+        }
+        let sent = self.set_out(table, opened.id, parcel);
+        if opened.then == Then::Close {
+            self.close(table, opened.id, Cause::Complete);
+        }
+        sent
+    }
+
+    /// Takes a flow to another endpoint, if there is one, and sends a parcel there.
+    pub(super) fn go_on(
+        &self,
+        table: &mut Table<Upstream>,
+        came: &Came<'_>,
+        id: FlowId,
+        parcel: Parcel<'_>,
+    ) -> Result<(), Lost> {
+        let flow = table.get(id).ok_or(Lost::Failed)?;
+        let seat = Rc::clone(&flow.kept.seat);
+        let local = &came.view.local;
+        let pool = local.snapshot.index_of(&seat.pool).and_then(|index| local.pools.get(index));
+        let pool = pool.ok_or(Lost::NoEndpoint)?;
+        let own = pool.shared.endpoints.iter().position(|endpoint| flow.kept.way.is_to(&endpoint.gauge));
+        let next = way(pool, came, own.into_iter().collect());
+        let Ok(way) = next else {
+            // There is no better one. It may be there again.
+            flow.kept.way.refused.set(false);
+            return flow.kept.way.outlet.send(&self.intake, parcel).map_err(|error| lost(&error));
+        };
+        let (moved, before) = table.repin(id, Upstream { seat, way }, parcel.count()).ok_or(Lost::Failed)?;
+        before.way.lease.complete(None, came.now);
+        came.service.metrics.moved(self.worker.shard);
+        self.set_out(table, moved, parcel)
+    }
+
+    /// The first parcel of a flow on its way.
+    fn set_out(&self, table: &mut Table<Upstream>, id: FlowId, parcel: Parcel<'_>) -> Result<(), Lost> {
+        let way = &mut table.get_mut(id).ok_or(Lost::Failed)?.kept.way;
+        let sent = way.outlet.send(&self.intake, parcel).map_err(|error| lost(&error));
+        let task = spawn_local(super::replies::pass_on(self.own.clone(), id, Rc::clone(&way.outlet)));
+        way.replies = Some(Replies(task.abort_handle()));
+        sent
+    }
+}
+
+impl Way {
+    /// The state of its endpoint.
+    pub(super) fn state(&self) -> State {
+        self.lease.endpoint().shared.shown.get()
+    }
+
+    /// The endpoint does not take what it is sent.
+    pub(super) fn refuse(&self, metrics: &DatagramMetrics, shard: Shard, now: Instant) {
+        self.refused.set(true);
+        self.lease.finish(Outcome::Failure(Failure::Connect), now);
+        metrics.refused(shard);
+    }
+
+    /// Whether its endpoint is one of those.
+    pub(super) fn is_among(&self, gauges: &HashSet<*const Gauge>) -> bool {
+        gauges.contains(&Arc::as_ptr(&self.lease.endpoint().shared.gauge))
+    }
+
+    fn is_to(&self, gauge: &Arc<Gauge>) -> bool {
+        Arc::ptr_eq(gauge, &self.lease.endpoint().shared.gauge)
+    }
+}
+
+impl Entry {
+    fn new(worker: &Rc<Worker>) -> Result<Self, Lost> {
+        worker.pressure.enter().map_err(|_| Lost::Limited)?;
+        Ok(Self(Rc::clone(worker)))
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.0.pressure.leave();
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What endpoints are known by from one snapshot to the next.
+pub(super) fn gauges(local: &Local) -> HashSet<*const Gauge> {
+    let endpoints = local.pools.iter().flat_map(|pool| &pool.shared.endpoints);
+    endpoints.map(|endpoint| Arc::as_ptr(&endpoint.gauge)).collect()
+}
+
+/// A way to an endpoint of `pool` that is not among those `tried`.
+fn way(pool: &Rc<LocalPool>, came: &Came<'_>, mut tried: Vec<usize>) -> Result<Way, Lost> {
+    for _ in 0..TRIES {
+        let lease = pick(pool, came, &tried)?;
+        let shared = &lease.endpoint().shared;
+        let outlet = match &shared.dial.address {
+            Address::Inet(to) | Address::Udp(to) => Outlet::connect(*to, None),
+            Address::Unix(_) => Err(std::io::ErrorKind::Unsupported.into()),
+        };
+        match outlet {
+            Ok(outlet) => {
+                return Ok(Way { outlet: Rc::new(outlet), lease, refused: Cell::new(false), replies: None });
+            }
+            Err(error) => {
+                tracing::debug!(%error, endpoint = shared.name, "no socket for a flow of datagrams");
+                if !super::is_refusal(&error) {
+                    // For want of descriptors or ports, which no other endpoint has more of.
+                    return Err(Lost::Failed);
+                }
+                lease.finish(Outcome::Failure(Failure::Connect), came.now);
+                tried.push(lease.index());
+            }
+        }
+    }
+    Err(Lost::Failed)
+}
+
+fn pick(pool: &LocalPool, came: &Came<'_>, tried: &[usize]) -> Result<Lease, Lost> {
+    let settings = &pool.shared.settings;
+    let key = || {
+        let client = Some(came.peer.client.ip());
+        settings.hash_key.of(&RequestHead::default(), Origin { client, source: client })
+    };
+    let choosing = Choosing {
+        tried,
+        key: if settings.policy.hashes() { key() } else { None },
+        sticky: None,
+        safe: true,
+        draw: ambient::draw(),
+        now: came.now,
+    };
+    pool.pick(&choosing).map_err(|none| match none {
+        NoPick::None => Lost::NoEndpoint,
+        NoPick::Full(_) => Lost::Limited,
+    })
+}
+
+/// The same for all flows of a client's address and port, so that they are divided alike when they have
+/// to be opened anew.
+fn client_draw(client: SocketAddr) -> u64 {
+    let bits = match client.ip().to_canonical() {
+        std::net::IpAddr::V4(address) => u128::from(address.to_bits()),
+        std::net::IpAddr::V6(address) => address.to_bits(),
+    };
+    mix(mix((bits >> 64) as u64 ^ u64::from(client.port())) ^ bits as u64)
+}
+
+/// How many endpoints are tried for one datagram.
+const TRIES: usize = 3;
