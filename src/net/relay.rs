@@ -92,18 +92,17 @@ pub enum End {
 /// `progress`.
 ///
 /// A stream whose other side was reset or failed ends in a reset, and so do both when they are cut
-/// off with bytes under way; otherwise they are closed.
+/// off with bytes under way, be it that this is dropped; otherwise they are closed.
 pub async fn relay(
-    mut pair: Pair,
+    pair: Pair,
     limits: &Limits,
     progress: &Progress,
     mut told: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> End {
-    let mut lanes =
-        Lanes { up: Lane::new(std::mem::take(&mut pair.first)), down: Lane::default(), fault: None };
+    let mut joined = Joined::new(pair);
     let mut quiet = Quiet::new(limits);
     let end = poll_fn(|cx| {
-        if let Poll::Ready(end) = lanes.poll(&mut pair, progress, cx) {
+        if let Poll::Ready(end) = joined.poll(progress, cx) {
             return Poll::Ready(end);
         }
         if told(cx).is_ready() {
@@ -113,34 +112,36 @@ pub async fn relay(
     })
     .await;
     match end {
-        End::Done => {}
-        End::Reset(Side::Client) | End::Broken(Side::Client, _) => pair.endpoint.reset_on_drop(),
-        End::Reset(Side::Endpoint) | End::Broken(Side::Endpoint, _) => pair.client.reset_on_drop(),
-        End::Idle | End::Expired | End::Told => {
-            if lanes.up.is_holding() || lanes.down.is_holding() {
-                pair.client.reset_on_drop();
-                pair.endpoint.reset_on_drop();
-            }
-        }
+        End::Reset(Side::Client) | End::Broken(Side::Client, _) => joined.pair.endpoint.reset_on_drop(),
+        End::Reset(Side::Endpoint) | End::Broken(Side::Endpoint, _) => joined.pair.client.reset_on_drop(),
+        End::Done | End::Idle | End::Expired | End::Told => {}
     }
     end
 }
 
-/// Both directions.
+/// Both streams and both directions.
 #[derive(Debug)]
-struct Lanes {
+struct Joined {
+    pair: Pair,
     up: Lane,
     down: Lane,
     /// Who takes no bytes any more. What it sent before is passed on all the same.
     fault: Option<(Side, io::Error)>,
 }
 
-impl Lanes {
-    fn poll(&mut self, pair: &mut Pair, progress: &Progress, cx: &mut Context<'_>) -> Poll<End> {
+impl Joined {
+    fn new(mut pair: Pair) -> Self {
+        let up = Lane::new(std::mem::take(&mut pair.first));
+        Self { pair, up, down: Lane::default(), fault: None }
+    }
+
+    fn poll(&mut self, progress: &Progress, cx: &mut Context<'_>) -> Poll<End> {
+        let pair = &mut self.pair;
         let up = self.up.poll(&mut pair.client, &mut pair.endpoint, &progress.up, cx);
         if let Some(end) = self.noted(up, Side::Client, Side::Endpoint) {
             return Poll::Ready(end);
         }
+        let pair = &mut self.pair;
         let down = self.down.poll(&mut pair.endpoint, &mut pair.client, &progress.down, cx);
         if let Some(end) = self.noted(down, Side::Endpoint, Side::Client) {
             return Poll::Ready(end);
@@ -163,6 +164,16 @@ impl Lanes {
                 let (side, error) = self.fault.take().unwrap_or((from, error));
                 Some(End::of(side, error))
             }
+        }
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // What was read is lost: an end would say that there was no more.
+        if self.up.is_holding() || self.down.is_holding() {
+            self.pair.client.reset_on_drop();
+            self.pair.endpoint.reset_on_drop();
         }
     }
 }
