@@ -10,14 +10,17 @@ mod tests;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::time::{Sleep, sleep};
 
 use self::lane::{Fault, Lane};
 use self::quiet::Quiet;
-use super::stream::Stream;
+use super::stream::{Socket, Stream};
 
 /// The two streams that are joined.
 #[derive(Debug)]
@@ -127,12 +130,14 @@ struct Joined {
     down: Lane,
     /// Who takes no bytes any more. What it sent before is passed on all the same.
     fault: Option<(Side, io::Error)>,
+    /// When it is looked at again whether the side is still there that has nothing more to say.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 impl Joined {
     fn new(mut pair: Pair) -> Self {
         let up = Lane::new(std::mem::take(&mut pair.first));
-        Self { pair, up, down: Lane::default(), fault: None }
+        Self { pair, up, down: Lane::default(), fault: None, look: None }
     }
 
     fn poll(&mut self, progress: &Progress, cx: &mut Context<'_>) -> Poll<End> {
@@ -146,10 +151,27 @@ impl Joined {
         if let Some(end) = self.noted(down, Side::Endpoint, Side::Client) {
             return Poll::Ready(end);
         }
-        if !(self.up.is_over() && self.down.is_over()) {
-            return Poll::Pending;
+        match (self.up.is_over(), self.down.is_over()) {
+            (false, false) => return Poll::Pending,
+            (true, false) => return self.poll_left(Side::Client, cx),
+            (false, true) => return self.poll_left(Side::Endpoint, cx),
+            (true, true) => {}
         }
         Poll::Ready(self.fault.take().map_or(End::Done, |(side, error)| End::of(side, error)))
+    }
+
+    /// Ready once the side that has said all resets its connection: it is not read any more, and nothing
+    /// else would show it before there is something to write to it.
+    fn poll_left(&mut self, side: Side, cx: &mut Context<'_>) -> Poll<End> {
+        let stream = if side == Side::Client { &self.pair.client } else { &self.pair.endpoint };
+        loop {
+            let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_INTERVAL)));
+            ready!(look.as_mut().poll(cx));
+            if has_failed(stream) {
+                return Poll::Ready(End::Reset(side));
+            }
+            look.set(sleep(LOOK_INTERVAL));
+        }
     }
 
     /// Takes note of how a direction fares; gives the end if that is one.
@@ -189,3 +211,14 @@ impl End {
         }
     }
 }
+
+/// Whether the socket below has an error, as far as the runtime knows. It takes no system call.
+fn has_failed(stream: &Stream) -> bool {
+    match stream.socket() {
+        Socket::Tcp(tcp) => tcp.try_io(Interest::ERROR, || Ok(())).is_ok(),
+        Socket::Unix(unix) => unix.try_io(Interest::ERROR, || Ok(())).is_ok(),
+    }
+}
+
+/// How often it is looked at whether whoever has said all is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);

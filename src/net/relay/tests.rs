@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle, LocalSet, spawn_local};
@@ -189,6 +189,24 @@ async fn a_reset_is_passed_on_as_a_reset() {
         })
         .await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_by_who_has_said_all_is_passed_on() {
+    told(async {
+        for side in [Side::Client, Side::Endpoint] {
+            let Story { client, endpoint, end, .. } = over_tcp(b"", PATIENT).await;
+            let (mut from, mut to) =
+                if side == Side::Client { (client, endpoint) } else { (endpoint, client) };
+            from.shutdown().await.unwrap();
+            assert_eq!(to.read(&mut [0; 8]).await.unwrap(), 0);
+            from.set_zero_linger().unwrap();
+            drop(from);
+            assert!(matches!(end.await.unwrap(), End::Reset(seen) if seen == side), "{side:?}");
+            to.ready(Interest::ERROR).await.unwrap();
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
