@@ -157,3 +157,20 @@ fn settle(end: &End, passage: &Passage, lease: &Lease) {
     };
     lease.finish(outcome, ambient::now());
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Sleep;
+
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_takes_little_memory() {
+        let parts = [size_of_future(accepted), size_of::<Passage>(), size_of::<Sleep>()];
+        assert!(parts.iter().sum::<usize>() < 2 * 1024, "{parts:?}");
+    }
+}
