@@ -25,7 +25,8 @@ pub struct Live {
     peer: Cell<Option<SocketAddr>>,
     introduced: OnceCell<Rc<Introduced>>,
     owner: OnceCell<Owner>,
-    since: Instant,
+    /// When it was accepted.
+    pub(super) since: Instant,
     /// What it speaks.
     pub protocol: Cell<Protocol>,
     tls: OnceCell<Tls>,
