@@ -138,7 +138,7 @@ fn told(live: &Live, headers: HeadersOut, id: Option<&[u8]>) -> Told {
 }
 
 /// A new id, of 32 digits.
-fn made() -> Box<[u8]> {
+pub(super) fn made() -> Box<[u8]> {
     format!("{:016x}{:016x}", ambient::draw(), ambient::draw()).into_bytes().into()
 }
 

@@ -11,9 +11,10 @@ use super::ask::{Failed, Progress, failed, words};
 use crate::health::probe::{Datagram, Judgement};
 use crate::model::Address;
 
-/// Sends the datagram and has the answer judged.
+/// Sends the datagram, behind `preface`, and has the answer judged.
 pub(super) async fn carry_out(
     address: &Address,
+    preface: &[u8],
     datagram: &Datagram,
     progress: &mut Progress,
 ) -> Result<(), Failed> {
@@ -22,7 +23,7 @@ pub(super) async fn carry_out(
     };
     let socket = connected(*address).await.map_err(|error| failed("before anything was asked", error))?;
     progress.connected = true;
-    socket.send(datagram.payload()).await.map_err(answered_by_icmp)?;
+    socket.send(&[preface, datagram.payload()].concat()).await.map_err(answered_by_icmp)?;
     let judgement = loop {
         // An error alone does not make a socket readable.
         let ready = socket.ready(Interest::READABLE | Interest::ERROR).await.map_err(answered_by_icmp)?;
