@@ -82,9 +82,6 @@ async fn let_in(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) -
             return None;
         }
     }
-    if arrival.worker.local().snapshot.tells_of_clients {
-        proxy_protocol::note_destination(&arrival.live, &socket);
-    }
     accepted(arrival, listener, socket).await
 }
 
@@ -98,13 +95,18 @@ async fn take_over(worker: Rc<Worker>, handed: Handed, introduced: Option<Rc<Int
     let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, &listening, socket, client) else {
         return;
     };
-    // Who the client is, the first has learnt.
-    let has_passed = listener.headers.is_none()
-        || listener.door.pass(client.map(|client| client.ip()), ambient::now).is_ok();
+    // Who the client is, the first has learnt: this one reads no header, but it has a door of its own.
+    if listener.headers.is_some()
+        && let Err(why) = listener.door.pass(client.map(|client| client.ip()), ambient::now)
+    {
+        // Over TLS nobody is told why.
+        let _ = Refused::new(&worker, &listener, socket, why);
+        return;
+    }
     if let Some(introduced) = introduced {
         registered.live().introduce(introduced);
     }
-    if listener.tls.is_some() && has_passed {
+    if listener.tls.is_some() {
         let (arriving, live) = (Rc::clone(&worker), Rc::clone(registered.live()));
         let arrival = Arrival { worker: arriving, live, client, first };
         if let Err(panic) = contain(Place::Connection, pin!(accepted(arrival, listener, socket))).await {
