@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, ListenerPlan, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, admin, listener, metrics, overload, pool, process, route, tracing};
+use super::{Cx, admin, listener, metrics, overload, pool, process, proxy_protocol, route, tracing};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -41,6 +41,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         return None;
     }
     pools.names.warn_of_unused(&used_pools(&listeners.plans, &routes, &pools.plans), cx.sink);
+    proxy_protocol::warn_of_datagrams(&listeners.plans, &pools, cx.sink);
     Some(Plan {
         origin: Origin::default(),
         state_dir,

@@ -1,11 +1,14 @@
 //! `proxy_protocol` of listeners and pools: whose word is taken for who a client is, and who is told.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::options::{OneOf, Options};
+use super::plan::{ListenerPlan, ServicePlan};
+use super::pool::Pools;
+use crate::model::options::{OneOf, Options, Sink};
 use crate::model::settings::{HeaderValues, HeaderVersion, HeadersIn, HeadersOut};
 
 /// How a listener takes headers.
@@ -41,8 +44,22 @@ pub(super) fn incoming(options: &Options<'_>, trusted: &[IpNet], timeout: Durati
 /// Reports the key where there are no connections.
 pub(super) fn none_of_datagrams(options: &Options<'_>) {
     if options.given("proxy_protocol").is_some() {
-        let hint = "leave it out; a pool can still tell its endpoints with its own `proxy_protocol`";
+        let hint = "leave it out: clients are those whom datagrams come from";
         options.problem("proxy_protocol", "udp listeners take no PROXY protocol", Some(hint.into()));
+    }
+}
+
+/// Warns of pools that are to tell of clients and get datagrams, which come without.
+pub(super) fn warn_of_datagrams(listeners: &[ListenerPlan], pools: &Pools, sink: &Sink) {
+    let of_datagrams = listeners.iter().filter(|listener| matches!(listener.service, ServicePlan::Udp(_)));
+    let led_to: BTreeSet<_> =
+        of_datagrams.flat_map(|listener| listener.service.pools()).map(|pool| pool.0).collect();
+    for index in led_to {
+        if pools.plans.get(index).is_some_and(|pool| pool.headers.is_some()) {
+            let fault = "datagrams to these endpoints come without a PROXY protocol header";
+            let remedy = "give the udp listener a pool of its own, without `proxy_protocol`";
+            pools.names.warn_of(index, fault, remedy, sink);
+        }
     }
 }
 
