@@ -26,7 +26,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     let tracing = tracing::tracing(&root, cx);
 
     let mut binds = Binds::default();
-    let pools = pool::pools(root.section("pool"), cx);
+    let mut pools = pool::pools(root.section("pool"), cx);
     let listeners = listener::listeners(&root, &mut binds, &pools.names, cx);
     let admin = admin::admin(root.section("admin"), &mut binds, cx);
     if let (None, Some(pool)) = (&state_dir, pools.plans.iter().find(|pool| pool.discovery.keep_changes)) {
@@ -36,6 +36,7 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
     }
     let routes = route::routes(&root, &listeners, &pools.names, cx);
     root.finish();
+    pools.widen(&used_pools(&[], &routes, &pools.plans));
 
     if cx.sink.errors() > 0 {
         return None;

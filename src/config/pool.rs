@@ -14,6 +14,7 @@ mod sticky;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +33,26 @@ pub(super) struct Pools {
     pub(super) names: Names,
     /// As many as in the file, if there is no error.
     pub(super) plans: Vec<PoolPlan>,
+    /// The places of those that leave it to us how much goes on at once.
+    unlimited: Vec<usize>,
+}
+
+impl Pools {
+    /// Has the pools that are not among `routed` take as many connections and flows as those are good for.
+    pub(super) fn widen(&mut self, routed: &HashSet<usize>) {
+        for index in self.unlimited.iter().filter(|index| !routed.contains(index)) {
+            if let Some(plan) = self.plans.get_mut(*index) {
+                plan.limits.in_flight = Limits::PASSED_ON;
+            }
+        }
+    }
 }
 
 /// Reads every `[pool.NAME]`.
 pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
     let mut names = Names::of("pool");
     let mut plans: Vec<PoolPlan> = Vec::new();
-    let mut ladders = Vec::new();
+    let (mut ladders, mut unlimited) = (Vec::new(), Vec::new());
     for (index, (key, given)) in options.entries().enumerate() {
         let name = match Name::new(&key.name) {
             Ok(name) => name,
@@ -51,17 +65,22 @@ pub(super) fn pools(options: Options<'_>, cx: &Cx<'_>) -> Pools {
         let Some(options) = given.table() else { continue };
         ladders
             .extend(options.table("degradation").map(|options| (index, degradation::degradation(options))));
-        plans.push(pool(options, name, cx));
+        let (plan, limited) = pool(options, name, cx);
+        if !limited {
+            unlimited.push(plans.len());
+        }
+        plans.push(plan);
     }
     for (index, plan) in degradation::resolve(ladders, &names, cx) {
         if let Some(pool) = plans.get_mut(index) {
             pool.degradation = Some(plan);
         }
     }
-    Pools { names, plans }
+    Pools { names, plans, unlimited }
 }
 
-fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
+/// Reads one; also says whether it bounds by itself how much goes on at once.
+fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> (PoolPlan, bool) {
     let mark = cx.files.mark();
     let protocol = options.get_or("protocol", UpstreamProtocol::default());
     let (discovery, discovers) = discovery::discovery(&options, cx);
@@ -73,7 +92,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
     let version = headers.map(|headers| headers.version);
     let asked = health::Asked { protocol, tls: tls.is_some(), headers: version, endpoints: &endpoints };
     let check = options.table("health").and_then(|options| health::check(options, &asked, cx));
-    let (limits, loops) = limits(&options);
+    let (limits, loops, limited) = limits(&options);
     let scale = options.table("autoscaling");
     let scale = scale.and_then(|options| autoscaling::autoscaling(options, &limits, &loops));
     let plan = PoolPlan {
@@ -103,7 +122,7 @@ fn pool(options: Options<'_>, name: Name, cx: &Cx<'_>) -> PoolPlan {
         scale,
     };
     options.finish();
-    plan
+    (plan, limited)
 }
 
 impl OneOf for UpstreamProtocol {
@@ -111,8 +130,9 @@ impl OneOf for UpstreamProtocol {
     const WORDS: &'static [(&'static str, Self)] = &[("http1", Self::Http1), ("http2", Self::Http2)];
 }
 
-fn limits(pool: &Options<'_>) -> (Limits, LoopSettings) {
+fn limits(pool: &Options<'_>) -> (Limits, LoopSettings, bool) {
     let options = pool.section("limits");
+    let mut limited = options.given("in_flight").is_some();
     let limits = limits::limits(&options);
     let loops = LoopSettings {
         adaptive: adaptive::adaptive(&options, &limits),
@@ -120,7 +140,8 @@ fn limits(pool: &Options<'_>) -> (Limits, LoopSettings) {
         breaker: pool.table("breaker").map(breaker::breaker),
     };
     options.finish();
-    (limits, loops)
+    limited |= loops.adaptive.is_some();
+    (limits, loops, limited)
 }
 
 fn timeouts(options: Options<'_>) -> UpstreamTimeouts {

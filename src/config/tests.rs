@@ -265,3 +265,25 @@ fn what_keeps_a_plan_from_being_made_is_known_to_be_watched() {
     assert!(reading.files.contains(&folder.path().join("key.pem")), "{:?}", reading.files);
     assert_eq!(reading.folders.len(), 1);
 }
+
+#[test]
+fn pools_without_routes_take_more_at_once_unless_they_say_how_much() {
+    let listener = |name: &str, port: u16, pool: &str| {
+        format!(
+            "[[listener]]\nname = \"{name}\"\nbind = \"127.0.0.1:{port}\"\nprotocol = \"tcp\"\npool = \"{pool}\"\n"
+        )
+    };
+    let text = [
+        "[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:80\"\n".to_owned(),
+        listener("a", 81, "both"),
+        listener("b", 82, "own"),
+        listener("c", 83, "left"),
+        "[[route]]\npool = \"both\"\n".to_owned(),
+        "[pool.both]\nendpoints = [\"127.0.0.1:1\"]\n".to_owned(),
+        "[pool.own]\nendpoints = [\"127.0.0.1:1\"]\nlimits = { in_flight = 7 }\n".to_owned(),
+        "[pool.left]\nendpoints = [\"127.0.0.1:1\"]\n".to_owned(),
+    ];
+    let plan = plan(&text.concat());
+    let limits: Vec<_> = plan.pools.iter().map(|pool| pool.limits.in_flight).collect();
+    assert_eq!(limits, [1024, 7, 65_536]);
+}

@@ -80,6 +80,8 @@ impl<'a> Making<'a> {
         let zoned = || located.iter().any(|endpoint| endpoint.plan.zone.is_some());
         let tls = |plan: &PoolPlan| plan.tls.as_ref().map(|tls| tls.fingerprint);
         plan.fingerprint == known.plan.fingerprint
+            // Which may go by where the pool is used.
+            && plan.limits == known.plan.limits
             && tls(plan) == tls(known.plan)
             && (Arc::ptr_eq(located, known.located) || located == known.located)
             && (self.plan.zone.as_ref() == known.zone || !zoned())

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bounds on what goes on in a pool at once, over all workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests under way, at least 1.
+    /// Requests under way, or connections and flows that are passed on, at least 1.
     pub in_flight: u32,
     /// Requests that wait for their turn.
     pub waiting: u32,
@@ -17,6 +17,12 @@ pub struct Limits {
     pub endpoint_in_flight: Option<u32>,
     /// Connections to each endpoint.
     pub endpoint_connections: Option<u32>,
+}
+
+impl Limits {
+    /// [`Self::in_flight`] of pools to which connections and flows are passed on and no requests: those stay
+    /// for long, and mostly idle. As many as a `udp` listener has flows.
+    pub const PASSED_ON: u32 = 65_536;
 }
 
 impl Default for Limits {
