@@ -88,9 +88,6 @@ async fn let_in(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) -
             return None;
         }
     }
-    if arrival.worker.local().snapshot.tells_of_clients {
-        proxy_protocol::note_destination(&arrival.live, &socket);
-    }
     accepted(arrival, listener, socket).await
 }
 

@@ -83,7 +83,8 @@ fn target<'a>(service: &'a TlsService, hello: ClientHello, live: &Rc<Live>) -> O
     let offers = |protocol: &[u8]| hello.alpn.offers(protocol);
     let target = service.sni.find(hello.server_name.as_deref(), offers).or(service.otherwise.as_ref());
     if !matches!(target, Some(TlsTarget::Listener(_))) {
-        live.secured(Tls { version: None, sni: hello.server_name, alpn: None });
+        let alpn = hello.alpn.iter().next().map(Into::into);
+        live.secured(Tls { version: None, sni: hello.server_name, alpn });
     }
     target
 }
