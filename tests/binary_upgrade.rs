@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::future::poll_fn;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
@@ -318,6 +318,93 @@ fn ten_upgrades_in_a_row_lose_nothing() {
     eventually("the others end", || others.iter().all(|pid| test_kill_process(*pid).is_err()));
     assert!(test_kill_process(*last).is_ok() && one(line.web).is_ok());
     assert!(!line.first.err().contains("ERROR"), "{}", line.first.err());
+}
+
+/// An endpoint that sends back whatever comes, but `late` once the gate is open.
+fn udp_echo(gate: &Arc<Gate>) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("there are ports");
+    let at = socket.local_addr().expect("it is bound");
+    let gate = Arc::clone(gate);
+    thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while let Ok((n, from)) = socket.recv_from(&mut bytes) {
+            let got = bytes.get(..n).unwrap_or_default().to_vec();
+            if got == b"late" {
+                let (socket, gate) = (socket.try_clone().expect("a socket can be cloned"), Arc::clone(&gate));
+                thread::spawn(move || {
+                    gate.pass();
+                    let _ = socket.send_to(&got, from);
+                });
+            } else {
+                let _ = socket.send_to(&got, from);
+            }
+        }
+    });
+    at
+}
+
+/// A client of a flow of its own.
+fn udp_client(to: SocketAddr) -> UdpSocket {
+    let client = UdpSocket::bind("127.0.0.1:0").expect("there are ports");
+    client.connect(to).expect("it is an address");
+    client.set_read_timeout(Some(DEADLINE)).expect("a socket takes a timeout");
+    client
+}
+
+fn udp_answer(client: &UdpSocket) -> Result<String, String> {
+    let mut bytes = [0; 64];
+    let n = client.recv(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(String::from_utf8_lossy(bytes.get(..n).unwrap_or_default()).into_owned())
+}
+
+fn udp_exchange(client: &UdpSocket, word: &str) -> Result<String, String> {
+    client.send(word.as_bytes()).map_err(|error| error.to_string())?;
+    udp_answer(client)
+}
+
+#[test]
+fn datagrams_are_not_lost_and_flows_still_get_their_replies() {
+    let gate = Arc::new(Gate::default());
+    let toml = format!(
+        "[reload]\nwatch = false\n[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+         protocol = \"udp\"\npool = \"app\"\npackets = {{ replies = 1 }}\n[pool.app]\nendpoints = [\"{}\"]\n",
+        udp_echo(&gate)
+    );
+    let mut line = Line::start(&toml, &["--workers", "2"]);
+    let web = line.web;
+    let before: Vec<_> = (0..8).map(|_| udp_client(web)).collect();
+    for client in &before {
+        assert_eq!(udp_exchange(client, "now").as_deref(), Ok("now"));
+        client.send(b"late").expect("it is sent");
+    }
+    let load = Arc::new(Load::default());
+    let clients: Vec<_> = (0..2)
+        .map(|_| {
+            let load = Arc::clone(&load);
+            thread::spawn(move || {
+                let kept = udp_client(web);
+                while load.goes_on() {
+                    load.count("new", udp_exchange(&udp_client(web), "new").map(drop));
+                    load.count("kept", udp_exchange(&kept, "kept").map(drop));
+                    thread::sleep(PAUSE);
+                }
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        line.upgraded();
+        let seen = load.answered.load(Ordering::SeqCst);
+        eventually("datagrams are answered", || load.answered.load(Ordering::SeqCst) > seen + 50);
+    }
+    load.stop(clients);
+    assert!(!line.first.has_ended(), "it waits for what was asked by it");
+    gate.open();
+    for client in &before {
+        assert_eq!(udp_answer(client).as_deref(), Ok("late"));
+        assert_eq!(udp_exchange(client, "again").as_deref(), Ok("again"));
+    }
+    eventually("the first process ends", || line.first.has_ended());
+    assert_eq!(udp_exchange(&udp_client(web), "last").as_deref(), Ok("last"));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn plan(toml: &str) -> Plan {
     })
 }
 
-/// Two listeners and two pools with nearly everything that has series, in front of these endpoints.
+/// Listeners of every kind and two pools with nearly everything that has series, in front of these endpoints.
 fn with_everything(good: &[std::net::SocketAddr], metrics: &str) -> String {
     let endpoints = format!("{:?}", good.iter().map(ToString::to_string).collect::<Vec<_>>());
     format!(
@@ -43,6 +43,16 @@ bind = "127.0.0.1:0"
 [[listener]]
 name = "other"
 bind = "127.0.0.1:0"
+[[listener]]
+name = "bytes"
+bind = "127.0.0.1:0"
+protocol = "tcp"
+split = {{ app = 1, calls = 1 }}
+[[listener]]
+name = "datagrams"
+bind = "127.0.0.1:0"
+protocol = "udp"
+split = {{ app = 1, calls = 1 }}
 [[route]]
 name = "split"
 listener = "web"

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use forebay::wire::proxy_protocol::v2;
 use rustix::process::Signal;
 use support::*;
 
@@ -372,14 +373,19 @@ fn a_listener_that_is_removed_gives_its_address_back() {
 #[test]
 fn a_drain_waits_for_flows_and_opens_no_more() {
     let origin = Echo::run("");
-    let toml = toml("timeouts = { idle = \"500ms\" }", &[origin.at], "");
+    let toml = toml("timeouts = { idle = \"1s\" }", &[origin.at], "");
     let mut process = Process::run(&toml);
     let address = process.address("web");
     let client = Client::of(address);
     client.ask("x");
     process.signal(Signal::TERM);
     // Those that are open go on; whether the signal was taken up shows in others' being lost.
-    eventually("no more flows are opened", || Client::of(address).try_ask("new").is_none());
+    eventually("no more flows are opened", || {
+        let is_refused = Client::of(address).try_ask("new").is_none();
+        // It is not to be over for being idle.
+        client.ask("x");
+        is_refused
+    });
     assert_eq!(client.try_ask("still"), Some("still".into()));
     assert!(process.wait().success());
     let gone = client.0.send(b"x").and_then(|_| client.0.send(b"y"));
@@ -428,6 +434,83 @@ fn clients_from_networks_that_are_denied_are_not_served() {
     assert_eq!(Client::from("127.0.0.9:0", address).try_ask("x"), None);
     assert_eq!(Client::of(address).ask("y"), "y");
     assert_eq!(proxy.metrics().sum("forebay_udp_dropped_total", &[("reason", "denied")]), 1.0);
+}
+
+/// What a PROXY protocol header of version 2 for UDP over IPv4 says, and what is behind it.
+#[track_caller]
+fn introduced(datagram: &[u8]) -> (SocketAddr, SocketAddr, String) {
+    let (header, len) = v2::parse(datagram).expect("it is well-formed").expect("it is whole");
+    assert_eq!(datagram[12..14], [0x21, 0x12]);
+    let ends = header.ends.expect("the client is known");
+    (ends.source, ends.destination, String::from_utf8_lossy(&datagram[len..]).into_owned())
+}
+
+#[test]
+fn endpoints_learn_of_the_client_with_every_datagram() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").expect("there are ports");
+    endpoint.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    let at = endpoint.local_addr().expect("it is bound");
+    let pool = "proxy_protocol = \"v2\"\nproxy_protocol_tlvs = [\"crc32c\"]";
+    let proxy = Proxy::start(&toml_at("0.0.0.0:0", "flow_by = \"address\"", &[at], pool));
+    let address = SocketAddr::from(([127, 0, 0, 2], proxy.address("web").port()));
+    let clients = [Client::of(address), Client::of(address)];
+    let mut buffer = [0; 1024];
+    for (client, word) in clients.iter().zip(["one", ""]) {
+        // Together, so that they may come as one parcel.
+        let words = [word, "and more", ""];
+        words.iter().for_each(|word| client.send(word));
+        for word in words {
+            let (len, from) = endpoint.recv_from(&mut buffer).expect("it comes");
+            let own = client.0.local_addr().expect("it is bound");
+            assert_eq!(introduced(&buffer[..len]), (own, address, word.to_owned()));
+            endpoint.send_to(word.as_bytes(), from).expect("it is there");
+            assert_eq!(client.receive(), word);
+        }
+    }
+}
+
+#[test]
+fn datagrams_and_their_header_are_one_and_may_be_too_large() {
+    let origin = Echo::run("");
+    let (proxy, address) = start("", &[origin.at], "proxy_protocol = \"v2\"");
+    let client = Client::of(address);
+    let header = v2::FIXED + 12;
+    // A datagram has 65,507 bytes at most.
+    let largest = "x".repeat(65_507 - header);
+    assert!(client.ask(&largest).ends_with(&largest));
+    assert_eq!(client.try_ask(&(largest + "x")), None);
+    assert_eq!(proxy.metrics().sum("forebay_udp_dropped_total", &[("reason", "too_large")]), 1.0);
+}
+
+#[test]
+fn an_open_breaker_lets_no_flow_in_until_a_trial_is_answered() {
+    let at = nobody();
+    let pool = "outlier = \"off\"\nbreaker = { requests = 1, window = \"1s\", open = \"200ms\", trials = 1 }";
+    let (proxy, address) = start("", &[at], pool);
+    let rejected =
+        || proxy.metrics().sum("forebay_rejections_total", &[("pool", "app"), ("limit", "breaker")]);
+    eventually("the breaker opens", || {
+        let _ = Client::of(address).try_ask("x");
+        rejected() >= 1.0
+    });
+    let _origin = Echo::on(&at.to_string(), "back:");
+    eventually("it closes", || Client::of(address).try_ask("x") == Some("back:x".into()));
+    eventually("and every flow is let in", || {
+        let before = rejected();
+        (0..5).all(|_| Client::of(address).try_ask("y").is_some()) && rejected() == before
+    });
+}
+
+#[test]
+fn a_flow_counts_as_half_a_connection() {
+    let origin = Echo::run("");
+    let toml = format!("[overload]\nmax_connections = 2\n{}", toml("", &[origin.at], ""));
+    let proxy = Proxy::start(&toml);
+    let clients: Vec<_> = (0..5).map(|_| Client::of(proxy.address("web"))).collect();
+    clients[..4].iter().for_each(|client| drop(client.ask("x")));
+    assert_eq!(clients[4].try_ask("x"), None);
+    assert_eq!(clients[0].ask("y"), "y");
+    assert_eq!(proxy.metrics().sum("forebay_udp_dropped_total", &[("reason", "limited")]), 1.0);
 }
 
 #[test]

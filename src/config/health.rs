@@ -40,8 +40,10 @@ pub(super) fn check(options: Options<'_>, asked: &Asked<'_>, cx: &Cx<'_>) -> Opt
     }
     options.finish();
     let (check, tls) = (check?, tls && !is_datagram);
-    // Another port or address is probably not one where clients are announced.
-    let header = asked.headers.filter(|_| port.is_none() && address.is_none() && !is_datagram);
+    // Another port or address is probably not one where clients are announced. Datagrams can be by
+    // version 2 only.
+    let fits = |version: &HeaderVersion| !is_datagram || *version == HeaderVersion::V2;
+    let header = asked.headers.filter(|_| port.is_none() && address.is_none()).filter(fits);
     let identity = format!("{check:?} {header:?}");
     Some(CheckPlan { check, rhythm, port, address, tls, header, identity })
 }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 
 use super::binds::Binds;
 use super::plan::{Action, ListenerPlan, Origin, Plan, PoolPlan, RoutePlan, RungPlan};
-use super::{Cx, admin, listener, metrics, overload, pool, process, route, tracing};
+use super::{Cx, admin, listener, metrics, overload, pool, process, route, tracing, unread};
 use crate::model::options::{Key, Options, Value};
 
 /// Makes the plan; `None` when there is an error, which is then reported.
@@ -35,6 +35,9 @@ pub(super) fn lower(entries: &[(Key, Value)], cx: &Cx<'_>) -> Option<Plan> {
         root.missing("state_dir", fault, Some(hint.to_owned()));
     }
     let routes = route::routes(&root, &listeners, &pools.names, cx);
+    if cx.sink.errors() == 0 {
+        unread::report(&root, &listeners.plans, &routes, &pools.plans);
+    }
     root.finish();
     pools.widen(&used_pools(&[], &routes, &pools.plans));
 

@@ -33,6 +33,7 @@ mod source;
 mod tests;
 mod tls;
 mod tracing;
+mod unread;
 
 use std::collections::BTreeSet;
 use std::io;

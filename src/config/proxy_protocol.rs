@@ -41,7 +41,7 @@ pub(super) fn incoming(options: &Options<'_>, trusted: &[IpNet], timeout: Durati
 /// Reports the key where there are no connections.
 pub(super) fn none_of_datagrams(options: &Options<'_>) {
     if options.given("proxy_protocol").is_some() {
-        let hint = "leave it out; a pool can still tell its endpoints with its own `proxy_protocol`";
+        let hint = "leave it out: clients are those whom datagrams come from";
         options.problem("proxy_protocol", "udp listeners take no PROXY protocol", Some(hint.into()));
     }
 }

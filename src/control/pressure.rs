@@ -109,7 +109,7 @@ impl Watch {
 
     fn look(&mut self, pressure: &Pressure) {
         let limit = max_descriptors();
-        let (used, most) = pressure.connections();
+        let (used, most) = pressure.load();
         let connections = Reading { resource: Resource::Connections, used, limit: most };
         let descriptors =
             open_descriptors().map(|used| Reading { resource: Resource::Descriptors, used, limit });

@@ -14,6 +14,7 @@ pub fn shape(plan: &Plan, workers: usize, endpoints: &[usize]) -> Shape {
         listeners: plan.listeners.len(),
         routes: plan.routes.iter().map(series_of).sum(),
         streams: plan.listeners.iter().map(streams_of).sum(),
+        datagrams: plan.listeners.iter().filter(|listener| passes_datagrams(listener)).count(),
         rate_limits: plan.routes.iter().map(rate_limits).sum(),
         pools: plan.pools.len(),
         ..Shape::default()
@@ -46,6 +47,10 @@ fn streams_of(listener: &ListenerPlan) -> usize {
         ServicePlan::Http | ServicePlan::Udp(_) => 0,
         passes @ (ServicePlan::Tcp(_) | ServicePlan::Tls(_)) => passes.pools().len(),
     }
+}
+
+fn passes_datagrams(listener: &ListenerPlan) -> bool {
+    matches!(listener.service, ServicePlan::Udp(_))
 }
 
 fn rate_limits(route: &RoutePlan) -> usize {

@@ -28,7 +28,7 @@ use crate::model::settings::UpstreamSocket;
 pub struct Intake {
     socket: UdpSocket,
     state: UdpSocketState,
-    everywhere: bool,
+    local: SocketAddr,
 }
 
 /// A socket that is connected to an endpoint.
@@ -77,7 +77,7 @@ impl Intake {
         let_fragment(&socket, local)?;
         // As much as the system allows: what comes while others are served waits here.
         let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
-        Ok(Self { socket: UdpSocket::from_std(socket)?, state, everywhere: local.ip().is_unspecified() })
+        Ok(Self { socket: UdpSocket::from_std(socket)?, state, local })
     }
 
     /// Ready when something may have come.
@@ -88,13 +88,19 @@ impl Intake {
         self.socket.readable().await
     }
 
+    /// Where a client sent to: `ip` if that is known of what came, or else what the socket is bound to.
+    #[must_use]
+    pub fn local(&self, ip: Option<IpAddr>) -> SocketAddr {
+        SocketAddr::new(ip.unwrap_or(self.local.ip()), self.local.port())
+    }
+
     /// Takes what came.
     ///
     /// # Errors
     /// `WouldBlock` when nothing did; others are those of `recvmmsg(2)`.
     pub fn receive<'a>(&self, inbox: &'a mut Inbox) -> io::Result<impl Iterator<Item = Received<'a>>> {
         let count = take(&self.socket, &self.state, inbox, BATCH_SIZE)?;
-        Ok(inbox.received(count, self.everywhere))
+        Ok(inbox.received(count, self.local.ip().is_unspecified()))
     }
 
     /// Sends a parcel to a client, from the address `local` if there is one.
@@ -201,6 +207,21 @@ impl Outlet {
     pub fn send(&self, by: &Intake, parcel: Parcel<'_>) -> io::Result<()> {
         by.transmit(&self.socket, (self.to, None), parcel, |bytes| {
             rustix::net::send(&self.socket, bytes, SendFlags::DONTWAIT)
+        })
+    }
+
+    /// As [`Self::send`], with what is in `before` at the front of each datagram. That is there
+    /// afterwards, too.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_after(&self, by: &Intake, before: &mut Vec<u8>, parcel: Parcel<'_>) -> io::Result<()> {
+        let len = before.len();
+        parcel.each().try_for_each(|one| {
+            before.extend_from_slice(one.bytes);
+            let sent = self.send(by, Parcel { ecn: one.ecn, ..Parcel::one(before) });
+            before.truncate(len);
+            sent
         })
     }
 }

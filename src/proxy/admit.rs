@@ -190,6 +190,7 @@ impl<'a> Wait<'a> {
     }
 }
 
-fn draw() -> u32 {
+/// As [`Guard::pass`](crate::upstream::Guard::pass) wants it.
+pub(super) fn draw() -> u32 {
     (ambient::draw() >> 32) as u32
 }

@@ -2,6 +2,7 @@
 //! endpoint and a socket of its own towards that; what comes back by it is sent from the address that
 //! the client asked. Which datagrams are one flow, and until when, is judged elsewhere.
 
+mod introduction;
 mod open;
 mod replies;
 
@@ -36,6 +37,8 @@ pub struct Flows {
     intake: Intake,
     table: RefCell<Table<Upstream>>,
     view: RefCell<Rc<View>>,
+    /// Room for a datagram with what is put before it.
+    outbox: RefCell<Vec<u8>>,
     stage: Cell<Stage>,
     /// The stage is another, or the last flow of one that takes no more has ended.
     changed: Notify,
@@ -86,6 +89,7 @@ impl Flows {
             intake,
             table: RefCell::new(Table::new(settings, ambient::draw())),
             view: RefCell::new(Rc::new(view)),
+            outbox: RefCell::default(),
             stage: Cell::new(Stage::Open),
             changed: Notify::new(),
             own: Weak::clone(own),
@@ -193,13 +197,25 @@ impl Flows {
         if way.refused.get() || hold(Some(way.state())) == Hold::Move {
             return self.go_on(table, came, id, parcel);
         }
-        match way.outlet.send(&self.intake, parcel) {
+        match self.send(&flow.kept, &came.peer, parcel) {
             Err(error) if is_refusal(&error) => {
-                way.refuse(&came.service.metrics, self.worker.shard, came.now);
+                flow.kept.refuse(self.worker.shard, came.now);
                 self.go_on(table, came, id, parcel)
             }
             sent => sent.map_err(|error| lost(&error)),
         }
+    }
+
+    /// Sends a parcel of `peer` to the endpoint.
+    fn send(&self, upstream: &Upstream, peer: &Peer, parcel: Parcel<'_>) -> io::Result<()> {
+        let outlet = &upstream.way.outlet;
+        let Some(introduction) = &upstream.seat.introduction else {
+            return outlet.send(&self.intake, parcel);
+        };
+        let mut outbox = self.outbox.borrow_mut();
+        outbox.clear();
+        introduction.write(peer.client, self.intake.local(peer.local), &mut outbox);
+        outlet.send_after(&self.intake, &mut outbox, parcel)
     }
 
     fn close(&self, table: &mut Table<Upstream>, id: FlowId, cause: Cause) {

@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Valve;
 use super::valve::{Pass, Trial};
 use crate::ambient;
+use crate::health::Outcome;
 use crate::limit::gate::Waiting;
 use crate::limit::{Gate, Rejection, Room, Turn, throttle};
 use crate::model::settings::{Limits, Priority};
@@ -36,6 +37,15 @@ pub struct Guard {
 /// One retry under way in a pool, until it is dropped.
 #[derive(Debug)]
 pub struct Retrying<'a>(&'a AtomicU32);
+
+/// As [`Trial`], of whoever cannot borrow the guard for so long. Dropped without [`Self::end`], it says
+/// nothing.
+#[derive(Debug)]
+pub struct OwnedTrial {
+    /// Taken once it was told.
+    guard: Option<Arc<Guard>>,
+    began: Instant,
+}
 
 /// One request under way in a pool, until it is dropped.
 #[derive(Debug)]
@@ -91,6 +101,23 @@ impl Guard {
             Pass::Trial(trial) => Ok(Some(trial)),
             Pass::Refused => Err(Rejection::Breaker),
         }
+    }
+
+    /// As [`Self::pass`], for whoever cannot borrow the guard for so long.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub fn pass_owned(
+        self: &Arc<Self>,
+        priority: Priority,
+        now: Instant,
+        draw: impl FnOnce() -> u32,
+    ) -> Result<Option<OwnedTrial>, Rejection> {
+        let trial = self.pass(priority, || now, draw)?;
+        Ok(trial.map(|trial| {
+            trial.hand_over();
+            OwnedTrial { guard: Some(Arc::clone(self)), began: now }
+        }))
     }
 
     /// Counts a request as under way, if it may be at once.
@@ -161,6 +188,23 @@ impl Guard {
     /// Takes a new limit, at least 1. One writer: the control plane.
     pub fn set_limit(&self, limit: u32) {
         self.gate.set_limit(limit);
+    }
+}
+
+impl OwnedTrial {
+    /// What became of it, known at `now`.
+    pub fn end(mut self, outcome: Outcome, now: Instant) {
+        if let Some(guard) = self.guard.take() {
+            guard.breaker.end_trial(outcome, now.saturating_duration_since(self.began));
+        }
+    }
+}
+
+impl Drop for OwnedTrial {
+    fn drop(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.breaker.end_trial(Outcome::Cancelled, Duration::ZERO);
+        }
     }
 }
 

@@ -21,7 +21,7 @@ pub mod valve;
 
 pub use endpoint::Endpoint;
 pub use fallbacks::Fallbacks;
-pub use guard::{Guard, OwnedPermit, Permit};
+pub use guard::{Guard, OwnedPermit, OwnedTrial, Permit};
 pub use lease::Lease;
 pub use local::{Choosing, Local, LocalEndpoint, LocalPool, NoPick};
 pub use observed::Observed;

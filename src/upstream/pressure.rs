@@ -1,6 +1,6 @@
 //! What all workers share of the process's own load: how hard it is pressed, which the control
-//! thread writes, and how many connections of clients there are, which workers count as they come
-//! and go.
+//! thread writes, and how many connections and flows of clients there are, which workers count as they
+//! come and go.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -23,6 +23,7 @@ pub struct Pressure {
     state: AtomicU8,
     max_connections: AtomicU64,
     connections: AtomicU64,
+    flows: AtomicU64,
     max_parting: u64,
     parting: AtomicU64,
 }
@@ -43,6 +44,7 @@ impl Pressure {
             state: AtomicU8::new(CALM),
             max_connections: AtomicU64::new(max_connections),
             connections: AtomicU64::new(0),
+            flows: AtomicU64::new(0),
             max_parting,
             parting: AtomicU64::new(0),
         }
@@ -75,10 +77,18 @@ impl Pressure {
         self.state.load(Ordering::Relaxed) != CALM
     }
 
-    /// Connections of clients, and how many there may be.
+    /// Connections and flows of clients, and how many connections there may be.
     #[must_use]
     pub fn connections(&self) -> (u64, u64) {
-        (self.connections.load(Ordering::Relaxed), self.max_connections.load(Ordering::Relaxed))
+        let open = self.connections.load(Ordering::Relaxed) + self.flows.load(Ordering::Relaxed);
+        (open, self.max_connections.load(Ordering::Relaxed))
+    }
+
+    /// The same, with as many connections in place of flows as there could be instead.
+    #[must_use]
+    pub fn load(&self) -> (u64, u64) {
+        let connections = self.connections.load(Ordering::Relaxed);
+        (connections + self.flows_as_connections(), self.max_connections.load(Ordering::Relaxed))
     }
 
     /// Counts a connection of a client, unless there are too many or too little is left for it.
@@ -86,14 +96,26 @@ impl Pressure {
     /// # Errors
     /// When it is not to be served. It is not counted then.
     pub fn enter(&self) -> Result<(), Refusal> {
-        match self.state.load(Ordering::Relaxed) {
-            NO_DESCRIPTORS => return Err(Refusal::Descriptors),
-            NO_MEMORY => return Err(Refusal::Memory),
-            _ => {}
-        }
-        take_one(&self.connections, self.max_connections.load(Ordering::Relaxed))
-            .then_some(())
-            .ok_or(Refusal::Connections)
+        self.bear()?;
+        let most = self.max_connections.load(Ordering::Relaxed).saturating_sub(self.flows_as_connections());
+        take_one(&self.connections, most).then_some(()).ok_or(Refusal::Connections)
+    }
+
+    /// As [`Self::enter`], for a flow of datagrams. It takes one descriptor, where a connection takes one
+    /// on either side, and so counts as half a connection.
+    ///
+    /// # Errors
+    /// When it is not to be served. It is not counted then.
+    pub fn enter_flow(&self) -> Result<(), Refusal> {
+        self.bear()?;
+        let connections = self.connections.load(Ordering::Relaxed);
+        let left = self.max_connections.load(Ordering::Relaxed).saturating_sub(connections);
+        take_one(&self.flows, left.saturating_mul(2)).then_some(()).ok_or(Refusal::Connections)
+    }
+
+    /// A counted flow is over.
+    pub fn leave_flow(&self) {
+        self.flows.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// A counted connection is gone.
@@ -110,6 +132,19 @@ impl Pressure {
     /// It was told.
     pub fn end_parting(&self) {
         self.parting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether there is enough left for anything new.
+    fn bear(&self) -> Result<(), Refusal> {
+        match self.state.load(Ordering::Relaxed) {
+            NO_DESCRIPTORS => Err(Refusal::Descriptors),
+            NO_MEMORY => Err(Refusal::Memory),
+            _ => Ok(()),
+        }
+    }
+
+    fn flows_as_connections(&self) -> u64 {
+        self.flows.load(Ordering::Relaxed).div_ceil(2)
     }
 }
 
@@ -148,6 +183,19 @@ mod tests {
         assert!(pressure.begin_parting() && !pressure.begin_parting());
         pressure.end_parting();
         assert!(pressure.begin_parting());
+    }
+
+    #[test]
+    fn a_flow_is_half_a_connection() {
+        let pressure = pressure();
+        assert_eq!([pressure.enter_flow(), pressure.enter()], [Ok(()), Ok(())]);
+        assert_eq!((pressure.connections(), pressure.load()), ((2, 2), (2, 2)));
+        assert_eq!([pressure.enter_flow(), pressure.enter_flow()], [Ok(()), Err(Refusal::Connections)]);
+        assert_eq!(pressure.enter(), Err(Refusal::Connections));
+        assert_eq!((pressure.connections(), pressure.load()), ((3, 2), (2, 2)));
+        pressure.leave();
+        pressure.leave_flow();
+        assert_eq!([pressure.enter(), pressure.enter()], [Ok(()), Err(Refusal::Connections)]);
     }
 
     #[test]

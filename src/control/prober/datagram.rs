@@ -14,9 +14,10 @@ use crate::model::settings::UpstreamSocket;
 use crate::net::connect::Dial;
 use crate::net::options;
 
-/// Sends the datagram and has the answer judged.
+/// Sends the datagram, behind `preface`, and has the answer judged.
 pub(super) async fn carry_out(
     dial: &Dial,
+    preface: &[u8],
     datagram: &Datagram,
     progress: &mut Progress,
 ) -> Result<(), Failed> {
@@ -26,7 +27,7 @@ pub(super) async fn carry_out(
     let socket = connected(*address, dial.socket.as_deref()).await;
     let socket = socket.map_err(|error| failed("before anything was asked", error))?;
     progress.connected = true;
-    socket.send(datagram.payload()).await.map_err(answered_by_icmp)?;
+    socket.send(&[preface, datagram.payload()].concat()).await.map_err(answered_by_icmp)?;
     let judgement = loop {
         // An error alone does not make a socket readable.
         let ready = socket.ready(Interest::READABLE | Interest::ERROR).await.map_err(answered_by_icmp)?;

@@ -15,7 +15,7 @@ pub struct DatagramMetrics(Sharded<Cells>);
 pub enum Lost {
     /// No endpoint may be used.
     NoEndpoint,
-    /// A limit of the pool or of the process lets no further flow in.
+    /// A limit or breaker of the pool, or a limit of the process, lets no further flow in.
     Limited,
     /// The listener takes none from there, or not so many flows.
     Denied,

@@ -25,6 +25,8 @@ pub struct Shape {
     pub routes: usize,
     /// Pools of listeners that pass connections on as bytes, each once for every such listener.
     pub streams: usize,
+    /// Listeners that pass datagrams on.
+    pub datagrams: usize,
     /// Rate limits of routes.
     pub rate_limits: usize,
     /// Pools.
@@ -81,6 +83,7 @@ pub(super) struct Costs {
     listener: usize,
     route: usize,
     stream: usize,
+    datagrams: usize,
     rate_limit: usize,
     pool: usize,
     discovering: usize,
@@ -136,6 +139,7 @@ impl Costs {
             (shape.listeners, self.listener),
             (shape.routes, self.route),
             (shape.streams, self.stream),
+            (shape.datagrams, self.datagrams),
             (shape.rate_limits, self.rate_limit),
             (shape.pools, self.pool),
             (shape.discovering, self.discovering),
@@ -196,6 +200,8 @@ impl Costs {
         self.route = probe.more();
         probe.hold(registry.stream(&StreamLabels { listener: one.clone(), pool: one.clone() }));
         self.stream = probe.more();
+        probe.hold(registry.datagrams(&one));
+        self.datagrams = probe.more();
         probe.hold(registry.rate_limit(&one, &one));
         self.rate_limit = probe.more();
     }

@@ -2,7 +2,7 @@
 //! endpoint refuses or is down. Nothing is known of an endpoint by connecting a socket for datagrams: it
 //! fails only where there is no way there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,22 +11,27 @@ use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, spawn_local};
 
+use super::introduction::Introduction;
 use super::{Came, Flows, datagrams, lost};
 use crate::ambient;
 use crate::balance::Gauge;
 use crate::balance::Origin;
 use crate::flow::{Cause, FlowId, Table, Then};
 use crate::health::{Failure, Outcome, State};
+use crate::limit::Rejection;
 use crate::model::mix::mix;
+use crate::model::settings::Priority;
 use crate::model::{Address, Name, RequestHead};
 use crate::net::udp::{Outlet, Parcel};
 use crate::observe::connections::Protocol;
 use crate::observe::ended::StreamResult;
 use crate::observe::metrics::{DatagramMetrics, Lost, Shard, StreamMetrics};
 use crate::proxy::Worker;
+use crate::proxy::admit::draw;
 use crate::proxy::worker::Registered;
+use crate::upstream::pool::Alarm;
 use crate::upstream::service::StreamBranch;
-use crate::upstream::{Choosing, Lease, Local, LocalPool, NoPick, OwnedPermit};
+use crate::upstream::{Choosing, Lease, Local, LocalPool, NoPick, OwnedPermit, OwnedTrial};
 
 /// What is kept with a flow.
 #[derive(Debug)]
@@ -41,6 +46,10 @@ pub(super) struct Seat {
     pub(super) metrics: Arc<DatagramMetrics>,
     pub(super) counted: Arc<StreamMetrics>,
     pub(super) pool: Name,
+    /// What its endpoints are told of the client, if anything.
+    pub(super) introduction: Option<Introduction>,
+    /// What the pool's breaker still wants to hear, and who is to look at it then.
+    trial: RefCell<Option<(OwnedTrial, Arc<Alarm>)>>,
     _registered: Registered,
     _permit: OwnedPermit,
     _entry: Entry,
@@ -84,7 +93,7 @@ impl Flows {
         if let Some(evicted) = &opened.evicted {
             self.ended(evicted);
         }
-        let sent = self.set_out(table, opened.id, parcel);
+        let sent = self.set_out(table, came, opened.id, parcel);
         if opened.then == Then::Close {
             self.close(table, opened.id, Cause::Complete);
         }
@@ -94,7 +103,14 @@ impl Flows {
     /// What a flow that takes this branch is to have.
     fn prepare(&self, came: &Came<'_>, branch: &StreamBranch, entry: Entry) -> Result<Upstream, Lost> {
         let pool = came.view.local.pools.get(branch.pool).ok_or(Lost::NoEndpoint)?;
-        let permit = pool.shared.guard.enter_owned().ok_or(Lost::Limited)?;
+        let reject = |why: Rejection| pool.shared.guard.metrics.rejected(self.worker.shard, why);
+        let passed = pool.shared.guard.pass_owned(Priority::default(), came.now, draw);
+        let trial = passed.inspect_err(|why| reject(*why)).map_err(|_| Lost::Limited)?;
+        let permit = pool.shared.guard.enter_owned().ok_or_else(|| {
+            // Nothing waits for its turn: what is late is of no use.
+            reject(Rejection::QueueFull);
+            Lost::Limited
+        })?;
         pool.count_request(came.now);
         let way = way(pool, came, Vec::new())?;
         let registered = self.worker.register(&(self.listening)(), Some(came.peer.client));
@@ -103,6 +119,8 @@ impl Flows {
             metrics: Arc::clone(&came.service.metrics),
             counted: Arc::clone(&branch.metrics),
             pool: pool.shared.settings.name.clone(),
+            introduction: pool.shared.settings.headers.and_then(Introduction::new),
+            trial: RefCell::new(trial.map(|trial| (trial, Arc::clone(&pool.shared.alarm)))),
             _registered: registered,
             _permit: permit,
             _entry: entry,
@@ -128,21 +146,49 @@ impl Flows {
         let Ok(way) = next else {
             // There is no better one. It may be there again.
             flow.kept.way.refused.set(false);
-            return flow.kept.way.outlet.send(&self.intake, parcel).map_err(|error| lost(&error));
+            return self.send(&flow.kept, &came.peer, parcel).map_err(|error| lost(&error));
         };
         let (moved, before) = table.repin(id, Upstream { seat, way }, parcel.count()).ok_or(Lost::Failed)?;
         before.way.lease.complete(None, came.now);
         came.service.metrics.moved(self.worker.shard);
-        self.set_out(table, moved, parcel)
+        self.set_out(table, came, moved, parcel)
     }
 
     /// The first parcel of a flow on its way.
-    fn set_out(&self, table: &mut Table<Upstream>, id: FlowId, parcel: Parcel<'_>) -> Result<(), Lost> {
-        let way = &mut table.get_mut(id).ok_or(Lost::Failed)?.kept.way;
-        let sent = way.outlet.send(&self.intake, parcel).map_err(|error| lost(&error));
+    fn set_out(
+        &self,
+        table: &mut Table<Upstream>,
+        came: &Came<'_>,
+        id: FlowId,
+        parcel: Parcel<'_>,
+    ) -> Result<(), Lost> {
+        let upstream = &mut table.get_mut(id).ok_or(Lost::Failed)?.kept;
+        let sent = self.send(upstream, &came.peer, parcel).map_err(|error| lost(&error));
+        let way = &mut upstream.way;
         let task = spawn_local(super::replies::pass_on(self.own.clone(), id, Rc::clone(&way.outlet)));
         way.replies = Some(Replies(task.abort_handle()));
         sent
+    }
+}
+
+impl Upstream {
+    /// The endpoint does not take what it is sent.
+    pub(super) fn refuse(&self, shard: Shard, now: Instant) {
+        let outcome = Outcome::Failure(Failure::Connect);
+        self.way.refused.set(true);
+        self.way.lease.finish(outcome, now);
+        self.seat.tell_breaker(outcome, now);
+        self.seat.metrics.refused(shard);
+    }
+}
+
+impl Seat {
+    /// The pool's breaker learns what became of a flow that it let through as a trial.
+    pub(super) fn tell_breaker(&self, outcome: Outcome, now: Instant) {
+        if let Some((trial, alarm)) = self.trial.take() {
+            trial.end(outcome, now);
+            alarm.raise();
+        }
     }
 }
 
@@ -150,13 +196,6 @@ impl Way {
     /// The state of its endpoint.
     pub(super) fn state(&self) -> State {
         self.lease.endpoint().shared.shown.get()
-    }
-
-    /// The endpoint does not take what it is sent.
-    pub(super) fn refuse(&self, metrics: &DatagramMetrics, shard: Shard, now: Instant) {
-        self.refused.set(true);
-        self.lease.finish(Outcome::Failure(Failure::Connect), now);
-        metrics.refused(shard);
     }
 
     /// Whether its endpoint is one of those.
@@ -174,7 +213,7 @@ impl Entry {
     fn new(worker: &Rc<Worker>, came: &Came<'_>) -> Result<Self, Lost> {
         let listener = &came.view.listener;
         let passed = listener.door.pass(Some(came.peer.client.ip()), || came.now);
-        passed.and_then(|()| worker.pressure.enter()).map_err(|why| {
+        passed.and_then(|()| worker.pressure.enter_flow()).map_err(|why| {
             listener.metrics.turned_away(worker.shard, why);
             if why.is_told() { Lost::Limited } else { Lost::Denied }
         })?;
@@ -184,7 +223,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.0.pressure.leave();
+        self.0.pressure.leave_flow();
     }
 }
 

@@ -36,10 +36,9 @@ impl Flows {
             Err(error) => {
                 let table = self.table.borrow();
                 let Some(flow) = table.get(id) else { return false };
-                let way = &flow.kept.way;
                 // The next datagram of the client goes to another endpoint.
-                if is_refusal(&error) && !way.refused.get() {
-                    way.refuse(&flow.kept.seat.metrics, self.worker.shard, ambient::now());
+                if is_refusal(&error) && !flow.kept.way.refused.get() {
+                    flow.kept.refuse(self.worker.shard, ambient::now());
                 }
                 true
             }
@@ -60,6 +59,7 @@ impl Flows {
         let Some(flow) = table.get(id) else { return false };
         let metrics = &flow.kept.seat.metrics;
         flow.kept.way.lease.answered(Outcome::Success, now);
+        flow.kept.seat.tell_breaker(Outcome::Success, now);
         match self.intake.send(peer.client, peer.local, parcel) {
             Ok(()) => metrics.sent(shard, came.count.into(), came.bytes),
             Err(error) => metrics.lost(shard, lost(&error), came.count.into()),
