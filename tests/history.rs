@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::net::UdpSocket;
+
 use serde_json::Value;
 use support::*;
 
@@ -64,6 +66,42 @@ fn requests_are_where_and_when_they_were() {
     assert_eq!((&bad["total"]["requests"], &bad["total"]["errors"]), (&4.into(), &4.into()));
     assert_eq!(of(&history, "pools", ("pool", "none"))["total"]["errors"], 4);
     assert_eq!(of(&history, "pools", ("pool", "app"))["step_seconds"], 10);
+}
+
+#[test]
+fn connections_and_flows_are_there_by_their_listener() {
+    let (origin, gone) = (echoes(), refuses());
+    let (socket, mut buffer) = (UdpSocket::bind("127.0.0.1:0").expect("a port is free"), [0; 16]);
+    socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
+    let proxy = Proxy::start(&format!(
+        "[[listener]]\nname = \"db\"\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"db\"\n\
+         [[listener]]\nname = \"off\"\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"off\"\n\
+         [[listener]]\nname = \"dns\"\nbind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n\
+         packets = {{ requests = 1, replies = 0 }}\n\
+         [pool.db]\nendpoints = [\"{}\"]\n[pool.off]\nendpoints = [\"{}\"]\n[pool.dns]\nendpoints = [\"{}\"]\n",
+        origin.address(),
+        gone.address(),
+        socket.local_addr().expect("it is bound"),
+    ));
+    for listener in ["db", "db", "off"] {
+        let mut client = Link::to(proxy.address(listener));
+        let _ = client.try_send("POST / HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+        client.finish();
+        let _ = client.rest();
+    }
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    for _ in 0..3 {
+        client.send_to(b"ask", proxy.address("dns")).expect("the proxy takes it");
+        socket.recv_from(&mut buffer).expect("and passes it on");
+    }
+    eventually("the seconds to be over", || sum(&history(&proxy, "")["process"], "requests") == 6);
+    let history = history(&proxy, "");
+    for (name, ended, errors) in [("db", 2, 0), ("off", 1, 1), ("dns", 3, 0)] {
+        for (list, key) in [("routes", "route"), ("routes", "listener"), ("pools", "pool")] {
+            let total = &of(&history, list, (key, name))["total"];
+            assert_eq!((&total["requests"], &total["errors"]), (&ended.into(), &errors.into()), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod support;
 
 use std::error::Error as _;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::process::{Command, id};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -192,5 +193,144 @@ fn the_first_bytes_may_go_with_the_first_packet() {
     let proxy = Plain { pool, ..Plain::default() }.to(&[endpoint]);
     for _ in 0..3 {
         assert_eq!(proxy.get("/").status(), 204);
+    }
+}
+
+#[test]
+fn datagrams_of_checks_come_from_the_source_as_well() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").unwrap();
+    endpoint.set_read_timeout(Some(DEADLINE)).unwrap();
+    let pool = "socket = { bind_source = \"127.0.0.9\" }\nhealth = { kind = \"udp\", send = \"ping\" }";
+    let _proxy = Plain { pool, ..Plain::default() }.to(&[endpoint.local_addr().unwrap()]);
+    let (_, from) = endpoint.recv_from(&mut [0; 16]).unwrap();
+    assert_eq!(from.ip().to_string(), "127.0.0.9");
+}
+
+#[test]
+fn requests_come_from_their_clients_and_connections_are_not_shared() {
+    if !is_privileged() {
+        eprintln!("left out: it takes CAP_NET_ADMIN");
+        return;
+    }
+    for protocol in ["http1", "http2"] {
+        let last = answers("");
+        let behind = Plain::default().to(&[last.address()]);
+        let toml = |pool: &str, endpoint: SocketAddr| {
+            format!(
+                "workers = 1\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n[[route]]\npool = \"app\"\n\
+                 [pool.app]\nendpoints = [\"{endpoint}\"]\n{pool}\n"
+            )
+        };
+        let pool = format!("protocol = \"{protocol}\"\nsocket = {{ transparent = true }}");
+        let proxy = Proxy::start(&toml(&pool, behind.address("web")));
+        let mut clients = ["127.0.0.5", "127.0.0.6"].map(|from| from_address(from, proxy.address("web")));
+        for client in &mut clients {
+            for _ in 0..2 {
+                client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+                assert_eq!(client.response().status(), 200);
+            }
+        }
+        let seen: Vec<_> =
+            last.requests().iter().filter_map(|one| Some(one.field("x-forwarded-for")?.to_owned())).collect();
+        assert_eq!(seen, ["127.0.0.5", "127.0.0.5", "127.0.0.6", "127.0.0.6"], "{protocol}");
+        let opened = proxy.metrics().sum("forebay_endpoint_connections_opened_total", &[]);
+        assert!((opened - 2.0).abs() < 0.5, "{protocol}: {opened} for two clients");
+    }
+}
+
+/// A connection from an address of this machine.
+fn from_address(from: &str, to: SocketAddr) -> Link {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    Link::over(socket.into())
+}
+
+#[test]
+fn endpoints_on_other_machines_see_the_client_and_answer_it() {
+    let (Some(curl), Some(bash)) = (peer("curl"), peer("bash")) else { return };
+    let Some(machines) = Machines::make() else { return };
+    let [client, middle, far] = &machines.0;
+    let server = Process::run_in_namespace(
+        far,
+        "[[listener]]\nname = \"web\"\nbind = \"10.99.2.2:80\"\naccess_log = \"json\"\n\
+         [[route]]\nfilters = [{ respond = { status = 200, body = \"here\" } }]\n\
+         [[listener]]\nname = \"dns\"\nbind = \"10.99.2.2:53\"\nprotocol = \"udp\"\npool = \"none\"\n\
+         packets = { requests = 1, replies = 0 }\naccess_log = \"json\"\n\
+         [pool.none]\nendpoints = [\"127.0.0.1:9\"]\n",
+    );
+    let _proxy = Process::run_in_namespace(
+        middle,
+        "[[listener]]\nname = \"tcp\"\nbind = \"10.99.1.1:81\"\nprotocol = \"tcp\"\npool = \"web\"\n\
+         [[listener]]\nname = \"http\"\nbind = \"10.99.1.1:82\"\n[[route]]\npool = \"web\"\n\
+         [[listener]]\nname = \"dns\"\nbind = \"10.99.1.1:53\"\nprotocol = \"udp\"\npool = \"dns\"\n\
+         [pool.web]\nendpoints = [\"10.99.2.2:80\"]\nsocket = { transparent = true }\n\
+         [pool.dns]\nendpoints = [\"10.99.2.2:53\"]\nsocket = { transparent = true }\n",
+    );
+    let in_client = |program: &Peer, args: &[&str]| {
+        let path = program.command().get_program().to_owned();
+        Command::new("ip").args(["netns", "exec", client]).arg(path).args(args).output().unwrap()
+    };
+    for port in [81, 82] {
+        let answer = in_client(&curl, &["-sS", "-m", "10", &format!("http://10.99.1.1:{port}/{port}")]);
+        assert_eq!(String::from_utf8_lossy(&answer.stdout), "here", "{answer:?}");
+    }
+    in_client(&bash, &["-c", "echo hello >/dev/udp/10.99.1.1/53"]);
+    eventually("three lines of the log", || server.out().lines().count() == 3);
+    for line in server.out().lines() {
+        assert!(line.contains("\"client\":\"10.99.1.2\""), "{line}");
+    }
+}
+
+/// A client, a proxy and a server, each a network namespace and connected with the next by a wire. They
+/// are gone when this is dropped.
+struct Machines([String; 3]);
+
+impl Machines {
+    /// `None`, with the reason printed, where that takes more than we may.
+    fn make() -> Option<Self> {
+        let ip = peer("ip")?;
+        let machines = Self(["client", "middle", "far"].map(|name| format!("forebay-{}-{name}", id())));
+        let done = |command: &str| ip.command().args(command.split(' ')).output().unwrap();
+        for name in &machines.0 {
+            let added = done(&format!("netns add {name}"));
+            if !added.status.success() {
+                eprintln!("left out: {}", String::from_utf8_lossy(&added.stderr).trim());
+                return None;
+            }
+        }
+        let [client, middle, far] = &machines.0;
+        for command in [
+            format!("-n {client} link add wire type veth peer name near netns {middle}"),
+            format!("-n {far} link add wire type veth peer name away netns {middle}"),
+            format!("-n {client} addr add 10.99.1.2/24 dev wire"),
+            format!("-n {middle} addr add 10.99.1.1/24 dev near"),
+            format!("-n {middle} addr add 10.99.2.1/24 dev away"),
+            format!("-n {far} addr add 10.99.2.2/24 dev wire"),
+            format!("-n {client} link set wire up"),
+            format!("-n {middle} link set near up"),
+            format!("-n {middle} link set away up"),
+            format!("-n {far} link set wire up"),
+            format!("-n {client} link set lo up"),
+            format!("-n {middle} link set lo up"),
+            format!("-n {far} link set lo up"),
+            format!("-n {far} route add default via 10.99.2.1"),
+            // What comes back from there is for the proxy, whatever address it is for.
+            format!("-n {middle} rule add iif away lookup 100"),
+            format!("-n {middle} route add local default dev lo table 100"),
+        ] {
+            let output = done(&command);
+            assert!(output.status.success(), "ip {command}: {output:?}");
+        }
+        Some(machines)
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            // Some may not have been made.
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
     }
 }

@@ -1,14 +1,11 @@
 //! `proxy_protocol` of listeners and pools: whose word is taken for who a client is, and who is told.
 
-use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::plan::{ListenerPlan, ServicePlan};
-use super::pool::Pools;
-use crate::model::options::{OneOf, Options, Sink};
+use crate::model::options::{OneOf, Options};
 use crate::model::settings::{HeaderValues, HeaderVersion, HeadersIn, HeadersOut};
 
 /// How a listener takes headers.

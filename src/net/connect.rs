@@ -1,7 +1,7 @@
 //! Opening connections to endpoints, each step under its own time limit.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -29,13 +29,21 @@ pub struct Dial {
     pub socket: Option<Arc<UpstreamSocket>>,
 }
 
+impl Dial {
+    /// Whether connections come from the client's address.
+    #[must_use]
+    pub fn is_transparent(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.options.transparent)
+    }
+}
+
 /// What a connection is opened with, for the one client that it is for.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Onward<'a> {
     /// Bytes to write as soon as the socket is connected, before TLS.
     pub preface: &'a [u8],
     /// The client, from whose address it is connected where the sockets are transparent.
-    pub source: Option<SocketAddr>,
+    pub source: Option<IpAddr>,
 }
 
 /// How long each step may take.
@@ -128,10 +136,10 @@ async fn open(dial: &Dial, onward: &Onward<'_>) -> io::Result<Socket> {
 async fn connect(
     address: SocketAddr,
     wanted: Option<&UpstreamSocket>,
-    client: Option<SocketAddr>,
+    client: Option<IpAddr>,
 ) -> io::Result<TcpStream> {
     if let Some(wanted) = wanted {
-        let socket = options::stream_to(address, wanted, client.map(|client| client.ip()))?;
+        let socket = options::stream_to(address, wanted, client)?;
         return socket.connect(address).await;
     }
     let socket = TcpStream::connect(address).await?;

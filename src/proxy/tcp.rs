@@ -102,7 +102,7 @@ fn branch<'a>(
         // The view may be newer than the listener is.
         local.pools.get(local.snapshot.index_of(&branch.name)?)
     })?;
-    Some((branch, branch.metrics.as_ref()?, Rc::clone(pool)))
+    Some((branch, &branch.metrics, Rc::clone(pool)))
 }
 
 /// What a connection does each time that it is looked at, besides moving bytes.

@@ -233,7 +233,9 @@ impl Flows {
     fn ended(&self, ended: &Ended<Upstream>) {
         let now = ambient::now();
         ended.kept.way.lease.complete(None, now);
-        ended.kept.seat.metrics.ended(self.worker.shard, ended.cause);
+        let (shard, seat) = (self.worker.shard, &ended.kept.seat);
+        seat.metrics.ended(shard, ended.cause);
+        seat.counted.end(shard, result(ended.cause), now.saturating_duration_since(ended.began));
         self.log(ended, now);
     }
 

@@ -73,7 +73,7 @@ impl Http1Connection {
     ) -> Result<Self, DialError> {
         let endpoint = &lease.endpoint().shared;
         let preface = private.preface();
-        let onward = Onward { preface: &preface, source: None };
+        let onward = Onward { preface: &preface, source: private.source };
         let stream = dial(&endpoint.dial, timeouts, &onward, &lease.connects()).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard, seat);
         let conn = Rc::new(Conn::new(stream, Bytes::new()));

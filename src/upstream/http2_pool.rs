@@ -290,7 +290,7 @@ async fn connect(
 ) -> Result<Http2Connection, OpenError> {
     let endpoint: &LocalEndpoint = lease.endpoint();
     let preface = private.preface();
-    let onward = Onward { preface: &preface, source: None };
+    let onward = Onward { preface: &preface, source: private.source };
     let stream = dial(&endpoint.shared.dial, timeouts, &onward, &lease.connects()).await?;
     let stream = Rewound::new(Bytes::new(), stream);
     let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard, seat);

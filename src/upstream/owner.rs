@@ -2,6 +2,7 @@
 //! was told of that client holds for nobody else. Does not know who clients are.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 
 use tokio::sync::Mutex;
@@ -20,6 +21,8 @@ pub struct Private<'a> {
     /// Gives the bytes that tell of the client; none where the endpoint is told nothing. Most requests open
     /// no connection, and need none.
     pub preface: Option<&'a dyn Fn() -> Vec<u8>>,
+    /// The client's address, for endpoints that are to see connections come from there.
+    pub source: Option<IpAddr>,
     /// The client, if nobody else may use it.
     pub owner: Option<&'a Owner>,
 }

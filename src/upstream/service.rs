@@ -83,8 +83,8 @@ pub struct StreamBranch {
     pub retry: Arc<Retry>,
     /// This branch's weight and those of the branches before it, added up.
     pub weight_upto: u64,
-    /// What is counted of connections that take this branch; nothing here of flows.
-    pub metrics: Option<Arc<StreamMetrics>>,
+    /// What is counted of connections or flows that take this branch.
+    pub metrics: Arc<StreamMetrics>,
 }
 
 impl PartialEq for StreamBranch {
@@ -94,7 +94,7 @@ impl PartialEq for StreamBranch {
             && self.name == other.name
             && self.retry == other.retry
             && self.weight_upto == other.weight_upto
-            && self.metrics.as_ref().map(Arc::as_ptr) == other.metrics.as_ref().map(Arc::as_ptr)
+            && Arc::ptr_eq(&self.metrics, &other.metrics)
     }
 }
 

@@ -52,6 +52,8 @@ fn with_everything([a, b, c]: &[String; 3], folder: &Path) -> Process {
          [[route]]\nname = \"all\"\npool = \"app\"\nfilters = [{{ rate_limit = {{ rate = \"1000/s\" }} }}]\n\
          hedge = {{ after = \"90%\", extra = \"5%\" }}\n\
          [[route]]\nname = \"ring\"\npath = \"/ring\"\npool = \"other\"\n\
+         [[listener]]\nname = \"db\"\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+         [[listener]]\nname = \"dns\"\nbind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"app\"\n\
          [pool.app]\nendpoints = [\"{a}\", \"{b}\"]\n\
          health = {{ kind = \"http\", interval = \"100ms\" }}\n\
          limits.adaptive = \"enforce\"\nlimits.admission = \"enforce\"\n\

@@ -82,6 +82,18 @@ impl Process {
         process
     }
 
+    /// As [`Self::run`], in the network namespace of this name.
+    #[track_caller]
+    pub(crate) fn run_in_namespace(name: &str, toml: &str) -> Self {
+        let folder = folder_with(toml);
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", name, env!("CARGO_BIN_EXE_forebay"), "run", "-c", "f.toml"]);
+        let mut process = Self::start(command.current_dir(folder.path()));
+        process.folder = Some(folder);
+        process.wait_until_up();
+        process
+    }
+
     /// Starts the program in `folder`.
     #[track_caller]
     pub(crate) fn spawn(folder: &Path, args: &[&str]) -> Self {

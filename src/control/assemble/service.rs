@@ -8,23 +8,24 @@ use crate::config::plan::{ListenerPlan, PoolId, ServicePlan, SplitPlan, TlsTarge
 use crate::flow;
 use crate::model::Name;
 use crate::model::settings::FlowSettings;
-use crate::observe::metrics::{Registry, StreamLabels};
+use crate::observe::metrics::{Registry, StreamLabels, StreamMetrics};
 use crate::route::sni::SniTable;
 use crate::upstream::Service;
 use crate::upstream::service::{Split, StreamBranch, StreamService, TlsService, TlsTarget, UdpService};
 
 /// What `listener` of `plan` does. `ids` are the numbers of the plan's listeners, in their order.
 pub(super) fn service(listener: &ListenerPlan, plan: &Plan, ids: &[usize], registry: &Registry) -> Service {
-    let counted = Some((registry, &listener.name));
+    let labels = |pool: &Name| StreamLabels { listener: listener.name.clone(), pool: pool.clone() };
+    let counted = |pool: &Name| registry.stream(&labels(pool));
     match &listener.service {
         ServicePlan::Http => Service::Http,
         ServicePlan::Tcp(own) => Service::Tcp(StreamService {
-            split: split(&own.split, plan, counted),
+            split: split(&own.split, plan, &counted),
             timeouts: own.timeouts.clone(),
         }),
         ServicePlan::Tls(own) => {
             let target = |own: &TlsTargetPlan| match own {
-                TlsTargetPlan::Pools(own) => Some(TlsTarget::Pools(split(own, plan, counted))),
+                TlsTargetPlan::Pools(own) => Some(TlsTarget::Pools(split(own, plan, &counted))),
                 TlsTargetPlan::Listener(place) => ids.get(*place).copied().map(TlsTarget::Listener),
             };
             let rules = own.sni.iter().filter_map(|(rule, own)| Some((rule.clone(), target(own)?)));
@@ -37,20 +38,19 @@ pub(super) fn service(listener: &ListenerPlan, plan: &Plan, ids: &[usize], regis
         ServicePlan::Udp(own) => {
             let flows = flows(&own.flows, registry.workers());
             let metrics = registry.datagrams(&listener.name);
-            Service::Udp(UdpService { split: split(&own.split, plan, None), flows, metrics })
+            let split = split(&own.split, plan, &|pool| registry.flow(&labels(pool)));
+            Service::Udp(UdpService { split, flows, metrics })
         }
     }
 }
 
-/// The branches, whose connections are counted as those of a listener, if they are.
-fn split(own: &SplitPlan, plan: &Plan, counted: Option<(&Registry, &Name)>) -> Split {
+/// The branches. `counted` says where what takes one to a pool is counted.
+fn split(own: &SplitPlan, plan: &Plan, counted: &dyn Fn(&Name) -> Arc<StreamMetrics>) -> Split {
     let mut weight_upto = 0;
     let branches = own.iter().filter_map(|(PoolId(index), weight)| {
         weight_upto += u64::from(*weight);
         let pool = plan.pools.get(*index)?;
-        let metrics = counted.map(|(registry, listener)| {
-            registry.stream(&StreamLabels { listener: listener.clone(), pool: pool.name.clone() })
-        });
+        let metrics = counted(&pool.name);
         let (name, retry) = (pool.name.clone(), Arc::new(pool.retry.clone()));
         Some(StreamBranch { pool: *index, name, retry, weight_upto, metrics })
     });

@@ -85,7 +85,7 @@ pub(super) async fn ask(question: &Question) -> Answer {
 impl Question {
     async fn carry_out(&self, progress: &mut Progress) -> Result<(), Failed> {
         if let Check::Datagram(check) = &self.check {
-            return datagram::carry_out(&self.dial.address, &self.preface, check, progress).await;
+            return datagram::carry_out(&self.dial, &self.preface, check, progress).await;
         }
         let stream = self.connect().await?;
         progress.connected = true;

@@ -10,18 +10,22 @@ use tokio::net::UdpSocket;
 use super::ask::{Failed, Progress, failed, words};
 use crate::health::probe::{Datagram, Judgement};
 use crate::model::Address;
+use crate::model::settings::UpstreamSocket;
+use crate::net::connect::Dial;
+use crate::net::options;
 
 /// Sends the datagram, behind `preface`, and has the answer judged.
 pub(super) async fn carry_out(
-    address: &Address,
+    dial: &Dial,
     preface: &[u8],
     datagram: &Datagram,
     progress: &mut Progress,
 ) -> Result<(), Failed> {
-    let (Address::Inet(address) | Address::Udp(address)) = address else {
+    let (Address::Inet(address) | Address::Udp(address)) = &dial.address else {
         return Err(Failed::Endpoint("a Unix socket takes no datagrams".to_owned()));
     };
-    let socket = connected(*address).await.map_err(|error| failed("before anything was asked", error))?;
+    let socket = connected(*address, dial.socket.as_deref()).await;
+    let socket = socket.map_err(|error| failed("before anything was asked", error))?;
     progress.connected = true;
     socket.send(&[preface, datagram.payload()].concat()).await.map_err(answered_by_icmp)?;
     let judgement = loop {
@@ -55,7 +59,12 @@ fn unless_nothing(found: io::Result<usize>) -> Result<Option<usize>, Failed> {
 }
 
 /// A socket that hears of this address only, errors included.
-async fn connected(address: SocketAddr) -> io::Result<UdpSocket> {
+async fn connected(address: SocketAddr, wanted: Option<&UpstreamSocket>) -> io::Result<UdpSocket> {
+    if let Some(wanted) = wanted {
+        let socket = UdpSocket::from_std(options::datagrams_to(address, wanted, None)?)?;
+        socket.connect(address).await?;
+        return Ok(socket);
+    }
     let any = match address {
         SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
         SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),

@@ -85,6 +85,7 @@ pub struct Registry {
     datagrams: Kept<Name, DatagramMetrics>,
     routes: Kept<RouteLabels, RouteMetrics>,
     streams: Kept<StreamLabels, StreamMetrics>,
+    flows: Kept<StreamLabels, StreamMetrics>,
     endpoints: Kept<EndpointLabels, EndpointMetrics>,
     endpoint_health: Kept<EndpointLabels, EndpointHealth>,
     pool_health: Kept<Name, PoolHealthMetrics>,
@@ -125,6 +126,7 @@ impl Registry {
             datagrams: Kept::default(),
             routes: Kept::default(),
             streams: Kept::default(),
+            flows: Kept::default(),
             endpoints: Kept::default(),
             endpoint_health: Kept::default(),
             pool_health: Kept::default(),
@@ -170,6 +172,13 @@ impl Registry {
     #[must_use]
     pub fn stream(&self, labels: &StreamLabels) -> Arc<StreamMetrics> {
         self.streams.get_or_make(labels.clone(), || StreamMetrics::new(self.workers, &self.bounds))
+    }
+
+    /// The counts of flows of datagrams from a listener to a pool, for those who keep a history: metrics tell
+    /// of flows by listener.
+    #[must_use]
+    pub fn flow(&self, labels: &StreamLabels) -> Arc<StreamMetrics> {
+        self.flows.get_or_make(labels.clone(), || StreamMetrics::new(self.workers, &self.bounds))
     }
 
     /// The counts of an endpoint, shown as `endpoint`; its requests in flight are read from `gauge`.
@@ -334,6 +343,8 @@ impl Registry {
         let endpoints = self.view_endpoints();
         route::expose(routes, listener::refused_requests(listeners.clone()), &mut out);
         listener::expose(listeners, &mut out);
+        // Nothing of them is shown here, and those that are gone have to be forgotten all the same.
+        let _ = self.flows.review();
         let streams = self.streams.review();
         stream::expose(streams.iter().map(|(labels, metrics)| (labels, &**metrics)), &mut out);
         let flows = self.datagrams.review();

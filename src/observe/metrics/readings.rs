@@ -12,7 +12,7 @@ use crate::observe::ended::{Fault, StreamResult};
 use crate::observe::shard::Shard;
 
 /// A route, of which each count is read when it is asked for. What a listener passes on unread to a pool is
-/// one as well, which has the listener's name: each of its connections that are over is a request.
+/// one as well, which has the listener's name: each of its connections or flows that are over is a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteReading<'a>(Of<'a>);
 
@@ -34,7 +34,7 @@ impl RouteReading<'_> {
     }
 
     /// How long they took, from the whole request head to the last byte of the response; of connections,
-    /// until the endpoint was connected to, for what comes after is up to both sides.
+    /// until the endpoint was connected to, for what comes after is up to both sides. Nothing of flows.
     #[must_use]
     pub fn durations(&self) -> Distribution {
         match self.0 {
@@ -89,10 +89,12 @@ impl Registry {
     /// is not to take long.
     pub fn each_route(&self, mut look: impl FnMut(&RouteLabels, RouteReading<'_>)) {
         self.routes.each(|labels, metrics| look(labels, RouteReading(Of::Requests(metrics))));
-        self.streams.each(|StreamLabels { listener, pool }, metrics| {
-            let (listener, route, pool) = (listener.clone(), listener.clone(), Some(pool.clone()));
-            look(&RouteLabels { listener, route, pool }, RouteReading(Of::Connections(metrics)));
-        });
+        for passed_on in [&self.streams, &self.flows] {
+            passed_on.each(|StreamLabels { listener, pool }, metrics| {
+                let (listener, route, pool) = (listener.clone(), listener.clone(), Some(pool.clone()));
+                look(&RouteLabels { listener, route, pool }, RouteReading(Of::Connections(metrics)));
+            });
+        }
     }
 
     /// Requests that were answered before a route was known, by class of status, from 1xx to 5xx.

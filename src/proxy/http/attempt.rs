@@ -25,7 +25,7 @@ use crate::limit::retry::Failed;
 use crate::model::field::Known;
 use crate::model::settings::{TryTimeout, UpstreamProtocol};
 use crate::model::{RequestHead, ResponseHead};
-use crate::net::connect::DialTimeouts;
+use crate::net::connect::{Dial, DialTimeouts};
 use crate::proxy::proxy_protocol::preface;
 use crate::upstream::Lease;
 use crate::upstream::connection::Http1Connection;
@@ -232,7 +232,7 @@ impl Forward<'_> {
     ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
         let purpose = if self.is_repeatable(&request.method) { Use::Repeatable } else { Use::Once };
-        let owner = self.owner();
+        let owner = self.owner(&endpoint.shared.dial);
         let pooled = if fresh.is_some() { None } else { endpoint.http1.take(purpose, owner, ambient::now()) };
         let connection = match pooled {
             Some(connection) => {
@@ -244,7 +244,7 @@ impl Forward<'_> {
                 let seat = lease.seat().map_err(ProxyError::Rejected)?;
                 let id = request.fields.get(Known::XRequestId);
                 let preface = || self.preface(id);
-                let private = private(&preface, owner);
+                let private = self.private(&preface, owner);
                 let (shard, timeouts) = (self.cx.worker.shard, self.dial_timeouts());
                 let opened = Box::pin(Http1Connection::open(lease, shard, timeouts, private, seat)).await?;
                 lease.connected(ambient::now());
@@ -266,7 +266,7 @@ impl Forward<'_> {
         let endpoint = Rc::clone(lease.endpoint());
         let id = request.fields.get(Known::XRequestId);
         let preface = || self.preface(id);
-        let private = private(&preface, self.owner());
+        let private = self.private(&preface, self.owner(&endpoint.shared.dial));
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request = head2::request_to(request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
         let limits = &self.pool.shared.settings.connections;
@@ -395,9 +395,15 @@ impl Forward<'_> {
         self.route.timeouts.idle.unwrap_or(self.pool.shared.settings.timeouts.idle)
     }
 
-    /// Whose connections to endpoints are, where these are told of clients.
-    fn owner(&self) -> Option<&Owner> {
-        self.pool.shared.settings.headers.map(|_| self.cx.live.owner())
+    /// Whose connections to an endpoint are, where it is told of clients or takes us for them.
+    fn owner(&self, dial: &Dial) -> Option<&Owner> {
+        let is_told = self.pool.shared.settings.headers.is_some();
+        (is_told || dial.is_transparent()).then(|| self.cx.live.owner())
+    }
+
+    /// There is something to tell where there is an owner.
+    fn private<'b>(&self, preface: &'b dyn Fn() -> Vec<u8>, owner: Option<&'b Owner>) -> Private<'b> {
+        Private { preface: owner.map(|_| preface), source: self.cx.peer.ip, owner }
     }
 
     /// What an endpoint is told of the client as a connection is opened; empty where it is told nothing.
@@ -413,11 +419,6 @@ impl Forward<'_> {
             tls_handshake: pool.tls_handshake,
         }
     }
-}
-
-/// There is something to tell where there is an owner.
-fn private<'a>(preface: &'a dyn Fn() -> Vec<u8>, owner: Option<&'a Owner>) -> Private<'a> {
-    Private { preface: owner.map(|_| preface), owner }
 }
 
 /// Interim responses that an endpoint may send for one request.

@@ -143,7 +143,8 @@ impl<'a> Opening<'a> {
         let headers = self.pool.shared.settings.headers;
         let own = || client.socket().local_addr();
         let preface = headers.map(|headers| preface(&self.arrival.live, headers, None, own));
-        let onward = Onward { preface: preface.as_deref().unwrap_or_default(), source: self.arrival.client };
+        let source = self.arrival.client.map(|client| client.ip());
+        let onward = Onward { preface: preface.as_deref().unwrap_or_default(), source };
         let dialled = dial(&endpoint.dial, timeouts, &onward, &lease.connects()).await;
         let stream = dialled.map_err(Unopened::Dial)?;
         Ok((stream, OpenConnection::new(Arc::clone(endpoint), self.arrival.worker.shard, seat)))

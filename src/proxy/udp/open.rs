@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::{AbortHandle, spawn_local};
 
@@ -24,11 +24,13 @@ use crate::model::settings::Priority;
 use crate::model::{Address, Name, RequestHead};
 use crate::net::udp::{Outlet, Parcel};
 use crate::observe::connections::Protocol;
-use crate::observe::metrics::{DatagramMetrics, Lost, Shard};
+use crate::observe::ended::StreamResult;
+use crate::observe::metrics::{DatagramMetrics, Lost, Shard, StreamMetrics};
 use crate::proxy::Worker;
 use crate::proxy::admit::draw;
 use crate::proxy::worker::Registered;
 use crate::upstream::pool::Alarm;
+use crate::upstream::service::StreamBranch;
 use crate::upstream::{Choosing, Lease, Local, LocalPool, NoPick, OwnedPermit, OwnedTrial};
 
 /// What is kept with a flow.
@@ -42,6 +44,7 @@ pub(super) struct Upstream {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) metrics: Arc<DatagramMetrics>,
+    pub(super) counted: Arc<StreamMetrics>,
     pub(super) pool: Name,
     /// What its endpoints are told of the client, if anything.
     pub(super) introduction: Option<Introduction>,
@@ -80,6 +83,25 @@ impl Flows {
     ) -> Result<(), Lost> {
         let entry = Entry::new(&self.worker, came)?;
         let branch = came.service.split.branch(client_draw(came.peer.client)).ok_or(Lost::NoEndpoint)?;
+        let prepared = self.prepare(came, branch, entry);
+        branch.metrics.begin(self.worker.shard);
+        let upstream = prepared.inspect_err(|why| {
+            branch.metrics.end(self.worker.shard, unopened(*why), Duration::ZERO);
+        })?;
+        let opened = table.open(&came.peer, upstream, datagrams(parcel), came.now);
+        came.service.metrics.opened(self.worker.shard);
+        if let Some(evicted) = &opened.evicted {
+            self.ended(evicted);
+        }
+        let sent = self.set_out(table, came, opened.id, parcel);
+        if opened.then == Then::Close {
+            self.close(table, opened.id, Cause::Complete);
+        }
+        sent
+    }
+
+    /// What a flow that takes this branch is to have.
+    fn prepare(&self, came: &Came<'_>, branch: &StreamBranch, entry: Entry) -> Result<Upstream, Lost> {
         let pool = came.view.local.pools.get(branch.pool).ok_or(Lost::NoEndpoint)?;
         let reject = |why: Rejection| pool.shared.guard.metrics.rejected(self.worker.shard, why);
         let passed = pool.shared.guard.pass_owned(Priority::default(), came.now, draw);
@@ -95,6 +117,7 @@ impl Flows {
         registered.live().protocol.set(Protocol::Udp);
         let seat = Rc::new(Seat {
             metrics: Arc::clone(&came.service.metrics),
+            counted: Arc::clone(&branch.metrics),
             pool: pool.shared.settings.name.clone(),
             introduction: pool.shared.settings.headers.and_then(Introduction::new),
             trial: RefCell::new(trial.map(|trial| (trial, Arc::clone(&pool.shared.alarm)))),
@@ -102,16 +125,7 @@ impl Flows {
             _permit: permit,
             _entry: entry,
         });
-        let opened = table.open(&came.peer, Upstream { seat, way }, datagrams(parcel), came.now);
-        came.service.metrics.opened(self.worker.shard);
-        if let Some(evicted) = &opened.evicted {
-            self.ended(evicted);
-        }
-        let sent = self.set_out(table, came, opened.id, parcel);
-        if opened.then == Then::Close {
-            self.close(table, opened.id, Cause::Complete);
-        }
-        sent
+        Ok(Upstream { seat, way })
     }
 
     /// Takes a flow to another endpoint, if there is one, and sends a parcel there.
@@ -272,6 +286,15 @@ fn pick(pool: &LocalPool, came: &Came<'_>, tried: &[usize]) -> Result<Lease, Los
         NoPick::None => Lost::NoEndpoint,
         NoPick::Full(_) => Lost::Limited,
     })
+}
+
+/// What became of a flow that could not be opened.
+fn unopened(why: Lost) -> StreamResult {
+    match why {
+        Lost::NoEndpoint => StreamResult::NoEndpoint,
+        Lost::Limited => StreamResult::Rejected,
+        _ => StreamResult::ConnectFailed,
+    }
 }
 
 /// The same for all flows of a client's address and port, so that they are divided alike when they have
