@@ -171,6 +171,41 @@ fn a_hello_may_come_byte_by_byte_and_be_of_64_kib() {
 }
 
 #[test]
+fn the_access_log_tells_of_those_who_are_for_no_pool() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = format!("access_log = {{ format = \"json\", path = \"{}\" }}", path.display());
+    let lines = format!("timeouts = {{ client_hello = \"300ms\" }}\n{log}\n");
+    let (entry, nobody) = (entry(&["a.example"], "pool = \"a\""), "127.0.0.1:9".parse().unwrap());
+    let proxy = front(&Pki::new(), &format!("{lines}{entry}"), &pool("a", nobody));
+    let logged = || std::fs::read_to_string(&path).unwrap_or_default();
+    let other = hello("b.example", &[], 1 << 14);
+    for (place, (sent, leaves, result)) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], false, "malformed"),
+        (&other[..20], false, "malformed"),
+        (&other[..20], true, "client_reset"),
+        (&other, false, "denied"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Link::to(proxy.address("front"));
+        client.send(sent);
+        if leaves {
+            client.finish();
+        }
+        client.rest();
+        eventually("the line is there", || logged().lines().count() > place);
+        let last = logged().lines().last().unwrap().to_owned();
+        assert!(
+            last.contains(&format!(r#""result":"{result}""#)) && last.contains(r#""pool":null"#),
+            "{last}"
+        );
+    }
+    assert!(logged().lines().last().unwrap().ends_with(r#""sni":"b.example"}"#), "{}", logged());
+}
+
+#[test]
 fn those_who_do_not_begin_tls_are_closed_and_counted() {
     let origin = repeats("never");
     let lines =

@@ -362,6 +362,20 @@ fn the_access_log_says_why_there_was_no_connection() {
 }
 
 #[test]
+fn the_access_log_tells_of_who_was_not_let_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let log = format!("access_log = {{ format = \"json\", path = \"{}\" }}", path.display());
+    let proxy = start(&[repeats("").address()], &format!("deny = [\"127.0.0.0/8\"]\n{log}"), "");
+    connect(&proxy).rest();
+    let line = || std::fs::read_to_string(&path).unwrap_or_default();
+    eventually("the line is there", || line().ends_with('\n'));
+    for said in [r#""client":"127.0.0.1""#, r#""pool":null"#, r#""result":"denied""#] {
+        assert!(line().contains(said), "{}", line());
+    }
+}
+
+#[test]
 fn transparent_pools_are_connected_to_from_the_clients_address() {
     let privileged = rustix::thread::capabilities(None)
         .is_ok_and(|own| own.effective.contains(rustix::thread::CapabilitySet::NET_ADMIN));

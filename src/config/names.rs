@@ -83,4 +83,12 @@ impl Names {
             sink.report(Problem::new(&taken.path, Some(taken.span.clone()), fault).warning());
         }
     }
+
+    /// Warns of the thing at `index`, with a remedy.
+    pub(super) fn warn_of(&self, index: usize, fault: &str, remedy: &str, sink: &Sink) {
+        for taken in self.taken.iter().filter(|taken| taken.index == index) {
+            let problem = Problem::new(&taken.path, Some(taken.span.clone()), fault);
+            sink.report(problem.hint(remedy).warning());
+        }
+    }
 }

@@ -1,11 +1,14 @@
 //! `proxy_protocol` of listeners and pools: whose word is taken for who a client is, and who is told.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::model::options::{OneOf, Options};
+use super::plan::{ListenerPlan, ServicePlan};
+use super::pool::Pools;
+use crate::model::options::{OneOf, Options, Sink};
 use crate::model::settings::{HeaderValues, HeaderVersion, HeadersIn, HeadersOut};
 
 /// How a listener takes headers.
@@ -41,7 +44,7 @@ pub(super) fn incoming(options: &Options<'_>, trusted: &[IpNet], timeout: Durati
 /// Reports the key where there are no connections.
 pub(super) fn none_of_datagrams(options: &Options<'_>) {
     if options.given("proxy_protocol").is_some() {
-        let hint = "leave it out; a pool can still tell its endpoints with its own `proxy_protocol`";
+        let hint = "leave it out: clients are those whom datagrams come from";
         options.problem("proxy_protocol", "udp listeners take no PROXY protocol", Some(hint.into()));
     }
 }

@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -293,6 +294,12 @@ impl Conn {
     pub fn rest(&self) {
         self.outbox.borrow_mut().pipe = None;
         self.outbox.borrow_mut().copied.shrink_to(IDLE_KEPT);
+    }
+
+    /// The address of our end; `None` for Unix sockets.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.borrow().socket().local_addr()
     }
 
     /// Bytes received so far, payload of TLS.

@@ -10,14 +10,17 @@ mod tests;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::io::Interest;
+use tokio::time::{Sleep, sleep};
 
 use self::lane::{Fault, Lane};
 use self::quiet::Quiet;
-use super::stream::Stream;
+use super::stream::{Socket, Stream};
 
 /// The two streams that are joined.
 #[derive(Debug)]
@@ -92,18 +95,17 @@ pub enum End {
 /// `progress`.
 ///
 /// A stream whose other side was reset or failed ends in a reset, and so do both when they are cut
-/// off with bytes under way; otherwise they are closed.
+/// off with bytes under way, be it that this is dropped; otherwise they are closed.
 pub async fn relay(
-    mut pair: Pair,
+    pair: Pair,
     limits: &Limits,
     progress: &Progress,
     mut told: impl FnMut(&mut Context<'_>) -> Poll<()>,
 ) -> End {
-    let mut lanes =
-        Lanes { up: Lane::new(std::mem::take(&mut pair.first)), down: Lane::default(), fault: None };
+    let mut joined = Joined::new(pair);
     let mut quiet = Quiet::new(limits);
     let end = poll_fn(|cx| {
-        if let Poll::Ready(end) = lanes.poll(&mut pair, progress, cx) {
+        if let Poll::Ready(end) = joined.poll(progress, cx) {
             return Poll::Ready(end);
         }
         if told(cx).is_ready() {
@@ -113,42 +115,63 @@ pub async fn relay(
     })
     .await;
     match end {
-        End::Done => {}
-        End::Reset(Side::Client) | End::Broken(Side::Client, _) => pair.endpoint.reset_on_drop(),
-        End::Reset(Side::Endpoint) | End::Broken(Side::Endpoint, _) => pair.client.reset_on_drop(),
-        End::Idle | End::Expired | End::Told => {
-            if lanes.up.is_holding() || lanes.down.is_holding() {
-                pair.client.reset_on_drop();
-                pair.endpoint.reset_on_drop();
-            }
-        }
+        End::Reset(Side::Client) | End::Broken(Side::Client, _) => joined.pair.endpoint.reset_on_drop(),
+        End::Reset(Side::Endpoint) | End::Broken(Side::Endpoint, _) => joined.pair.client.reset_on_drop(),
+        End::Done | End::Idle | End::Expired | End::Told => {}
     }
     end
 }
 
-/// Both directions.
+/// Both streams and both directions.
 #[derive(Debug)]
-struct Lanes {
+struct Joined {
+    pair: Pair,
     up: Lane,
     down: Lane,
     /// Who takes no bytes any more. What it sent before is passed on all the same.
     fault: Option<(Side, io::Error)>,
+    /// When it is looked at again whether the side is still there that has nothing more to say.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
-impl Lanes {
-    fn poll(&mut self, pair: &mut Pair, progress: &Progress, cx: &mut Context<'_>) -> Poll<End> {
+impl Joined {
+    fn new(mut pair: Pair) -> Self {
+        let up = Lane::new(std::mem::take(&mut pair.first));
+        Self { pair, up, down: Lane::default(), fault: None, look: None }
+    }
+
+    fn poll(&mut self, progress: &Progress, cx: &mut Context<'_>) -> Poll<End> {
+        let pair = &mut self.pair;
         let up = self.up.poll(&mut pair.client, &mut pair.endpoint, &progress.up, cx);
         if let Some(end) = self.noted(up, Side::Client, Side::Endpoint) {
             return Poll::Ready(end);
         }
+        let pair = &mut self.pair;
         let down = self.down.poll(&mut pair.endpoint, &mut pair.client, &progress.down, cx);
         if let Some(end) = self.noted(down, Side::Endpoint, Side::Client) {
             return Poll::Ready(end);
         }
-        if !(self.up.is_over() && self.down.is_over()) {
-            return Poll::Pending;
+        match (self.up.is_over(), self.down.is_over()) {
+            (false, false) => return Poll::Pending,
+            (true, false) => return self.poll_left(Side::Client, cx),
+            (false, true) => return self.poll_left(Side::Endpoint, cx),
+            (true, true) => {}
         }
         Poll::Ready(self.fault.take().map_or(End::Done, |(side, error)| End::of(side, error)))
+    }
+
+    /// Ready once the side that has said all resets its connection: it is not read any more, and nothing
+    /// else would show it before there is something to write to it.
+    fn poll_left(&mut self, side: Side, cx: &mut Context<'_>) -> Poll<End> {
+        let stream = if side == Side::Client { &self.pair.client } else { &self.pair.endpoint };
+        loop {
+            let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK_INTERVAL)));
+            ready!(look.as_mut().poll(cx));
+            if has_failed(stream) {
+                return Poll::Ready(End::Reset(side));
+            }
+            look.set(sleep(LOOK_INTERVAL));
+        }
     }
 
     /// Takes note of how a direction fares; gives the end if that is one.
@@ -167,6 +190,16 @@ impl Lanes {
     }
 }
 
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // What was read is lost: an end would say that there was no more.
+        if self.up.is_holding() || self.down.is_holding() {
+            self.pair.client.reset_on_drop();
+            self.pair.endpoint.reset_on_drop();
+        }
+    }
+}
+
 impl End {
     fn of(side: Side, error: io::Error) -> Self {
         match error.kind() {
@@ -178,3 +211,14 @@ impl End {
         }
     }
 }
+
+/// Whether the socket below has an error, as far as the runtime knows. It takes no system call.
+fn has_failed(stream: &Stream) -> bool {
+    match stream.socket() {
+        Socket::Tcp(tcp) => tcp.try_io(Interest::ERROR, || Ok(())).is_ok(),
+        Socket::Unix(unix) => unix.try_io(Interest::ERROR, || Ok(())).is_ok(),
+    }
+}
+
+/// How often it is looked at whether whoever has said all is still there.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);

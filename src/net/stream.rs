@@ -1,7 +1,8 @@
 //! One type for every byte stream: TCP or Unix, plain or TLS, from clients or to endpoints.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -31,6 +32,17 @@ pub enum Stream {
     ClientTls(Box<client::TlsStream<Socket>>),
 }
 
+impl Socket {
+    /// The address of our end; `None` for Unix sockets.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl Stream {
     /// The socket below it.
     #[must_use]
@@ -55,13 +67,14 @@ impl Stream {
 #[derive(Debug)]
 pub struct Rewound {
     first: Bytes,
-    rest: Stream,
-    traffic: Rc<Traffic>,
+    rest: Rc<Traffic>,
 }
 
-/// Bytes that went over a stream, payload of TLS, since they were last asked for.
-#[derive(Debug, Default)]
+/// A stream that something else reads and writes, and the bytes that went over it, payload of TLS, since
+/// they were last asked for.
+#[derive(Debug)]
 pub struct Traffic {
+    stream: RefCell<Stream>,
     received: Cell<u64>,
     sent: Cell<u64>,
 }
@@ -70,15 +83,16 @@ impl Rewound {
     /// Reads `first`, then from `rest`.
     #[must_use]
     pub fn new(first: Bytes, rest: Stream) -> Self {
-        let traffic = Traffic::default();
-        traffic.received.set(first.len() as u64);
-        Self { first, rest, traffic: Rc::new(traffic) }
+        let received = Cell::new(first.len() as u64);
+        let rest = Traffic { stream: RefCell::new(rest), received, sent: Cell::default() };
+        Self { first, rest: Rc::new(rest) }
     }
 
-    /// What counts its bytes, to be kept beside whatever takes the stream.
+    /// What counts its bytes, to be kept beside whatever takes the stream. The socket is open for as long as
+    /// either is kept.
     #[must_use]
     pub fn traffic(&self) -> Rc<Traffic> {
-        Rc::clone(&self.traffic)
+        Rc::clone(&self.rest)
     }
 }
 
@@ -93,6 +107,17 @@ impl Traffic {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received.get()
+    }
+
+    /// The address of our end; `None` for Unix sockets.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.stream.borrow().socket().local_addr()
+    }
+
+    /// Does something with the stream, which nothing else has borrowed: it is passed to nobody.
+    fn with<T>(&self, act: impl FnOnce(Pin<&mut Stream>) -> T) -> T {
+        act(Pin::new(&mut self.stream.borrow_mut()))
     }
 
     fn wrote(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -181,9 +206,9 @@ impl AsyncRead for Rewound {
     ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             let before = buf.filled().len();
-            let read = Pin::new(&mut self.rest).poll_read(cx, buf);
+            let read = self.rest.with(|stream| stream.poll_read(cx, buf));
             let n = buf.filled().len().saturating_sub(before) as u64;
-            self.traffic.received.set(self.traffic.received.get() + n);
+            self.rest.received.set(self.rest.received.get() + n);
             return read;
         }
         let n = self.first.len().min(buf.remaining());
@@ -194,29 +219,29 @@ impl AsyncRead for Rewound {
 }
 
 impl AsyncWrite for Rewound {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.rest).poll_write(cx, buf);
-        self.traffic.wrote(written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = self.rest.with(|stream| stream.poll_write(cx, buf));
+        self.rest.wrote(written)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.rest).poll_write_vectored(cx, bufs);
-        self.traffic.wrote(written)
+        let written = self.rest.with(|stream| stream.poll_write_vectored(cx, bufs));
+        self.rest.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.rest).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.rest.with(|stream| stream.poll_flush(cx))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.rest).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.rest.with(|stream| stream.poll_shutdown(cx))
     }
 }

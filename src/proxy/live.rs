@@ -4,7 +4,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::ptr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
@@ -12,6 +12,8 @@ use std::time::Instant;
 use super::passage::Passage;
 use super::proxy_protocol::Introduced;
 use super::{Listening, Worker};
+use crate::net::http1::Conn;
+use crate::net::stream::Traffic;
 use crate::observe::connections::{Connection, Protocol, Request};
 use crate::upstream::owner::Owner;
 use crate::upstream::{Local, LocalEndpoint, Route};
@@ -25,7 +27,9 @@ pub struct Live {
     peer: Cell<Option<SocketAddr>>,
     introduced: OnceCell<Rc<Introduced>>,
     owner: OnceCell<Owner>,
-    since: Instant,
+    reach: OnceCell<Reach>,
+    /// When it was accepted.
+    pub(super) since: Instant,
     /// What it speaks.
     pub protocol: Cell<Protocol>,
     tls: OnceCell<Tls>,
@@ -36,14 +40,21 @@ pub struct Live {
     waker: RefCell<Option<Waker>>,
 }
 
-/// What was agreed on by TLS.
+/// Where its socket is, for questions that few connections are asked.
+#[derive(Debug)]
+pub(super) enum Reach {
+    Http1(Weak<Conn>),
+    Http2(Weak<Traffic>),
+}
+
+/// What was agreed on by TLS, or, where it does not end here, what the client asks for.
 #[derive(Debug)]
 pub struct Tls {
     /// The version, as in `TLSv1.3`.
     pub version: Option<&'static str>,
     /// The server name that the client indicated.
     pub sni: Option<Box<str>>,
-    /// The protocol above it, as in `h2`.
+    /// The protocol above it, as in `h2`: the one that was agreed on, or the client's favourite.
     pub alpn: Option<Box<[u8]>>,
 }
 
@@ -89,6 +100,7 @@ impl Live {
             peer: Cell::new(peer),
             introduced: OnceCell::new(),
             owner: OnceCell::new(),
+            reach: OnceCell::new(),
             since,
             protocol: Cell::default(),
             tls: OnceCell::new(),
@@ -145,6 +157,21 @@ impl Live {
     #[must_use]
     pub fn owner(&self) -> &Owner {
         self.owner.get_or_init(Owner::default)
+    }
+
+    /// Its socket is there.
+    pub(super) fn reached(&self, reach: Reach) {
+        // It stays there.
+        let _ = self.reach.set(reach);
+    }
+
+    /// The address of our end, which the system is asked for. `None` for Unix sockets, and where no HTTP is
+    /// spoken.
+    pub(super) fn local_addr(&self) -> Option<SocketAddr> {
+        match self.reach.get()? {
+            Reach::Http1(conn) => conn.upgrade()?.local_addr(),
+            Reach::Http2(traffic) => traffic.upgrade()?.local_addr(),
+        }
     }
 
     /// A request begins at `now`, under `local`.

@@ -1,7 +1,7 @@
 //! Who a client is by the word of a proxy before us, and in which words endpoints are told. Whose word is
 //! taken is the listener's settings; the form of a header is `wire`'s.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::{Arrival, Live};
@@ -12,7 +12,7 @@ use crate::net::stream::Socket;
 use crate::observe::metrics::Introduction;
 use crate::upstream::Listener;
 use crate::wire::proxy_protocol::v2::{Style, Transport};
-use crate::wire::proxy_protocol::{Ends, Header, Told, ToldTls, v1, v2};
+use crate::wire::proxy_protocol::{Ends, Header, Told, ToldTls, canonical, v1, v2};
 
 /// What is known of a connection besides its ends as they are.
 #[derive(Debug, Default)]
@@ -58,20 +58,21 @@ pub(super) async fn introduce(
     (result == Introduction::Read).then_some(())
 }
 
-/// Notes what the client connected to, for endpoints that are told.
-pub(super) fn note_destination(live: &Live, socket: &Socket) {
-    let Socket::Tcp(socket) = socket else { return };
-    if live.introduced().is_none() {
-        let introduced = Introduced { destination: socket.local_addr().ok(), told: Told::default() };
-        live.introduce(Rc::new(introduced));
-    }
-}
-
-/// The bytes that tell an endpoint of a client, `id` being that of the request, if it is one.
+/// The bytes that tell an endpoint of a client, `id` being that of the request, if it is one. The address of
+/// our end is asked for with `own` where nobody told what the client connected to.
 #[must_use]
-pub(super) fn preface(live: &Live, headers: HeadersOut, id: Option<&[u8]>) -> Vec<u8> {
+pub(super) fn preface(
+    live: &Live,
+    headers: HeadersOut,
+    id: Option<&[u8]>,
+    own: impl FnOnce() -> Option<SocketAddr>,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL);
-    let ends = live.peer().map(|source| Ends { source, destination: destination(live, source) });
+    let told_of = live.introduced().and_then(|introduced| introduced.destination);
+    let ends = live.peer().and_then(|source| {
+        let destination = told_of.or_else(own)?;
+        Some(Ends { source, destination })
+    });
     match headers.version {
         HeaderVersion::V1 => v1::encode(ends, &mut out),
         HeaderVersion::V2 => {
@@ -85,7 +86,6 @@ pub(super) fn preface(live: &Live, headers: HeadersOut, id: Option<&[u8]>) -> Ve
 
 /// Takes over what `header` says.
 fn adopt(arrival: &mut Arrival, header: Header) {
-    let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
     let mut introduced = Introduced { destination: None, told: header.told };
     if let Some(ends) = header.ends {
         let client = canonical(ends.source);
@@ -103,15 +103,6 @@ fn of_error(error: &ReadError) -> Introduction {
         ReadError::Timeout(_) => Introduction::Late,
         ReadError::Malformed(_) => Introduction::Malformed,
     }
-}
-
-/// What the client connected to. That is unknown where nobody was to be told when it did.
-fn destination(live: &Live, source: SocketAddr) -> SocketAddr {
-    let known = live.introduced().and_then(|introduced| introduced.destination);
-    known.unwrap_or_else(|| {
-        let any = if source.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        SocketAddr::new(any, 0)
-    })
 }
 
 fn told(live: &Live, headers: HeadersOut, id: Option<&[u8]>) -> Told {

@@ -10,10 +10,12 @@ use bytes::Bytes;
 use super::http::{self, Refused};
 use super::proxy_protocol::{self, Introduced};
 use super::tls::Handed;
+use super::told::told_of_none;
 use super::{Listening, Live, Worker, tcp, tls};
 use crate::ambient;
 use crate::limit::Refusal;
 use crate::net::stream::Socket;
+use crate::observe::ended::StreamResult;
 use crate::observe::metrics::ListenerMetrics;
 use crate::observe::panics::{Panicked, Place, contain};
 use crate::upstream::snapshot::Entered;
@@ -41,7 +43,7 @@ pub fn serve(
     peer: Option<SocketAddr>,
 ) -> impl Future<Output = ()> {
     let registered = worker.register(&listening, peer);
-    let entrance = Entrance::new(&worker, &listening, socket, peer);
+    let entrance = Entrance::new(&worker, registered.live(), socket);
     async move {
         registered.attend().await;
         match entrance {
@@ -73,17 +75,18 @@ pub fn serve(
 /// Learns who the client is, where that is told, and serves it. Gives what another listener is to serve.
 async fn let_in(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> Option<Handed> {
     if let Some(headers) = &listener.headers {
-        Box::pin(proxy_protocol::introduce(&mut arrival, &listener, headers, &socket)).await?;
+        let introduced = Box::pin(proxy_protocol::introduce(&mut arrival, &listener, headers, &socket)).await;
+        if introduced.is_none() {
+            told_of_none(&arrival.worker, &listener, &arrival.live, StreamResult::Malformed);
+            return None;
+        }
         let client = arrival.client.map(|client| client.ip());
         if let Err(why) = listener.door.pass(client, ambient::now) {
-            if let Some(refused) = Refused::new(&arrival.worker, &listener, socket, why) {
+            if let Some(refused) = turn_away(&arrival.worker, &arrival.live, &listener, socket, why) {
                 Box::pin(refused.tell()).await;
             }
             return None;
         }
-    }
-    if arrival.worker.local().snapshot.tells_of_clients {
-        proxy_protocol::note_destination(&arrival.live, &socket);
     }
     accepted(arrival, listener, socket).await
 }
@@ -95,16 +98,21 @@ async fn take_over(worker: Rc<Worker>, handed: Handed, introduced: Option<Rc<Int
     let Handed { socket, first, client, .. } = handed;
     let registered = worker.register(&listening, client);
     registered.attend().await;
-    let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, &listening, socket, client) else {
+    let Entrance::Open(entry, socket, listener) = Entrance::new(&worker, registered.live(), socket) else {
         return;
     };
     // Who the client is, the first has learnt.
-    let has_passed = listener.headers.is_none()
-        || listener.door.pass(client.map(|client| client.ip()), ambient::now).is_ok();
+    if listener.headers.is_some()
+        && let Err(why) = listener.door.pass(client.map(|client| client.ip()), ambient::now)
+    {
+        // It began TLS, so that there is no way to tell it.
+        drop(turn_away(&worker, registered.live(), &listener, socket, why));
+        return;
+    }
     if let Some(introduced) = introduced {
         registered.live().introduce(introduced);
     }
-    if listener.tls.is_some() && has_passed {
+    if listener.tls.is_some() {
         let (arriving, live) = (Rc::clone(&worker), Rc::clone(registered.live()));
         let arrival = Arrival { worker: arriving, live, client, first };
         if let Err(panic) = contain(Place::Connection, pin!(accepted(arrival, listener, socket))).await {
@@ -125,6 +133,18 @@ async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> 
         Service::Udp(_) => {}
     }
     None
+}
+
+/// Has it counted and logged that a connection is refused. Gives what is to be told of it, if it is.
+fn turn_away(
+    worker: &Rc<Worker>,
+    live: &Live,
+    listener: &Listener,
+    socket: Socket,
+    why: Refusal,
+) -> Option<Refused> {
+    told_of_none(worker, listener, live, StreamResult::Denied);
+    Refused::new(worker, listener, socket, why)
 }
 
 fn tell(panic: &Panicked, worker: &Rc<Worker>, listening: &Listening, peer: Option<SocketAddr>) {
@@ -149,12 +169,12 @@ enum Entrance {
 }
 
 impl Entrance {
-    fn new(worker: &Rc<Worker>, listening: &Listening, socket: Socket, peer: Option<SocketAddr>) -> Self {
-        let local = listening.local(worker);
-        let Some(listener) = local.snapshot.listener(listening.id) else { return Self::Closed };
-        match Entry::new(worker, listener, peer) {
+    fn new(worker: &Rc<Worker>, live: &Live, socket: Socket) -> Self {
+        let local = live.listening.local(worker);
+        let Some(listener) = local.snapshot.listener(live.listening.id) else { return Self::Closed };
+        match Entry::new(worker, listener, live.peer()) {
             Ok(entry) => Self::Open(entry, socket, Arc::clone(listener)),
-            Err(why) => Refused::new(worker, listener, socket, why).map_or(Self::Closed, Self::Refused),
+            Err(why) => turn_away(worker, live, listener, socket, why).map_or(Self::Closed, Self::Refused),
         }
     }
 }

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use self::open::{Opened, Opening};
 use super::handshake::end_tls;
 use super::passage::{Passage, Passing};
+use super::told::told_of_none;
 use super::{Arrival, Live};
 use crate::ambient;
 use crate::health::{Failure, Outcome};
@@ -49,7 +50,9 @@ pub(super) async fn accepted(mut arrival: Arrival, listener: Arc<Listener>, sock
     } else {
         Some(Stream::Plain(socket))
     };
-    let Some(stream) = stream else { return };
+    let Some(stream) = stream else {
+        return told_of_none(&arrival.worker, &listener, &arrival.live, StreamResult::Malformed);
+    };
     let accepted = Accepted { stream, first: Bytes::new(), begun };
     pass(arrival, &listener, (&service.split, &service.timeouts), accepted).await;
 }
@@ -153,4 +156,21 @@ fn settle(end: &End, passage: &Passage, lease: &Lease) {
         _ => Outcome::Cancelled,
     };
     lease.finish(outcome, ambient::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Sleep;
+
+    use super::*;
+
+    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_takes_little_memory() {
+        let parts = [size_of_future(accepted), size_of::<Passage>(), size_of::<Sleep>()];
+        assert!(parts.iter().sum::<usize>() < 2 * 1024, "{parts:?}");
+    }
 }

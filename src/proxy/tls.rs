@@ -12,9 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::live::Tls;
 use super::tcp::{self, Accepted};
+use super::told::told_of_none;
 use super::{Arrival, Live};
 use crate::ambient;
 use crate::net::stream::{Socket, Stream};
+use crate::observe::ended::StreamResult;
 use crate::observe::metrics::HelloResult;
 use crate::upstream::service::{TlsService, TlsTarget};
 use crate::upstream::{Listener, Service};
@@ -49,6 +51,7 @@ pub(super) async fn accepted(
         Ok(read) => read,
         Err(error) => {
             listener.metrics.hello(shard, error.result());
+            told_of_none(&arrival.worker, &listener, &arrival.live, error.ended());
             let error = &error as &dyn std::error::Error;
             tracing::debug!(listener = %listener.name, error, "there was no ClientHello");
             return None;
@@ -67,6 +70,7 @@ pub(super) async fn accepted(
         }
         None => {
             listener.metrics.hello(shard, HelloResult::Unmatched);
+            told_of_none(&arrival.worker, &listener, &arrival.live, StreamResult::Denied);
             // There is room for it in a socket to which nothing was written, or the client is gone.
             let _ = socket.write_all(&UNRECOGNIZED_NAME).await;
             None
@@ -79,7 +83,8 @@ fn target<'a>(service: &'a TlsService, hello: ClientHello, live: &Rc<Live>) -> O
     let offers = |protocol: &[u8]| hello.alpn.offers(protocol);
     let target = service.sni.find(hello.server_name.as_deref(), offers).or(service.otherwise.as_ref());
     if !matches!(target, Some(TlsTarget::Listener(_))) {
-        live.secured(Tls { version: None, sni: hello.server_name, alpn: None });
+        let alpn = hello.alpn.iter().next().map(Into::into);
+        live.secured(Tls { version: None, sni: hello.server_name, alpn });
     }
     target
 }
@@ -104,6 +109,13 @@ impl Unread {
             Self::Malformed(_) => HelloResult::Malformed,
             Self::Closed(_) => HelloResult::Closed,
             Self::TimedOut => HelloResult::TimedOut,
+        }
+    }
+
+    fn ended(&self) -> StreamResult {
+        match self {
+            Self::Malformed(_) | Self::TimedOut => StreamResult::Malformed,
+            Self::Closed(_) => StreamResult::ClientReset,
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::owner::{Owned, Private};
 use super::places::Seat;
 use super::{Endpoint, Lease};
-use crate::net::connect::{DialError, DialTimeouts, dial};
+use crate::net::connect::{DialError, DialTimeouts, Onward, dial};
 use crate::net::http1::Conn;
 use crate::observe::metrics::Shard;
 
@@ -72,7 +72,9 @@ impl Http1Connection {
         seat: Seat,
     ) -> Result<Self, DialError> {
         let endpoint = &lease.endpoint().shared;
-        let stream = dial(&endpoint.dial, timeouts, &private.onward, &lease.connects()).await?;
+        let preface = private.preface();
+        let onward = Onward { preface: &preface, source: None };
+        let stream = dial(&endpoint.dial, timeouts, &onward, &lease.connects()).await?;
         let open = OpenConnection::new(Arc::clone(endpoint), shard, seat);
         let conn = Rc::new(Conn::new(stream, Bytes::new()));
         Ok(Self {

@@ -20,7 +20,7 @@ use super::places::Seat;
 use super::{Lease, LocalEndpoint};
 use crate::ambient;
 use crate::limit::Rejection;
-use crate::net::connect::{DialError, DialTimeouts, dial};
+use crate::net::connect::{DialError, DialTimeouts, Onward, dial};
 use crate::net::stream::Rewound;
 use crate::observe::panics::{Place, contain};
 
@@ -96,8 +96,9 @@ impl Http2Pool {
     }
 
     /// The right to a stream for a request under `lease`, on an open connection if one has room, whose
-    /// number is at least `from` and that the owner may use: whoever has met a dead connection wants none of its age. Where no
-    /// more connections may be opened, those that are there take more streams than `limit`.
+    /// number is at least `from` and that the owner may use: whoever has met a dead connection wants none
+    /// of its age. Where no more connections may be opened, those that are there take more streams than
+    /// `limit`.
     ///
     /// # Errors
     /// When a connection had to be opened and could not be.
@@ -288,7 +289,9 @@ async fn connect(
     timeouts: DialTimeouts,
 ) -> Result<Http2Connection, OpenError> {
     let endpoint: &LocalEndpoint = lease.endpoint();
-    let stream = dial(&endpoint.shared.dial, timeouts, &private.onward, &lease.connects()).await?;
+    let preface = private.preface();
+    let onward = Onward { preface: &preface, source: None };
+    let stream = dial(&endpoint.shared.dial, timeouts, &onward, &lease.connects()).await?;
     let stream = Rewound::new(Bytes::new(), stream);
     let open = OpenConnection::new(Arc::clone(&endpoint.shared), endpoint.shard, seat);
     let traffic = stream.traffic();

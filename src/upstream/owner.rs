@@ -1,11 +1,10 @@
 //! Whose a connection to an endpoint is, where it was opened in the name of one client: what the endpoint
 //! was told of that client holds for nobody else. Does not know who clients are.
 
+use std::fmt;
 use std::rc::{Rc, Weak};
 
 use tokio::sync::Mutex;
-
-use crate::net::connect::Onward;
 
 /// A client's connection, as the owner of connections to endpoints. They outlive it by little.
 #[derive(Debug, Default)]
@@ -15,13 +14,28 @@ pub struct Owner(Rc<Mutex<()>>);
 #[derive(Debug, Default)]
 pub struct Owned(Option<Weak<Mutex<()>>>);
 
-/// What a connection is opened with: nothing where anybody may use it.
-#[derive(Debug, Clone, Copy, Default)]
+/// Who is to use a connection, and what the endpoint is told as one is opened.
+#[derive(Clone, Copy, Default)]
 pub struct Private<'a> {
-    /// What the endpoint is told of the client.
-    pub onward: Onward<'a>,
+    /// Gives the bytes that tell of the client; none where the endpoint is told nothing. Most requests open
+    /// no connection, and need none.
+    pub preface: Option<&'a dyn Fn() -> Vec<u8>>,
     /// The client, if nobody else may use it.
     pub owner: Option<&'a Owner>,
+}
+
+impl Private<'_> {
+    /// The bytes that a connection begins with.
+    #[must_use]
+    pub fn preface(&self) -> Vec<u8> {
+        self.preface.map(|preface| preface()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Private<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Private").field("owner", &self.owner).finish_non_exhaustive()
+    }
 }
 
 impl Owner {

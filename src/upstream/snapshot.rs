@@ -40,8 +40,6 @@ pub struct Snapshot {
     pub tracing: Option<Tracing>,
     /// How long connections that are passed on may outlive their listener.
     pub drain: Duration,
-    /// Whether any pool tells its endpoints of clients.
-    pub tells_of_clients: bool,
 }
 
 /// How requests are traced.

@@ -104,7 +104,6 @@ impl Ends {
     /// The same, in one address family: an IPv4 address is written as IPv6 beside an IPv6 address
     /// (RFC 4291 §2.5.5.2), and an IPv6 address that is one of IPv4 as that where both are.
     fn aligned(self) -> Self {
-        let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let (source, destination) = (canonical(self.source), canonical(self.destination));
         if source.is_ipv4() == destination.is_ipv4() {
             return Self { source, destination };
@@ -114,6 +113,17 @@ impl Ends {
             IpAddr::V6(_) => end,
         };
         Self { source: mapped(source), destination: mapped(destination) }
+    }
+}
+
+/// The same end, as IPv4 where it is an IPv4 address written as IPv6 (RFC 4291 §2.5.5.2).
+#[must_use]
+pub fn canonical(end: SocketAddr) -> SocketAddr {
+    match end {
+        SocketAddr::V4(_) => end,
+        SocketAddr::V6(v6) => {
+            v6.ip().to_ipv4_mapped().map_or(end, |ip| SocketAddr::new(ip.into(), v6.port()))
+        }
     }
 }
 

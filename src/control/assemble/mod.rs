@@ -104,20 +104,8 @@ pub fn assemble(
         is_exported: tracing.otlp.is_some(),
         spans: Arc::clone(ground.registry.spans()),
     });
-    let tells_of_clients = plan.pools.iter().any(|pool| pool.headers.is_some());
     Ok(Assembled {
-        snapshot: Snapshot {
-            generation,
-            listeners,
-            pools,
-            by_name,
-            observed,
-            pressure,
-            tap,
-            tracing,
-            drain,
-            tells_of_clients,
-        },
+        snapshot: Snapshot { generation, listeners, pools, by_name, observed, pressure, tap, tracing, drain },
         watches,
     })
 }

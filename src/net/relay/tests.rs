@@ -1,10 +1,10 @@
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::{JoinError, JoinHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use super::*;
@@ -191,6 +191,24 @@ async fn a_reset_is_passed_on_as_a_reset() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_reset_by_who_has_said_all_is_passed_on() {
+    told(async {
+        for side in [Side::Client, Side::Endpoint] {
+            let Story { client, endpoint, end, .. } = over_tcp(b"", PATIENT).await;
+            let (mut from, mut to) =
+                if side == Side::Client { (client, endpoint) } else { (endpoint, client) };
+            from.shutdown().await.unwrap();
+            assert_eq!(to.read(&mut [0; 8]).await.unwrap(), 0);
+            from.set_zero_linger().unwrap();
+            drop(from);
+            assert!(matches!(end.await.unwrap(), End::Reset(seen) if seen == side), "{side:?}");
+            to.ready(Interest::ERROR).await.unwrap();
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_was_sent_before_a_reset_is_delivered() {
     told(async {
@@ -249,24 +267,32 @@ async fn the_longest_duration_ends_a_busy_connection() {
 #[tokio::test]
 async fn a_cut_with_bytes_under_way_is_a_reset() {
     told(async {
-        let mut story = over_tcp(b"", PATIENT).await;
-        let sent = pattern(64 * 1024);
-        // Until nothing fits any more, for the client reads nothing.
-        let mut full = 0;
-        while full < 3 {
-            match timeout(Duration::from_millis(100), story.endpoint.writable()).await {
-                Ok(_) => full = if story.endpoint.try_write(&sent).is_ok() { 0 } else { full },
-                Err(_) => full += 1,
-            }
-        }
-        story.tell.take().unwrap().send(()).unwrap();
-        let end = (&mut story.end).await.unwrap();
+        let end = cut_while_full(|story| story.tell.take().unwrap().send(()).unwrap()).await.unwrap();
         assert!(matches!(end, End::Told), "{end:?}");
-        let mut received = Vec::new();
-        let seen = story.client.read_to_end(&mut received).await.expect_err("it was cut off");
-        assert_eq!(seen.kind(), io::ErrorKind::ConnectionReset);
+        let end = cut_while_full(|story| story.end.abort()).await;
+        assert!(end.is_err_and(|error| error.is_cancelled()));
     })
     .await;
+}
+
+/// What comes of a relay that is `cut` with bytes under way, which its client sees as a reset.
+async fn cut_while_full(cut: impl FnOnce(&mut Story<TcpStream>)) -> Result<End, JoinError> {
+    let mut story = over_tcp(b"", PATIENT).await;
+    let sent = pattern(64 * 1024);
+    // Until nothing fits any more, for the client reads nothing.
+    let mut full = 0;
+    while full < 3 {
+        match timeout(Duration::from_millis(100), story.endpoint.writable()).await {
+            Ok(_) => full = if story.endpoint.try_write(&sent).is_ok() { 0 } else { full },
+            Err(_) => full += 1,
+        }
+    }
+    cut(&mut story);
+    let end = (&mut story.end).await;
+    let mut received = Vec::new();
+    let seen = story.client.read_to_end(&mut received).await.expect_err("it was cut off");
+    assert_eq!(seen.kind(), io::ErrorKind::ConnectionReset);
+    end
 }
 
 #[tokio::test]

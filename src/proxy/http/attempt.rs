@@ -25,7 +25,7 @@ use crate::limit::retry::Failed;
 use crate::model::field::Known;
 use crate::model::settings::{TryTimeout, UpstreamProtocol};
 use crate::model::{RequestHead, ResponseHead};
-use crate::net::connect::{DialTimeouts, Onward};
+use crate::net::connect::DialTimeouts;
 use crate::proxy::proxy_protocol::preface;
 use crate::upstream::Lease;
 use crate::upstream::connection::Http1Connection;
@@ -242,7 +242,8 @@ impl Forward<'_> {
             None => {
                 // Boxed, because most requests do not open a connection and need no room for it.
                 let seat = lease.seat().map_err(ProxyError::Rejected)?;
-                let preface = self.preface(request);
+                let id = request.fields.get(Known::XRequestId);
+                let preface = || self.preface(id);
                 let private = private(&preface, owner);
                 let (shard, timeouts) = (self.cx.worker.shard, self.dial_timeouts());
                 let opened = Box::pin(Http1Connection::open(lease, shard, timeouts, private, seat)).await?;
@@ -263,8 +264,9 @@ impl Forward<'_> {
         request: &RequestHead,
     ) -> Result<Sent, ProxyError> {
         let endpoint = Rc::clone(lease.endpoint());
-        let (owner, preface) = (self.owner(), self.preface(request));
-        let private = private(&preface, owner);
+        let id = request.fields.get(Known::XRequestId);
+        let preface = || self.preface(id);
+        let private = private(&preface, self.owner());
         let scheme = if endpoint.shared.dial.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         let request = head2::request_to(request, scheme).ok_or(ProxyError::Malformed(Malformed::Target))?;
         let limits = &self.pool.shared.settings.connections;
@@ -399,9 +401,9 @@ impl Forward<'_> {
     }
 
     /// What an endpoint is told of the client as a connection is opened; empty where it is told nothing.
-    fn preface(&self, request: &RequestHead) -> Vec<u8> {
+    fn preface(&self, id: Option<&[u8]>) -> Vec<u8> {
         let Some(headers) = self.pool.shared.settings.headers else { return Vec::new() };
-        preface(&self.cx.live, headers, request.fields.get(Known::XRequestId))
+        preface(&self.cx.live, headers, id, || self.cx.live.local_addr())
     }
 
     fn dial_timeouts(&self) -> DialTimeouts {
@@ -413,8 +415,9 @@ impl Forward<'_> {
     }
 }
 
-fn private<'a>(preface: &'a [u8], owner: Option<&'a Owner>) -> Private<'a> {
-    Private { onward: Onward { preface, source: None }, owner }
+/// There is something to tell where there is an owner.
+fn private<'a>(preface: &'a dyn Fn() -> Vec<u8>, owner: Option<&'a Owner>) -> Private<'a> {
+    Private { preface: owner.map(|_| preface), owner }
 }
 
 /// Interim responses that an endpoint may send for one request.

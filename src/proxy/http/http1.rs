@@ -15,6 +15,7 @@ use crate::net::http1::Conn;
 use crate::net::timer::Timer;
 use crate::observe::connections::Protocol;
 use crate::observe::metrics::ClientTimeout;
+use crate::proxy::live::Reach;
 use crate::upstream::Listener;
 use crate::wire::parse::{self, HeadLimits};
 use crate::wire::{Length, Malformed, framing};
@@ -49,6 +50,7 @@ pub(super) async fn speaks_http2(cx: &Connection, conn: &Conn) -> bool {
 /// Serves the connection until it ends.
 pub(super) async fn serve(cx: &Connection, conn: Rc<Conn>) {
     cx.live.protocol.set(Protocol::Http1);
+    cx.live.reached(Reach::Http1(Rc::downgrade(&conn)));
     let mut timer = Timer::default();
     let mut counted = (0, 0);
     loop {

@@ -22,6 +22,7 @@ use crate::net::timer::Timer;
 use crate::observe::connections::Protocol;
 use crate::observe::metrics::ClientTimeout;
 use crate::observe::panics::{Place, contain};
+use crate::proxy::live::Reach;
 use crate::wire::{Length, framing};
 
 /// Serves the connection, of which `first` was read already, until it ends.
@@ -39,6 +40,7 @@ pub(super) async fn serve(cx: Rc<Connection>, stream: Stream, first: Bytes) {
         .max_send_buffer_size(SEND_BUFFER);
     let stream = Rewound::new(first, stream);
     let traffic = stream.traffic();
+    cx.live.reached(Reach::Http2(Rc::downgrade(&traffic)));
     let handshake = tokio::time::timeout(timeouts.header, settings.handshake(stream));
     let keep_alive = timeouts.keep_alive;
     match handshake.await {

@@ -98,7 +98,7 @@ impl<'a> Opening<'a> {
         let admitted = asking.admit(&mut queued).await.map_err(denied)?;
         let mut course = Course::default();
         let opened = match asking.first(&mut queued, || self.pick(&[])).await.map_err(denied) {
-            Ok(lease) => self.connect(lease, &mut course).await,
+            Ok(lease) => self.connect(client, lease, &mut course).await,
             Err(denied) => Err(denied),
         };
         if let Some(trial) = admitted.trial {
@@ -112,12 +112,13 @@ impl<'a> Opening<'a> {
     /// Connects to the endpoint of `lease`, or to another.
     async fn connect(
         &self,
+        client: &Stream,
         mut lease: Lease,
         course: &mut Course<'a>,
     ) -> Result<(Stream, Lease, OpenConnection), StreamResult> {
         loop {
             self.passage.ask(lease.endpoint());
-            let failure = match self.dial(&lease).await {
+            let failure = match self.dial(client, &lease).await {
                 Ok((stream, open)) => {
                     let now = ambient::now();
                     lease.answered(Outcome::Success, now);
@@ -131,7 +132,7 @@ impl<'a> Opening<'a> {
         }
     }
 
-    async fn dial(&self, lease: &Lease) -> Result<(Stream, OpenConnection), Unopened> {
+    async fn dial(&self, client: &Stream, lease: &Lease) -> Result<(Stream, OpenConnection), Unopened> {
         let seat = lease.seat().map_err(|rejection| {
             self.pool.shared.guard.metrics.rejected(self.arrival.worker.shard, rejection);
             Unopened::Full
@@ -140,7 +141,8 @@ impl<'a> Opening<'a> {
         let pool = &self.pool.shared.settings.timeouts;
         let timeouts = DialTimeouts { connect: pool.connect, tls_handshake: pool.tls_handshake };
         let headers = self.pool.shared.settings.headers;
-        let preface = headers.map(|headers| preface(&self.arrival.live, headers, None));
+        let own = || client.socket().local_addr();
+        let preface = headers.map(|headers| preface(&self.arrival.live, headers, None, own));
         let onward = Onward { preface: preface.as_deref().unwrap_or_default(), source: self.arrival.client };
         let dialled = dial(&endpoint.dial, timeouts, &onward, &lease.connects()).await;
         let stream = dialled.map_err(Unopened::Dial)?;

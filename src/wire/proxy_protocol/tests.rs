@@ -226,6 +226,15 @@ fn what_would_upset_a_log_is_not_taken() {
 }
 
 #[test]
+fn there_is_one_checksum_at_most() {
+    let mut bytes = with_values(&[3, 0, 4, 0, 0, 0, 0, 3, 0, 4, 0, 0, 0, 0]);
+    let sum = crc32c::crc32c(&[&bytes]).to_be_bytes();
+    let first = bytes.len() - 11;
+    bytes[first..first + 4].copy_from_slice(&sum);
+    assert_eq!(parse(&bytes), Err(Malformed::Values));
+}
+
+#[test]
 fn a_flipped_bit_is_found() {
     let bytes = v2_of(&full(), Style { checksum: true, ..STREAM });
     // Another type makes of the checksum a value that nobody knows.

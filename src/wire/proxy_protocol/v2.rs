@@ -148,10 +148,12 @@ where
     Some(Ends { source: end(source, *from), destination: end(destination, to.try_into().ok()?) })
 }
 
-/// Reads values, of which those that nobody knows are ignored, and of two of one type the last counts.
+/// Reads values, of which those that nobody knows are ignored, and of two of one type the last counts. There
+/// is one checksum at most.
 fn told(header: &[u8], values: &[u8]) -> Result<Told, Malformed> {
     let mut told = Told::default();
     let mut values = Values(values);
+    let mut is_checked = false;
     while let Some(value) = values.next() {
         let (kind, value) = value?;
         match kind {
@@ -159,7 +161,12 @@ fn told(header: &[u8], values: &[u8]) -> Result<Told, Malformed> {
             AUTHORITY => told.authority = text(value),
             UNIQUE_ID if value.len() > MAX_UNIQUE_ID => return Err(Malformed::Values),
             UNIQUE_ID => told.unique_id = bounded(value, MAX_UNIQUE_ID).map(Into::into),
-            CRC32C => check(header, value, values.0.len())?,
+            // Of thousands, each would take a walk over the whole header.
+            CRC32C if is_checked => return Err(Malformed::Values),
+            CRC32C => {
+                check(header, value, values.0.len())?;
+                is_checked = true;
+            }
             TLS => told.tls = told_tls(value)?,
             _ => {}
         }
