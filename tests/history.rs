@@ -96,8 +96,11 @@ fn connections_and_flows_are_there_by_their_listener() {
     }
     eventually("the seconds to be over", || sum(&history(&proxy, "")["process"], "requests") == 6);
     let history = history(&proxy, "");
-    for (name, ended, errors) in [("db", 2, 0), ("off", 1, 1), ("dns", 3, 0)] {
-        for (list, key) in [("routes", "route"), ("routes", "listener"), ("pools", "pool")] {
+    for (name, what, ended, errors) in
+        [("db", "connections", 2, 0), ("off", "connections", 1, 1), ("dns", "flows", 3, 0)]
+    {
+        assert_eq!(of(&history, "routes", ("listener", name))["route"], what);
+        for (list, key) in [("routes", "listener"), ("pools", "pool")] {
             let total = &of(&history, list, (key, name))["total"];
             assert_eq!((&total["requests"], &total["errors"]), (&ended.into(), &errors.into()), "{name}");
         }

@@ -1,6 +1,9 @@
 //! Options of sockets towards clients and endpoints, and the addresses that connections come from, as
 //! the kernel and the other side see them.
 
+#![expect(clippy::print_stderr, reason = "says why a test checked nothing")]
+#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
+
 mod support;
 
 use std::error::Error as _;

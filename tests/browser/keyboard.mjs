@@ -19,10 +19,10 @@ await story({}, async (page) => {
     }
     assert.fail(`${name} is not reached, but ${await focused()}`);
   };
-  await tab("Requests, per second");
+  await tab("Requests, per second, connections and flows too");
   await page.keyboard.press("ArrowLeft");
   await reads(page.locator("#moment"), /^at \d\d:\d\d:\d\d$/);
-  assert.match(await focused(), /^Requests, per second: requests [\d.,–]+, at \d\d:\d\d:\d\d$/);
+  assert.match(await focused(), /^Requests, per second, connections and flows too: requests [\d.,–]+, at \d\d:\d\d:\d\d$/);
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => !document.querySelector("#moment").textContent.startsWith("at"));
 

@@ -75,7 +75,9 @@ fn heading(view: &View) -> [String; 2] {
         format!("  {} {connections}", json::text(listener, "listener").unwrap_or_default())
     });
     let listeners: String = listeners.collect();
-    [first, format!("{requests:.1} requests/s  {errors:.1} errors/s  connections {connections}:{listeners}")]
+    let passed_on = view.passed_on().map(|rate| format!("  {rate:.1} passed on/s")).unwrap_or_default();
+    let rates = format!("{requests:.1} requests/s  {errors:.1} errors/s{passed_on}");
+    [first, format!("{rates}  connections {connections}:{listeners}")]
 }
 
 /// The first warnings, and how many more there are.

@@ -20,6 +20,8 @@ pub(super) struct Sample {
     pub(super) endpoints: Vec<Endpoint>,
     /// Requests of clients since the start, and those of them that were answered with 500 and more.
     pub(super) requests: (u64, u64),
+    /// Connections and flows that were passed on unread since the start; `None` where none are.
+    pub(super) passed_on: Option<u64>,
 }
 
 /// An endpoint at that moment.
@@ -68,7 +70,7 @@ impl Sample {
                 times: times.remove(&(pool.to_owned(), name.to_owned())).unwrap_or_default(),
             }
         });
-        Self { at, endpoints: endpoints.collect(), status, requests }
+        Self { at, endpoints: endpoints.collect(), status, requests, passed_on: passed_on(metrics) }
     }
 }
 
@@ -80,6 +82,13 @@ fn requests(metrics: &str) -> (u64, u64) {
         let is_bad = label(labels, "class").as_deref() == Some("5xx");
         (all + count, bad + if is_bad { count } else { 0 })
     })
+}
+
+/// Connections and flows that are over.
+fn passed_on(metrics: &str) -> Option<u64> {
+    let of = |line: &str| PASSED_ON.iter().any(|name| line.starts_with(name));
+    let lines = metrics.lines().filter(|line| of(line)).filter_map(|line| line.rsplit_once("} "));
+    lines.map(|(_, count)| count.trim().parse::<u64>().unwrap_or_default()).reduce(|sum, count| sum + count)
 }
 
 /// The buckets of every endpoint by its pool and name.
@@ -144,6 +153,7 @@ impl Times {
     }
 }
 
+const PASSED_ON: [&str; 2] = ["forebay_tcp_connections_total{", "forebay_udp_flows_ended_total{"];
 const REQUESTS: &str = "forebay_requests_total{";
 const BUCKET: &str = "forebay_endpoint_time_to_first_byte_seconds_bucket{";
 
@@ -162,6 +172,16 @@ mod tests {
         assert_eq!(own.0, [(0.1, 90), (0.2, 100), (f64::INFINITY, 100)]);
         let at = |q| own.quantile(q).map(|seconds| (seconds * 1000.0).round());
         assert_eq!((at(0.5), at(0.95), at(1.0)), (Some(56.0), Some(150.0), Some(200.0)));
+    }
+
+    #[test]
+    fn connections_and_flows_are_no_requests() {
+        let text = "forebay_requests_total{class=\"2xx\"} 7\n\
+            forebay_tcp_connections_total{listener=\"db\",pool=\"db\",result=\"done\"} 3\n\
+            forebay_tcp_connections_total{listener=\"db\",pool=\"db\",result=\"idle\"} 1\n\
+            forebay_udp_flows_ended_total{listener=\"dns\",cause=\"complete\"} 20\n";
+        assert_eq!((requests(text), passed_on(text)), ((7, 0), Some(24)));
+        assert_eq!(passed_on("forebay_requests_total{class=\"2xx\"} 7\n"), None);
     }
 
     #[test]

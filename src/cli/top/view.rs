@@ -81,6 +81,11 @@ impl View {
         (self.rate(before.0, now.0), self.rate(before.1, now.1))
     }
 
+    /// Connections and flows a second that were passed on unread, where there are such.
+    pub(super) fn passed_on(&self) -> Option<f64> {
+        Some(self.rate(self.before.passed_on.unwrap_or_default(), self.now.passed_on?))
+    }
+
     /// Every pool with its endpoints after it, in the order that is wanted.
     pub(super) fn rows(&self) -> Vec<Row> {
         let key = |own: &Endpoint| (own.pool.clone(), own.name.clone());

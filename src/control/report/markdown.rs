@@ -8,6 +8,7 @@ use super::sparkline::sparkline;
 use super::summary::summary;
 use super::words::{availability, clock, code, count, date, lasted, many, number, percent, plain, took};
 use super::{Course, Figures, PERIOD, PoolLine, Report, RouteLine, Step};
+use crate::observe::metrics::PASSED_ON;
 
 impl Report {
     /// The account, in Markdown with tables as GitHub has them.
@@ -57,7 +58,7 @@ impl Report {
     fn traffic(&self) -> Option<String> {
         let Course { whole, busy, .. } = &self.course;
         let mut rows = vec![
-            ["Requests".to_owned(), count(whole.requests)],
+            [self.counted().to_owned(), count(whole.requests)],
             ["a second, mean and at most".to_owned(), {
                 format!(
                     "{} and {}",
@@ -76,6 +77,14 @@ impl Report {
             }]);
         }
         Some(format!("## Traffic\n\n{}{}", table(["", ""], &rows), self.lines()))
+    }
+
+    /// What is counted as traffic.
+    fn counted(&self) -> &'static str {
+        let is_passed_on = |line: &RouteLine| {
+            line.labels.as_ref().is_some_and(|(_, route, _)| PASSED_ON.contains(&route.as_str()))
+        };
+        if self.routes.iter().any(is_passed_on) { "Requests, connections and flows" } else { "Requests" }
     }
 
     /// The course of requests, errors and latency as lines of signs.

@@ -54,7 +54,7 @@ pub use listener::{ClientTimeout, HelloResult, Introduction, ListenerMetrics, Lo
 pub use loops::{BreakerMetrics, BreakerState, LoopMetrics};
 pub use overload::OverloadMetrics;
 pub use pool::PoolMetrics;
-pub use readings::RouteReading;
+pub use readings::{PASSED_ON, RouteReading};
 pub use route::{Finished, RouteLabels, RouteMetrics};
 pub use series::{Expected, Shape, expected};
 pub use stream::{StreamLabels, StreamMetrics};

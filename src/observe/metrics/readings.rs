@@ -8,13 +8,17 @@ use super::{
     Kept, Registry, RouteLabels, RouteMetrics, StreamLabels, StreamMetrics, WorkerMetrics, WorkerUse,
 };
 use crate::ambient;
+use crate::model::Name;
 use crate::observe::ended::{Fault, StreamResult};
 use crate::observe::shard::Shard;
 
 /// A route, of which each count is read when it is asked for. What a listener passes on unread to a pool is
-/// one as well, which has the listener's name: each of its connections or flows that are over is a request.
+/// one as well, by a name of [`PASSED_ON`]: each of its connections or flows that are over is a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RouteReading<'a>(Of<'a>);
+
+/// What the routes are called by which listeners pass things on unread.
+pub const PASSED_ON: [&str; 2] = ["connections", "flows"];
 
 #[derive(Clone, Copy, Debug)]
 enum Of<'a> {
@@ -89,9 +93,10 @@ impl Registry {
     /// is not to take long.
     pub fn each_route(&self, mut look: impl FnMut(&RouteLabels, RouteReading<'_>)) {
         self.routes.each(|labels, metrics| look(labels, RouteReading(Of::Requests(metrics))));
-        for passed_on in [&self.streams, &self.flows] {
+        for (word, passed_on) in PASSED_ON.into_iter().zip([&self.streams, &self.flows]) {
+            let Ok(word) = Name::new(word) else { continue };
             passed_on.each(|StreamLabels { listener, pool }, metrics| {
-                let (listener, route, pool) = (listener.clone(), listener.clone(), Some(pool.clone()));
+                let (listener, route, pool) = (listener.clone(), word.clone(), Some(pool.clone()));
                 look(&RouteLabels { listener, route, pool }, RouteReading(Of::Connections(metrics)));
             });
         }

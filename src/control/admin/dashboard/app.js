@@ -39,15 +39,15 @@ const now = () => Date.now() + model.ahead;
 const shown = new Shown(300);
 const plots = [
   new Plot(byId("plot-grid"), shown, {
-    title: "Requests", unit: "per second", format: rate, least: 4, nothing: "no requests",
+    title: "Requests", unit: "per second, connections and flows too", format: rate, least: 4, nothing: "no requests",
     series: [{ key: "requests", label: "requests", tone: "requests", area: true }],
   }),
   new Plot(byId("plot-grid"), shown, {
-    title: "Errors", unit: "5xx per second", format: rate, least: 4, nothing: "no errors",
+    title: "Errors", unit: "per second: 5xx, connections that failed", format: rate, least: 4, nothing: "no errors",
     series: [{ key: "errors", label: "5xx", tone: "errors", area: true }],
   }),
   new Plot(byId("plot-grid"), shown, {
-    title: "Duration", unit: "of requests", format: took, least: 0.001, nothing: "no requests",
+    title: "Duration", unit: "of requests, and of connecting", format: took, least: 0.001, nothing: "no requests",
     series: [
       { key: "p50", label: "p50", tone: "p50" },
       { key: "p90", label: "p90", tone: "p90", dash: "5 2" },

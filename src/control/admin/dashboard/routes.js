@@ -5,6 +5,8 @@ import { percent, rate, took } from "./words.js";
 import { spark } from "./plot.js";
 
 const MOST = 12;
+/** What the routes are called by which listeners pass things on unread. */
+const PASSED_ON = ["connections", "flows"];
 
 /** The time that is asked for, in seconds. */
 export const LAST = 300;
@@ -15,7 +17,7 @@ const ORDERS = {
   busiest: (a, b) => b.requests - a.requests,
 };
 
-const COLUMNS = [["Route", ""], ["Pool", ""], ["Requests/s", "number"], ["5xx", "number"], ["p50", "number"], ["p99", "number"], ["p99 over time", ""]];
+const COLUMNS = [["Route", ""], ["Pool", ""], ["Per second", "number"], ["Failed", "number"], ["p50", "number"], ["p99", "number"], ["p99 over time", ""]];
 
 export class Routes {
   constructor() {
@@ -44,7 +46,7 @@ export class Routes {
 
 function make(route) {
   if (route.none) {
-    return element("tr", { class: "blank" }, element("td", { class: "quiet", colspan: COLUMNS.length, text: "No requests in this time" }));
+    return element("tr", { class: "blank" }, element("td", { class: "quiet", colspan: COLUMNS.length, text: "Nothing in this time" }));
   }
   const row = element("tr", {}, ...COLUMNS.map(([text, kind]) => element("td", { class: kind, "data-name": text })));
   row.cells[0].append(element("code", { text: route.name }));
@@ -69,7 +71,7 @@ function update(row, route) {
 function summed({ listener, route, pool, from, total, p99_seconds }, now) {
   return {
     key: `${listener ?? ""}/${route}/${pool ?? ""}`,
-    name: route,
+    name: PASSED_ON.includes(route) ? `${listener} ${route}` : route,
     pool,
     requests: total.requests,
     seconds: Math.max(1, (now - Date.parse(from)) / 1000),
