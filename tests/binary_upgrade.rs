@@ -366,12 +366,13 @@ fn udp_exchange(client: &UdpSocket, word: &str) -> Result<String, String> {
 fn datagrams_are_not_lost_and_flows_still_get_their_replies() {
     let gate = Arc::new(Gate::default());
     let toml = format!(
-        "[reload]\nwatch = false\n[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
+        "workers = 2\n[reload]\nwatch = false\n[upgrade]\nsocket = \"u.sock\"\n[[listener]]\nname = \"web\"\nbind = \"127.0.0.1:0\"\n\
          protocol = \"udp\"\npool = \"app\"\npackets = {{ replies = 1 }}\n[pool.app]\nendpoints = [\"{}\"]\n",
         udp_echo(&gate)
     );
-    let mut line = Line::start(&toml, &["--workers", "2"]);
-    let web = line.web;
+    let mut line = Line::start(&toml, &[]);
+    let (web, file) = (line.web, line.folder().join("f.toml"));
+    let toml = fs::read_to_string(&file).expect("it was written");
     let before: Vec<_> = (0..8).map(|_| udp_client(web)).collect();
     for client in &before {
         assert_eq!(udp_exchange(client, "now").as_deref(), Ok("now"));
@@ -391,7 +392,9 @@ fn datagrams_are_not_lost_and_flows_still_get_their_replies() {
             })
         })
         .collect();
-    for _ in 0..3 {
+    for workers in [2, 1, 4, 1] {
+        let toml = toml.replace("workers = 2", &format!("workers = {workers}"));
+        fs::write(&file, toml).expect("it can be changed");
         line.upgraded();
         let seen = load.answered.load(Ordering::SeqCst);
         eventually("datagrams are answered", || load.answered.load(Ordering::SeqCst) > seen + 50);

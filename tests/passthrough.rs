@@ -1,7 +1,7 @@
 //! `tls` listeners over real sockets: where connections go by what their first message says, that not
 //! a byte of it changes, and what becomes of those who do not begin TLS. And TLS that ends at `tcp`.
 
-#![expect(clippy::unwrap_used, reason = "what is not as expected fails the test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
 
 mod support;
 

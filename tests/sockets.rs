@@ -171,6 +171,7 @@ fn what_takes_privileges_says_so() {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "says why the test checked nothing")]
 async fn with_privileges_packets_are_marked_and_come_from_anywhere() {
     if !is_privileged() {
         eprintln!("left out: it takes CAP_NET_ADMIN");

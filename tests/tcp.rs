@@ -1,8 +1,6 @@
 //! `tcp` listeners over real sockets: bytes are passed on as they are, ends as ends and resets as
 //! resets; and what happens when there is nobody to pass them on to.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what is not as expected fails the test")]
-
 mod support;
 
 use std::io::ErrorKind;
@@ -376,6 +374,7 @@ fn the_access_log_tells_of_who_was_not_let_in() {
 }
 
 #[test]
+#[expect(clippy::print_stderr, reason = "says why the test checked nothing")]
 fn transparent_pools_are_connected_to_from_the_clients_address() {
     let privileged = rustix::thread::capabilities(None)
         .is_ok_and(|own| own.effective.contains(rustix::thread::CapabilitySet::NET_ADMIN));

@@ -21,7 +21,7 @@ pub struct Private<'a> {
     /// Gives the bytes that tell of the client; none where the endpoint is told nothing. Most requests open
     /// no connection, and need none.
     pub preface: Option<&'a dyn Fn() -> Vec<u8>>,
-    /// The client's address, from which it is opened where sockets are transparent.
+    /// The client's address, for endpoints that are to see connections come from there.
     pub source: Option<IpAddr>,
     /// The client, if nobody else may use it.
     pub owner: Option<&'a Owner>,

@@ -69,8 +69,9 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 /// Runs a story on one thread, as a worker does.
-async fn told<T>(story: impl Future<Output = T>) -> T {
-    LocalSet::new().run_until(async { timeout(LONG, story).await.expect("the story ends") }).await
+fn told<T>(story: impl Future<Output = T>) -> impl Future<Output = T> {
+    let story = Box::pin(timeout(LONG, story));
+    async { LocalSet::new().run_until(story).await.expect("the story ends") }
 }
 
 const PATIENT: Limits = Limits { idle: Duration::from_secs(3600), until: None };

@@ -401,7 +401,7 @@ impl Forward<'_> {
         (is_told || dial.is_transparent()).then(|| self.cx.live.owner())
     }
 
-    /// There may be something to tell where there is an owner.
+    /// There is something to tell where there is an owner.
     fn private<'b>(&self, preface: &'b dyn Fn() -> Vec<u8>, owner: Option<&'b Owner>) -> Private<'b> {
         Private { preface: owner.map(|_| preface), source: self.cx.peer.ip, owner }
     }
