@@ -153,8 +153,14 @@ impl Joined {
         }
         match (self.up.is_over(), self.down.is_over()) {
             (false, false) => return Poll::Pending,
-            (true, false) => return self.poll_left(Side::Client, cx),
-            (false, true) => return self.poll_left(Side::Endpoint, cx),
+            (true, false) => {
+                self.down.becomes_last();
+                return self.poll_left(Side::Client, cx);
+            }
+            (false, true) => {
+                self.up.becomes_last();
+                return self.poll_left(Side::Endpoint, cx);
+            }
             (true, true) => {}
         }
         Poll::Ready(self.fault.take().map_or(End::Done, |(side, error)| End::of(side, error)))

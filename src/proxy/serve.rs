@@ -122,11 +122,11 @@ async fn take_over(worker: Rc<Worker>, handed: Handed, introduced: Option<Rc<Int
     drop(entry);
 }
 
-/// What is not HTTP is boxed, so that idle connections of HTTP hold no room for it. Gives what another
-/// listener is to serve.
+/// Each kind is boxed, so that an idle connection holds room for its own alone. Gives what another listener
+/// is to serve.
 async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> Option<Handed> {
     match &listener.service {
-        Service::Http => http::accepted(arrival, listener, socket).await,
+        Service::Http => Box::pin(http::accepted(arrival, listener, socket)).await,
         Service::Tcp(_) => Box::pin(tcp::accepted(arrival, listener, socket)).await,
         Service::Tls(_) => return Box::pin(tls::accepted(arrival, listener, socket)).await,
         // Its sockets accept nothing.
