@@ -159,6 +159,6 @@ Examples:
 
 Rates and percentiles are of the last interval; percentiles are of the time to the first byte. The
 heading counts requests of clients and answers from 500 on, and by themselves connections and flows
-that are passed on; the lines count requests, connections and flows that endpoints got, and errors of
-theirs.
+that are passed on; the lines count requests, connections and flows that endpoints got, and errors
+of theirs.
 Without a terminal it prints plain lines. NO_COLOR turns colours off.";
