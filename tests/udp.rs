@@ -373,9 +373,9 @@ fn a_listener_that_is_removed_gives_its_address_back() {
 #[test]
 fn a_drain_waits_for_flows_and_opens_no_more() {
     let origin = Echo::run("");
-    // With several, a worker that is done closes its socket, and the kernel shares out clients anew.
-    let toml = format!("workers = 1\n{}", toml("timeouts = { idle = \"3s\" }", &[origin.at], ""));
-    let mut process = Process::run(&toml);
+    let toml = toml("timeouts = { idle = \"3s\" }", &[origin.at], "");
+    // Most workers have none of the flows, and are done at once. What the kernel deals out stays the same.
+    let mut process = Process::run(&format!("workers = 4\n{toml}"));
     let address = process.address("web");
     let client = Client::of(address);
     client.ask("x");
@@ -387,7 +387,9 @@ fn a_drain_waits_for_flows_and_opens_no_more() {
         client.ask("x");
         is_refused
     });
-    assert_eq!(client.try_ask("still"), Some("still".into()));
+    for _ in 0..20 {
+        assert_eq!(client.try_ask("still"), Some("still".into()));
+    }
     assert!(process.wait().success());
     let gone = client.0.send(b"x").and_then(|_| client.0.send(b"y"));
     assert_eq!(gone.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionRefused));

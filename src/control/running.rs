@@ -7,7 +7,7 @@ mod started;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
@@ -22,6 +22,7 @@ use crate::config::Plan;
 use crate::model::settings::SocketOptions;
 use crate::model::{Address, Name};
 use crate::net::inherit::Inherited;
+use crate::net::listen::BoundSocket;
 use crate::net::options::{self, Nature};
 use crate::net::sockets::Sockets;
 use crate::observe::connections::Connections;
@@ -74,6 +75,9 @@ pub struct Running {
     workers: usize,
     published: Arc<ArcSwap<Snapshot>>,
     sockets: watch::Sender<Sockets>,
+    /// Those for datagrams, once nothing is accepted any more: as long as all of them are open, the kernel deals
+    /// the datagrams of a flow to the worker that has it.
+    lasting: OnceLock<Vec<Arc<BoundSocket>>>,
     health: Arc<Health>,
     discovery: Arc<Discovery>,
     connections: Connections,
@@ -149,6 +153,7 @@ impl Running {
             workers,
             published: Arc::new(ArcSwap::from_pointee(snapshot)),
             sockets: watch::channel(sockets).0,
+            lasting: OnceLock::new(),
             health,
             discovery,
             connections: Connections::default(),
@@ -283,11 +288,12 @@ impl Running {
         state.located.get(index).cloned()
     }
 
-    /// Has workers accept nothing any more: their sockets are theirs alone from here on, and are closed
-    /// with the last of them. Nothing is replaced after this.
+    /// Has workers accept nothing any more: their sockets are theirs alone from here on, but for those of
+    /// datagrams, and are closed with the last of them. Nothing is replaced after this.
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
+        self.lasting.get_or_init(|| self.sockets.borrow().datagrams());
         self.settle(Sockets::default());
     }
 

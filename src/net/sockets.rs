@@ -91,6 +91,13 @@ impl Sockets {
         Ok(Self { opened, leaving })
     }
 
+    /// Those for datagrams.
+    #[must_use]
+    pub fn datagrams(&self) -> Vec<Arc<BoundSocket>> {
+        let all = self.opened.iter().flat_map(|opened| &opened.sockets);
+        all.filter(|socket| matches!(***socket, BoundSocket::Udp(..))).cloned().collect()
+    }
+
     fn open(&self, asked: &Address, bind: &dyn Fn() -> io::Result<Bound>) -> io::Result<Bound> {
         let mut tries = REBIND_TRIES;
         loop {
