@@ -149,6 +149,10 @@ async fn answer(questions: &mut mpsc::Receiver<Question>, worker: &Worker) {
 /// Accepts from what is wanted at the time, as long as somebody may want something.
 async fn follow(sockets: &mut watch::Receiver<Sockets>, accepting: &mut Accepting, index: usize) {
     while sockets.changed().await.is_ok() {
+        if sockets.borrow_and_update().is_end() {
+            // How it ends, the phase says, which may come a moment later.
+            return pending().await;
+        }
         let reconciled = accepting.reconcile(&accepting::wanted(&sockets.borrow_and_update(), index));
         if let Err(error) = reconciled {
             tracing::error!(worker = index, %error, "a new socket cannot be used, waiting before the next try");

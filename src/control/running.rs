@@ -294,7 +294,7 @@ impl Running {
         let mut state = self.state();
         state.closed = true;
         self.lasting.get_or_init(|| self.sockets.borrow().datagrams());
-        self.settle(Sockets::default());
+        self.settle(Sockets::none_more());
     }
 
     /// Hands over the sockets. Those that are wanted no more are let go of before a worker hears of it:

@@ -16,6 +16,7 @@ pub struct Sockets {
     pub opened: Vec<Opened>,
     /// Those that were until lately, as long as anybody holds them.
     leaving: Vec<Leaving>,
+    is_end: bool,
 }
 
 /// One bound address.
@@ -88,7 +89,19 @@ impl Sockets {
         }
         let left = before.into_iter().flatten().map(Leaving::new);
         let leaving = self.leaving.iter().filter(|leaving| leaving.is_held()).cloned().chain(left).collect();
-        Ok(Self { opened, leaving })
+        Ok(Self { opened, leaving, is_end: false })
+    }
+
+    /// None, for ever.
+    #[must_use]
+    pub fn none_more() -> Self {
+        Self { is_end: true, ..Self::default() }
+    }
+
+    /// Whether none is wanted because everything ends, rather than because addresses were given up.
+    #[must_use]
+    pub fn is_end(&self) -> bool {
+        self.is_end
     }
 
     /// Those for datagrams.
