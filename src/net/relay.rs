@@ -96,30 +96,33 @@ pub enum End {
 ///
 /// A stream whose other side was reset or failed ends in a reset, and so do both when they are cut
 /// off with bytes under way, be it that this is dropped; otherwise they are closed.
-pub async fn relay(
+pub fn relay(
     pair: Pair,
     limits: &Limits,
     progress: &Progress,
     mut told: impl FnMut(&mut Context<'_>) -> Poll<()>,
-) -> End {
+) -> impl Future<Output = End> {
+    // Made here, since a future has room for what it is given as well as for what it makes of that.
     let mut joined = Joined::new(pair);
     let mut quiet = Quiet::new(limits);
-    let end = poll_fn(|cx| {
-        if let Poll::Ready(end) = joined.poll(progress, cx) {
-            return Poll::Ready(end);
+    async move {
+        let end = poll_fn(|cx| {
+            if let Poll::Ready(end) = joined.poll(progress, cx) {
+                return Poll::Ready(end);
+            }
+            if told(cx).is_ready() {
+                return Poll::Ready(End::Told);
+            }
+            quiet.poll(progress.up() + progress.down(), cx)
+        });
+        let end = end.await;
+        match end {
+            End::Reset(Side::Client) | End::Broken(Side::Client, _) => joined.pair.endpoint.reset_on_drop(),
+            End::Reset(Side::Endpoint) | End::Broken(Side::Endpoint, _) => joined.pair.client.reset_on_drop(),
+            End::Done | End::Idle | End::Expired | End::Told => {}
         }
-        if told(cx).is_ready() {
-            return Poll::Ready(End::Told);
-        }
-        quiet.poll(progress.up() + progress.down(), cx)
-    })
-    .await;
-    match end {
-        End::Reset(Side::Client) | End::Broken(Side::Client, _) => joined.pair.endpoint.reset_on_drop(),
-        End::Reset(Side::Endpoint) | End::Broken(Side::Endpoint, _) => joined.pair.client.reset_on_drop(),
-        End::Done | End::Idle | End::Expired | End::Told => {}
+        end
     }
-    end
 }
 
 /// Both streams and both directions.

@@ -127,7 +127,16 @@ async fn take_over(worker: Rc<Worker>, handed: Handed, introduced: Option<Rc<Int
 async fn accepted(arrival: Arrival, listener: Arc<Listener>, socket: Socket) -> Option<Handed> {
     match &listener.service {
         Service::Http => Box::pin(http::accepted(arrival, listener, socket)).await,
-        Service::Tcp(_) => Box::pin(tcp::accepted(arrival, listener, socket)).await,
+        Service::Tcp(service) => {
+            let begun = Box::pin(tcp::begin(arrival, &listener, &service.timeouts, socket)).await;
+            // Not taken apart here, where there would be room for it as long as the connection lasts.
+            let passing = begun.map(|(arrival, accepted)| {
+                Box::pin(tcp::pass(arrival, &listener, (&service.split, &service.timeouts), accepted))
+            });
+            if let Some(passing) = passing {
+                passing.await;
+            }
+        }
         Service::Tls(_) => return Box::pin(tls::accepted(arrival, listener, socket)).await,
         // Its sockets accept nothing.
         Service::Udp(_) => {}

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use self::open::{Opened, Opening};
+use self::open::Opening;
 use super::handshake::end_tls;
 use super::passage::{Passage, Passing};
 use super::told::told_of_none;
@@ -26,7 +26,7 @@ use crate::observe::connections::Protocol;
 use crate::observe::ended::StreamResult;
 use crate::observe::metrics::{FailureKind, StreamMetrics};
 use crate::upstream::service::{Split, StreamBranch};
-use crate::upstream::{Lease, Listener, LocalPool, Service};
+use crate::upstream::{Lease, Listener, LocalPool};
 
 /// A client's stream that is to be passed on.
 #[derive(Debug)]
@@ -39,22 +39,24 @@ pub(super) struct Accepted {
     pub(super) begun: Instant,
 }
 
-/// Serves a connection that was let in, until it ends.
-pub(super) async fn accepted(mut arrival: Arrival, listener: Arc<Listener>, socket: Socket) {
-    let Service::Tcp(service) = &listener.service else { return };
+/// Ends TLS on a connection that was let in, if the listener does so. `None` where that fails.
+pub(super) async fn begin(
+    mut arrival: Arrival,
+    listener: &Arc<Listener>,
+    timeouts: &StreamTimeouts,
+    socket: Socket,
+) -> Option<(Arrival, Accepted)> {
     let begun = ambient::now();
-    let stream = if listener.tls.is_some() {
-        let stream = Box::pin(end_tls(&arrival, &listener, service.timeouts.tls_handshake, socket)).await;
-        arrival.first = Bytes::new();
-        stream.map(Stream::ServerTls)
-    } else {
-        Some(Stream::Plain(socket))
+    if listener.tls.is_none() {
+        return Some((arrival, Accepted { stream: Stream::Plain(socket), first: Bytes::new(), begun }));
+    }
+    let secured = Box::pin(end_tls(&arrival, listener, timeouts.tls_handshake, socket)).await;
+    arrival.first = Bytes::new();
+    let Some(stream) = secured.map(Stream::ServerTls) else {
+        told_of_none(&arrival.worker, listener, &arrival.live, StreamResult::Malformed);
+        return None;
     };
-    let Some(stream) = stream else {
-        return told_of_none(&arrival.worker, &listener, &arrival.live, StreamResult::Malformed);
-    };
-    let accepted = Accepted { stream, first: Bytes::new(), begun };
-    pass(arrival, &listener, (&service.split, &service.timeouts), accepted).await;
+    Some((arrival, Accepted { stream, first: Bytes::new(), begun }))
 }
 
 /// Passes a connection on to an endpoint of one of the pools, until it ends.
@@ -65,29 +67,29 @@ pub(super) async fn pass(
     accepted: Accepted,
 ) {
     let Arrival { worker, live, client, .. } = &arrival;
-    let Accepted { stream, first, begun } = accepted;
     live.protocol.set(Protocol::Tcp);
     let Some((branch, metrics, pool)) = branch(&arrival, split) else { return };
-    let until = timeouts.max_duration.map(|most| begun + most);
+    let until = timeouts.max_duration.map(|most| accepted.begun + most);
     let limits = Limits { idle: timeouts.idle, until };
-    let passage = Passage::new(worker.shard, listener, (&pool, metrics), (*client, begun));
+    let passage = Passage::new(worker.shard, listener, (&pool, metrics), (*client, accepted.begun));
     let passage = Passing::begin(live, passage, &live.listening.local(worker).snapshot.tap);
     let opening = Opening { arrival: &arrival, passage: &passage, pool: &pool, retry: &branch.retry, until };
     // Boxed, so that an open connection does not hold room for what came before.
-    let opened = match Box::pin(opening.run(&stream)).await {
+    let opened = match Box::pin(opening.run(&accepted.stream)).await {
         Ok(opened) => opened,
         Err(result) => {
             passage.result.set(result);
-            stream.reset_on_drop();
+            accepted.stream.reset_on_drop();
             return;
         }
     };
-    let Opened { stream: endpoint, lease, open: _open, permit: _permit } = opened;
+    // Not taken apart, for each part would have room of its own for as long as the connection lasts.
+    let lease = &opened.lease;
     let mut watch =
-        Watch { arrival: &arrival, lease: &lease, passage: &passage, is_told: false, end: Timer::default() };
-    let pair = Pair { client: stream, endpoint, first };
+        Watch { arrival: &arrival, lease, passage: &passage, is_told: false, end: Timer::default() };
+    let pair = Pair { client: accepted.stream, endpoint: opened.stream, first: accepted.first };
     let end = relay(pair, &limits, &passage.progress, |task| watch.poll(task)).await;
-    settle(&end, &passage, &lease);
+    settle(&end, &passage, lease);
 }
 
 /// Which branch the connection takes, and its pool.
@@ -164,13 +166,15 @@ mod tests {
 
     use super::*;
 
-    fn size_of_future<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+    fn size_of_future<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn an_idle_connection_takes_little_memory() {
-        let parts = [size_of_future(accepted), size_of::<Passage>(), size_of::<Sleep>()];
-        assert!(parts.iter().sum::<usize>() < 2 * 1024, "{parts:?}");
+        let serving = size_of_future(crate::proxy::serve);
+        let parts =
+            [serving, size_of_future(pass), size_of::<Live>(), size_of::<Passage>(), size_of::<Sleep>()];
+        assert!(parts.iter().sum::<usize>() < 2560, "{parts:?}");
     }
 }

@@ -46,9 +46,9 @@ pub(super) struct Opened<'a> {
     /// The use of the endpoint.
     pub(super) lease: Lease,
     /// Counts the connection to the endpoint.
-    pub(super) open: OpenConnection,
+    _open: OpenConnection,
     /// Counts it as under way in the pool.
-    pub(super) permit: Permit<'a>,
+    _permit: Permit<'a>,
 }
 
 /// Why an endpoint was not connected to.
@@ -106,7 +106,7 @@ impl<'a> Opening<'a> {
             self.pool.shared.alarm.raise();
         }
         let (stream, lease, open) = opened?;
-        Ok(Opened { stream, lease, open, permit: admitted.permit })
+        Ok(Opened { stream, lease, _open: open, _permit: admitted.permit })
     }
 
     /// Connects to the endpoint of `lease`, or to another.
