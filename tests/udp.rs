@@ -150,6 +150,15 @@ fn nobody() -> SocketAddr {
     UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("there are ports")
 }
 
+/// An address for a server that takes a while to bind it. Its port is none that the system gives out, as it
+/// does to flows of other tests in the meantime.
+fn reserved() -> SocketAddr {
+    let first = 10_000 + u16::try_from(std::process::id() % 10_000).expect("it is small");
+    let is_free = |at: &SocketAddr| UdpSocket::bind(at).is_ok() && std::net::TcpListener::bind(at).is_ok();
+    let mut candidates = (first..20_500).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    candidates.find(is_free).expect("there are ports")
+}
+
 #[test]
 fn every_client_has_a_flow_of_its_own() {
     let origin = Echo::run("a:");
@@ -519,7 +528,7 @@ fn a_flow_counts_as_half_a_connection() {
 #[test]
 fn dig_asks_dnsmasq_through_it() {
     let (Some(dig), Some(dnsmasq)) = (peer("dig"), peer("dnsmasq")) else { return };
-    let at = nobody();
+    let at = reserved();
     let user = if rustix::process::getuid().is_root() { "--user=root" } else { "--user=" };
     let server = dnsmasq
         .command()
