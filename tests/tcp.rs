@@ -3,8 +3,10 @@
 
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
 
 use support::{Ended, Link, Origin, Proxy, eventually, never_accepts, refuses};
 
@@ -159,6 +161,37 @@ fn an_idle_connection_and_one_that_lasts_too_long_are_ended() {
     assert_eq!(client.take(3), b"up ");
     client.expect_end();
     ends_as(&proxy, "expired", 1);
+}
+
+#[test]
+fn an_endpoint_that_takes_no_more_holds_up_its_own_client_only() {
+    let (go_on, stalled) = mpsc::channel::<()>();
+    let stalled = Mutex::new(stalled);
+    let origin = Origin::run(move |conn| {
+        if conn.link.take(1) == b"s" {
+            // Without reading, until the test is over.
+            let _ = stalled.lock().unwrap().recv();
+        } else {
+            conn.send("served");
+        }
+    });
+    let toml = toml(&[origin.address()], "timeouts = { idle = \"1s\" }", "");
+    let proxy = Proxy::start(&format!("workers = 1\n{toml}"));
+    let mut stuck = TcpStream::connect(proxy.address("db")).unwrap();
+    stuck.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    stuck.write_all(b"s").unwrap();
+    let chunk = vec![0; 1 << 20];
+    let refused = (0..64).find_map(|_| stuck.write(&chunk).err()).expect("buffers have an end");
+    assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    for _ in 0..20 {
+        let mut client = connect(&proxy);
+        client.send("x");
+        assert_eq!(client.rest().0, b"served");
+    }
+    // Nothing of it moves, so that it is idle; what it has not taken is lost, and the client learns so.
+    assert_eq!(Link::over(stuck).expect_end(), Ended::Reset);
+    ends_as(&proxy, "idle", 1);
+    drop(go_on);
 }
 
 #[test]
